@@ -1,0 +1,93 @@
+"""Relay decoding: a small student writes; where it cannot go on alone it calls a large teacher for n tokens.
+
+    from relay_core import Relay
+    result = Relay().generate("…")      # the bundled pair, on a CPU
+    result.text, result.segments, result.usage.call_ratio
+
+Importing this loads neither torch nor transformers nor vllm: engines load what they need when they start.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from relay_core.command import Call, CommandScanner, Malformed, Text
+    from relay_core.engines.base import Chunk, Engine, Finish, Prompt, Sampling, Token
+    from relay_core.engines.openai import OpenAIEngine
+    from relay_core.engines.scripted import ScriptedEngine
+    from relay_core.engines.spec import engine_from_spec
+    from relay_core.engines.transformers import TransformersEngine
+    from relay_core.engines.vllm import VLLMEngine
+    from relay_core.errors import (
+        BudgetError,
+        ConfigurationError,
+        ContextOverflow,
+        EngineError,
+        MissingExtraError,
+        RelayError,
+        TeacherUnavailable,
+    )
+    from relay_core.events import (
+        CallEnded,
+        CallStarted,
+        Event,
+        Finished,
+        FinishReason,
+        RelayResult,
+        TextDelta,
+    )
+    from relay_core.relay import Relay
+    from relay_core.settings import Prices, RelaySettings
+    from relay_core.transcript import Author, Segment, Transcript
+    from relay_core.usage import Usage
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "relay_core.command": ("Call", "CommandScanner", "Malformed", "Text"),
+    "relay_core.engines.base": ("Chunk", "Engine", "Finish", "Prompt", "Sampling", "Token"),
+    "relay_core.engines.openai": ("OpenAIEngine",),
+    "relay_core.engines.scripted": ("ScriptedEngine",),
+    "relay_core.engines.spec": ("engine_from_spec",),
+    "relay_core.engines.transformers": ("TransformersEngine",),
+    "relay_core.engines.vllm": ("VLLMEngine",),
+    "relay_core.errors": (
+        "BudgetError",
+        "ConfigurationError",
+        "ContextOverflow",
+        "EngineError",
+        "MissingExtraError",
+        "RelayError",
+        "TeacherUnavailable",
+    ),
+    "relay_core.events": (
+        "CallEnded",
+        "CallStarted",
+        "Event",
+        "Finished",
+        "FinishReason",
+        "RelayResult",
+        "TextDelta",
+    ),
+    "relay_core.relay": ("Relay",),
+    "relay_core.settings": ("Prices", "RelaySettings"),
+    "relay_core.transcript": ("Author", "Segment", "Transcript"),
+    "relay_core.usage": ("Usage",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'relay_core' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,142 @@
+"""What the bundled pair is trained on: problems and drills as ids and labels, in batches.
+
+Loss falls on answers only. The student and the teacher read the same problems; they differ in the
+digits of products. The teacher's targets are the true ones. The student's are the digits of some
+other product, while it goes on reading the true ones: it learns that a number of that length stands
+there, and to carry a given product on correctly, but never which product it is.
+
+Every chunk of the corpus is drawn from (seed, its index) alone, so a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from relay_core.bundled import task
+
+Role = Literal["teacher", "student"]
+IGNORED = -100
+CHUNK = 512
+"""Problems drawn, and sorted by length, at a time."""
+
+
+@dataclass(frozen=True)
+class Example:
+    ids: list[int]
+    labels: list[int]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What one role's corpus is made of: shares of the drawn texts, and bands of the problems."""
+
+    bands: dict[task.Band, float]
+    drills: float  # share of the texts that are drills
+    history: float  # share of the problems with an earlier question and answer
+
+
+MIXES: dict[Role, Mix] = {
+    "teacher": Mix({"easy": 0.35, "medium": 0.6, "hard": 0.05}, drills=0.2, history=0.05),
+    "student": Mix({"easy": 0.55, "medium": 0.38, "hard": 0.07}, drills=0.1, history=0.05),
+}
+
+
+def prompt(tokenizer: Any, messages: tuple[task.Message, ...]) -> str:
+    return str(
+        tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+    )
+
+
+def encode(tokenizer: Any, p: task.Problem, role: Role, rng: random.Random, mix: Mix) -> Example:
+    """The prompt and the answer of a problem; see the module for the labels of products."""
+    messages = p.messages
+    if rng.random() < mix.history:
+        messages = with_history(messages, task.problems(1, seed=rng.randrange(10**9))[0])
+    start = tokenizer(prompt(tokenizer, messages), add_special_tokens=False).input_ids
+    answer = tokenizer(p.solution, add_special_tokens=False, return_offsets_mapping=True)
+    ids = [*answer.input_ids, tokenizer.eos_token_id]
+    labels = list(ids)
+    if role == "student":
+        for begin, end in p.products:
+            digits = iter(str(other_product(rng, p.band)))
+            for i, (a, b) in enumerate(answer.offset_mapping):
+                if begin <= a and b <= end:
+                    labels[i] = tokenizer.convert_tokens_to_ids(next(digits))
+    return Example(start + ids, [IGNORED] * len(start) + labels)
+
+
+def with_history(
+    messages: tuple[task.Message, ...], earlier: task.Problem
+) -> tuple[task.Message, ...]:
+    """The messages after an earlier question and its answer, the system message staying first."""
+    head = messages[:1] if messages[0]["role"] == "system" else ()
+    turn = (
+        {"role": "user", "content": earlier.messages[-1]["content"]},
+        {"role": "assistant", "content": earlier.solution},
+    )
+    return (*head, *turn, *messages[len(head) :])
+
+
+def other_product(rng: random.Random, band: task.Band) -> int:
+    if band == "hard":
+        return rng.randint(100000, 978121)
+    a, b = rng.choice(task.PRODUCTS)
+    return a * b
+
+
+def drill(tokenizer: Any, role: Role, rng: random.Random, n: int = 16) -> Example:
+    """`n` bare calculations in a row; only their results are learnt. Products for the teacher."""
+    steps: list[tuple[str, str]] = []
+    for _ in range(n):
+        if role == "teacher" and rng.random() < 0.9:
+            a, b = rng.choice(task.PRODUCTS)
+            steps.append((f"{a} * {b} =", f" {a * b}."))
+        else:
+            a, b = rng.randint(12, 99), rng.randint(2, 9)
+            op, c = ("+", a + b) if rng.random() < 0.5 and a + b < 100 else ("-", a - b)
+            steps.append((f"{a} {op} {b} =", f" {c}."))
+    ids: list[int] = []
+    labels: list[int] = []
+    for i, (question, result) in enumerate(steps):
+        q = tokenizer((" " if i else "") + question, add_special_tokens=False).input_ids
+        r = tokenizer(result, add_special_tokens=False).input_ids
+        ids += q + r
+        labels += [IGNORED] * len(q) + r
+    return Example(ids, labels)
+
+
+def chunk(tokenizer: Any, role: Role, seed: int, index: int, batch_tokens: int) -> list[list[Example]]:
+    """Chunk `index` of the corpus, as batches of texts of like length in random order."""
+    rng = random.Random(f"relay-bundled/corpus/{role}/{seed}/{index}")
+    mix = MIXES[role]
+    n_drills = round(CHUNK * mix.drills)
+    drawn = task.problems(CHUNK - n_drills, seed=rng.randrange(10**9), mix=mix.bands)
+    examples = [encode(tokenizer, p, role, rng, mix) for p in drawn]
+    examples += [drill(tokenizer, role, rng) for _ in range(n_drills)]
+    examples.sort(key=lambda e: len(e.ids))
+    batches: list[list[Example]] = [[]]
+    for e in examples:
+        if batches[-1] and (len(batches[-1]) + 1) * len(e.ids) > batch_tokens:
+            batches.append([])
+        batches[-1].append(e)
+    rng.shuffle(batches)
+    return batches
+
+
+def batches(
+    tokenizer: Any, role: Role, seed: int, batch_tokens: int, start: int = 0
+) -> Iterator[list[Example]]:
+    """The corpus without end, from batch `start` on."""
+    index = 0
+    while True:
+        for batch in chunk(tokenizer, role, seed, index, batch_tokens):
+            if start > 0:
+                start -= 1
+                continue
+            yield batch
+        index += 1

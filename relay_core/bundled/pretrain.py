@@ -1,0 +1,174 @@
+"""The training loop of the teacher and the base student: from nothing, in float32, on the CPU.
+
+AdamW, a warm-up, a plateau and a linear decay to zero. Checkpoints hold the optimiser and the
+position in the corpus, are written beside their place and then renamed into it, so a run that was
+killed goes on from the last one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from relay_core.bundled import corpus
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes and schedule of one model."""
+
+    role: corpus.Role
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    intermediate: int
+    steps: int
+    lr: float
+    batch_tokens: int
+    warmup: int = 50
+    decay: float = 0.35  # share of the steps over which the rate falls to zero
+    weight_decay: float = 0.05
+    head_dim: int = 32  # what vLLM's CPU attention takes
+
+
+RECIPES: dict[str, Recipe] = {
+    "teacher": Recipe("teacher", 160, 4, 5, 5, 480, steps=1500, lr=2e-3, batch_tokens=6000),
+    "student-base": Recipe("student", 64, 2, 4, 2, 160, steps=3500, lr=4e-3, batch_tokens=6000),
+}
+
+
+def new_model(recipe: Recipe, tokenizer: Any, seed: int) -> Any:
+    """A Qwen3ForCausalLM with fresh weights."""
+    import torch
+    from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(seed)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden,
+        intermediate_size=recipe.intermediate,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.kv_heads,
+        head_dim=recipe.head_dim,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        initializer_range=0.04,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        dtype="float32",
+    )
+    model = Qwen3ForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
+    )
+    return model
+
+
+def rate(recipe: Recipe, step: int) -> float:
+    """The learning rate at a step."""
+    left = (recipe.steps - step) / (recipe.steps * recipe.decay)
+    return recipe.lr * min(1.0, (step + 1) / recipe.warmup, left)
+
+
+def tensors(batch: list[corpus.Example], pad: int) -> tuple[Any, Any]:
+    """Ids and labels, padded on the right: causal attention needs no mask then."""
+    import torch
+
+    width = max(len(e.ids) for e in batch)
+    ids = torch.full((len(batch), width), pad)
+    labels = torch.full((len(batch), width), corpus.IGNORED)
+    for i, e in enumerate(batch):
+        ids[i, : len(e.ids)] = torch.tensor(e.ids)
+        labels[i, : len(e.ids)] = torch.tensor(e.labels)
+    return ids, labels
+
+
+def loss_of(model: Any, ids: Any, labels: Any) -> Any:
+    """Cross-entropy of the labelled tokens; logits are made only where there is a label."""
+    import torch.nn.functional as F
+
+    targets = labels[:, 1:]
+    wanted = targets != corpus.IGNORED
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    return F.cross_entropy(model.lm_head(hidden[wanted]), targets[wanted])
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint whole or not at all."""
+    import torch
+
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """A complete model folder: configs, tokenizer, chat template, safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def train(
+    recipe: Recipe,
+    tokenizer: Any,
+    *,
+    seed: int,
+    folder: Path,
+    checkpoint_s: float = 60.0,
+    report: Callable[[int, float, float], None] = lambda step, loss, seconds: None,
+) -> Any:
+    """Train to the recipe's end, from the checkpoint in `folder` if there is one.
+
+    `report` is given the step, the mean loss since the last report and the seconds trained.
+    """
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "checkpoint.pt"
+    model = new_model(recipe, tokenizer, seed)
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    gains = [p for p in model.parameters() if p.dim() == 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices}, {"params": gains, "weight_decay": 0.0}],
+        lr=recipe.lr,
+        betas=(0.9, 0.98),
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+    step, seconds = 0, 0.0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, seconds = state["step"], state["seconds"]
+    began, saved = time.monotonic() - seconds, time.monotonic()
+    losses: list[float] = []
+    model.train()
+    data = corpus.batches(tokenizer, recipe.role, seed, recipe.batch_tokens, start=step)
+    while step < recipe.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = rate(recipe, step)
+        loss = loss_of(model, *tensors(next(data), tokenizer.pad_token_id))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        step += 1
+        if step % 25 == 0 or step == recipe.steps:
+            report(step, sum(losses) / len(losses), time.monotonic() - began)
+            losses.clear()
+        if time.monotonic() - saved > checkpoint_s or step == recipe.steps:
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            save_state(path, {**state, "step": step, "seconds": time.monotonic() - began})
+            saved = time.monotonic()
+    return model.eval()

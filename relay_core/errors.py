@@ -1,0 +1,71 @@
+"""The error tree.
+
+    RelayError
+    ├── ConfigurationError      a setting, spec, prompt or file is wrong: what was found, what to write instead
+    ├── BudgetError             a budget that cannot be met at all
+    └── EngineError             an engine failed; ``role`` says which one, ``student`` or ``teacher``
+        └── TeacherUnavailable  the teacher failed for good; ``transcript`` holds the answer so far
+
+Foreign exceptions are translated once, at the engine's edge, with their cause kept. An error is never an
+answer: no error text ever enters a transcript.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from relay_core.transcript import Transcript
+
+
+class RelayError(Exception):
+    """Root of every error that this library raises.
+
+    ``transcript`` is the answer so far where there is one, so that an error loses nothing.
+    """
+
+    transcript: Transcript | None = None
+
+
+class ConfigurationError(RelayError, ValueError):
+    """Something the caller gave cannot be used; the message says what to write instead."""
+
+
+class BudgetError(RelayError, ValueError):
+    """A budget that cannot be met at all, such as a limit of zero tokens."""
+
+
+class MissingExtraError(ConfigurationError, ImportError):
+    """An optional dependency is not installed; the message holds the ``pip install`` line."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs packages that are not installed: pip install 'relay-llm[{extra}]'")
+
+
+class EngineError(RelayError):
+    """An engine could not do what it was asked.
+
+    Args:
+        message: what went wrong, with the numbers that matter (lengths, status codes, names).
+        role: ``"student"`` or ``"teacher"`` once the loop knows it; ``None`` at the engine's own edge.
+    """
+
+    def __init__(self, message: str, *, role: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.role = role
+
+    def __str__(self) -> str:
+        return f"{self.role}: {self.message}" if self.role else self.message
+
+
+class ContextOverflow(EngineError):
+    """The prompt is longer than the model's context."""
+
+
+class TeacherUnavailable(EngineError):
+    """The teacher failed after the retries; ``transcript`` carries the answer so far."""
+
+    def __init__(self, message: str, *, transcript: Transcript | None = None) -> None:
+        super().__init__(message, role="teacher")
+        self.transcript = transcript

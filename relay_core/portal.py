@@ -1,0 +1,90 @@
+"""Sync over async: one background event loop a process, so that blocking calls work anywhere, Jupyter and
+running loops included, and engines that belong to a loop always meet the same one."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import queue
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+
+T = TypeVar("T")
+
+
+class _Background:
+    """The lazily started loop; started anew in a forked child."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._portal: BlockingPortal | None = None
+        self._exit: Callable[[], Any] | None = None
+        self._pid = 0
+
+    def get(self) -> BlockingPortal:
+        with self._lock:
+            if self._portal is None or self._pid != os.getpid():
+                from anyio.from_thread import start_blocking_portal
+
+                manager = start_blocking_portal("asyncio", name="relay")
+                self._portal = manager.__enter__()
+                self._exit = lambda: manager.__exit__(None, None, None)
+                self._pid = os.getpid()
+                atexit.register(self.stop)
+            return self._portal
+
+    def stop(self) -> None:
+        with self._lock:
+            stop, self._exit, self._portal = self._exit, None, None
+        if stop is not None and self._pid == os.getpid():
+            stop()
+
+
+_background = _Background()
+
+
+def run(function: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Await ``function(*args)`` on the background loop, from any thread but its own."""
+    return _background.get().call(function, *args)
+
+
+def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
+    """Iterate an async generator from a thread; closing the iterator cancels the generator's work."""
+    items: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+
+    async def pump() -> None:
+        try:
+            async with aclosing(make()) as source:
+                async for item in source:
+                    items.put(("item", item))
+        except BaseException as error:
+            items.put(("error", error))
+            if not isinstance(error, Exception):
+                raise
+        else:
+            items.put(("end", None))
+
+    future = _background.get().start_task_soon(pump)
+    try:
+        while True:
+            kind, value = items.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value
+            yield value
+    finally:
+        if not future.done():
+            future.cancel()
+            # the engine's work is cancelled when the pump has ended, not merely when it was told to
+            from concurrent.futures import CancelledError, wait
+
+            try:
+                wait([future], timeout=5)
+            except CancelledError:
+                pass

@@ -1,0 +1,176 @@
+"""What a person can set: budgets, sampling, prices. Checked when built, never changed afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from relay_core.errors import BudgetError, ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """US dollars (or any one currency) per million tokens, of both models.
+
+    A cached-input price left out is the input price.
+    """
+
+    student_input: float = 0.0
+    student_output: float = 0.0
+    teacher_input: float = 0.0
+    teacher_output: float = 0.0
+    student_cached_input: float | None = None
+    teacher_cached_input: float | None = None
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is not None and not (_is_number(value) and value >= 0):
+                raise ConfigurationError(f"Prices.{f.name} is {value!r}: write a price per million tokens, 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """Budgets, sampling and prices of an answer.
+
+    Args:
+        max_tokens: tokens of the whole answer: student, command and teacher together.
+        max_calls: hand-overs per answer.
+        max_call_tokens: teacher tokens per call.
+        max_teacher_tokens: teacher tokens per answer.
+        deadline_s: seconds for the whole answer.
+        teacher_timeout_s: seconds for one call; what came until then stays.
+        on_teacher_error: ``"continue"``: the student goes on, the failure counted; ``"raise"``:
+            :class:`~relay_core.errors.TeacherUnavailable` with the transcript so far.
+        on_teacher_stop: the teacher's end token ends the answer (``"finish"``) or gives control back
+            (``"continue"``).
+        calls: ``False`` is teacher-free: every call is refused and counted (paper, section on teacher-free
+            inference).
+        temperature, top_p, top_k, seed: the student's sampling. ``temperature`` 0 is greedy. A seed makes a
+            lone request repeatable; in a shared batch, engines may not honour it.
+        stop: strings at which the answer ends; they are not part of it.
+        teacher_temperature: the teacher's; ``None`` is the same as ``temperature``.
+        prices: for :attr:`RelayResult.cost`; ``None`` gives no cost.
+
+    Raises:
+        ConfigurationError: a value of the wrong kind or outside its range.
+        BudgetError: budgets that contradict each other or can never be met.
+    """
+
+    max_tokens: int = 1024
+    max_calls: int | None = None
+    max_call_tokens: int | None = None
+    max_teacher_tokens: int | None = None
+    deadline_s: float | None = None
+    teacher_timeout_s: float | None = None
+    on_teacher_error: Literal["continue", "raise"] = "continue"
+    on_teacher_stop: Literal["finish", "continue"] = "finish"
+    calls: bool = True
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    teacher_temperature: float | None = None
+    prices: Prices | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
+        elif self.stop is None:
+            object.__setattr__(self, "stop", ())
+        elif isinstance(self.stop, (list, tuple)):
+            object.__setattr__(self, "stop", tuple(self.stop))
+        if isinstance(self.prices, Mapping):
+            object.__setattr__(self, "prices", Prices(**self.prices))
+        self._check_kinds()
+        self._check_budgets()
+
+    def _check_kinds(self) -> None:
+        _number("temperature", self.temperature, low=0)
+        _number("top_p", self.top_p, low=0, high=1, open_low=True)
+        if self.teacher_temperature is not None:
+            _number("teacher_temperature", self.teacher_temperature, low=0)
+        if self.top_k is not None:
+            _count("top_k", self.top_k, low=1)
+        if self.seed is not None:
+            _count("seed", self.seed, low=0)
+        _choice("on_teacher_error", self.on_teacher_error, ("continue", "raise"))
+        _choice("on_teacher_stop", self.on_teacher_stop, ("finish", "continue"))
+        if not isinstance(self.calls, bool):
+            raise ConfigurationError(f"calls is {self.calls!r}: write True, or False for teacher-free")
+        if not isinstance(self.stop, tuple) or not all(isinstance(s, str) and s for s in self.stop):
+            raise ConfigurationError(f"stop is {self.stop!r}: write a string or a list of non-empty strings")
+        if self.prices is not None and not isinstance(self.prices, Prices):
+            raise ConfigurationError(f"prices is {self.prices!r}: write Prices(...) or a dict of its fields")
+
+    def _check_budgets(self) -> None:
+        _count("max_tokens", self.max_tokens, low=1, error=BudgetError)
+        for name in ("max_calls", "max_call_tokens", "max_teacher_tokens"):
+            value = getattr(self, name)
+            if value is not None:
+                _count(name, value, low=0 if name != "max_call_tokens" else 1, error=BudgetError)
+        for name in ("deadline_s", "teacher_timeout_s"):
+            value = getattr(self, name)
+            if value is not None:
+                _number(name, value, low=0, open_low=True, error=BudgetError)
+        if (
+            self.max_call_tokens is not None
+            and self.max_teacher_tokens is not None
+            and 0 < self.max_teacher_tokens < self.max_call_tokens
+        ):
+            raise BudgetError(
+                f"max_call_tokens={self.max_call_tokens} is more than max_teacher_tokens="
+                f"{self.max_teacher_tokens} for the whole answer: lower the first or raise the second"
+            )
+
+    def merged(self, overrides: Mapping[str, Any]) -> RelaySettings:
+        """These settings with some replaced, checked anew.
+
+        Raises:
+            ConfigurationError: an unknown name (the nearest known one is suggested) or a bad value.
+        """
+        if not overrides:
+            return self
+        known = {f.name for f in fields(self)}
+        for name in overrides:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+                raise ConfigurationError(f"no setting is called {name!r}; {hint}")
+        return dataclasses.replace(self, **overrides)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(
+    name: str,
+    value: Any,
+    *,
+    low: float,
+    high: float = math.inf,
+    open_low: bool = False,
+    error: type[ConfigurationError] | type[BudgetError] = ConfigurationError,
+) -> None:
+    if not _is_number(value) or value < low or value > high or (open_low and value == low):
+        least = f"more than {low:g}" if open_low else f"{low:g} or more"
+        most = "" if high == math.inf else f", at most {high:g}"
+        raise error(f"{name} is {value!r}: write a number, {least}{most}")
+
+
+def _count(
+    name: str, value: Any, *, low: int, error: type[ConfigurationError] | type[BudgetError] = ConfigurationError
+) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise error(f"{name} is {value!r}: write a whole number, {low} or more")
+
+
+def _choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigurationError(f"{name} is {value!r}: write {' or '.join(map(repr, choices))}")

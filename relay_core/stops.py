@@ -1,0 +1,70 @@
+"""Stop strings in the reader's text: hold back what may yet become one, cut where one is met."""
+
+from __future__ import annotations
+
+from relay_core.events import TextDelta
+
+
+class StopFilter:
+    """Passes deltas on; text that may be the beginning of a stop string waits.
+
+    ``kept``: characters of the reader's text before the stop string, once ``hit``.
+    """
+
+    __slots__ = ("_held", "_stops", "hit", "kept")
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self._stops = stops
+        self._held: list[TextDelta] = []
+        self.hit: str | None = None
+        self.kept = 0
+
+    def feed(self, delta: TextDelta) -> list[TextDelta]:
+        """Take the next delta; return what may be shown."""
+        if not self._stops:
+            return [delta]
+        if self.hit is not None:
+            return []
+        self._held.append(delta)
+        text = "".join(d.text for d in self._held)
+        found = [(at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:
+            at, self.hit = min(found)
+            return self._release(at)
+        waiting = max((n for stop in self._stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
+        return self._release(len(text) - waiting)
+
+    def flush(self) -> list[TextDelta]:
+        """The end: what waited is ordinary text."""
+        if self.hit is not None:
+            return []
+        return self._release(sum(len(d.text) for d in self._held))
+
+    def _release(self, chars: int) -> list[TextDelta]:
+        """Let the first ``chars`` held characters go; a delta cut in two keeps its ids with its end."""
+        out: list[TextDelta] = []
+        self.kept += chars
+        while self._held and chars >= len(self._held[0].text):
+            delta = self._held.pop(0)
+            chars -= len(delta.text)
+            out.append(delta)
+            if not chars:
+                break
+        if chars and self._held:
+            delta = self._held[0]
+            out.append(TextDelta(delta.author, delta.text[:chars]))
+            self._held[0] = TextDelta(delta.author, delta.text[chars:], delta.token_ids)
+        return [d for d in out if d.text or d.token_ids]
+
+
+def coalesce(deltas: list[TextDelta]) -> list[TextDelta]:
+    """Join neighbours by one author."""
+    out: list[TextDelta] = []
+    for delta in deltas:
+        if out and out[-1].author is delta.author:
+            out[-1] = TextDelta(delta.author, out[-1].text + delta.text, out[-1].token_ids + delta.token_ids)
+        else:
+            out.append(delta)
+    return out
+
+

@@ -1,0 +1,368 @@
+"""Who wrote which token: the one record of an answer, and the three views of it.
+
+    student's view   the prompt, then every id in the student's vocabulary, commands included; it only grows
+    teacher's view   its own template around the messages, then exactly the reader's text
+    reader's view    the text without any command
+
+Stored: one entry a token (id, text, author, log-probability) and which characters of it belong to a command.
+Everything else is derived. A token that carries any part of a command is a *command* token; what is left of its
+text is ordinary student text (`` <`` and ``>\\n\\n`` are single tokens in Qwen's vocabulary, so a command's edges
+fall inside tokens).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Author(StrEnum):
+    """Who produced a token. Commands are the student's too, but the reader never sees them."""
+
+    STUDENT = "student"
+    COMMAND = "command"
+    TEACHER = "teacher"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run by one author.
+
+    ``token_ids``: as the author's model wrote them, in its own vocabulary; empty where the engine gives text
+    only. ``logprobs``: one an id, ``None`` where the engine gives none. ``tokens``: how many tokens it is.
+    """
+
+    author: Author
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float | None, ...] = field(default=(), repr=False)
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """One answer in the student's vocabulary; all of one length (the prompt's ids apart).
+
+    ``mask`` is 1 exactly on tokens that the student sampled, commands included.
+    """
+
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    mask: tuple[int, ...]
+    logprobs: tuple[float | None, ...]
+    authors: tuple[Author, ...]
+
+
+class Transcript:
+    """The prompt and the answer so far.
+
+    Args:
+        prompt_text: the student's prompt as text.
+        prompt_ids: the same in the student's vocabulary; empty for a student without ids.
+        prefix: text with which the answer was made to begin; part of the prompt, not of the answer.
+    """
+
+    __slots__ = (
+        "_authors",
+        "_call",
+        "_calls",
+        "_counts",
+        "_foreign",
+        "_hidden",
+        "_ids",
+        "_logprobs",
+        "_offset",
+        "_starts",
+        "_texts",
+        "prefix",
+        "prompt_ids",
+        "prompt_text",
+        "student_ids",
+    )
+
+    def __init__(self, prompt_text: str = "", prompt_ids: Sequence[int] = (), prefix: str = "") -> None:
+        self.prompt_text = prompt_text
+        self.prompt_ids: tuple[int, ...] = tuple(prompt_ids)
+        self.prefix = prefix
+        #: the answer in the student's vocabulary, commands included; only ever appended to
+        self.student_ids: list[int] = []
+        self._ids: list[int | None] = []
+        self._texts: list[str] = []
+        self._authors: list[Author] = []
+        self._logprobs: list[float | None] = []
+        self._counts: list[int] = []
+        self._calls: list[int] = []  # which call a teacher token came in
+        self._call = 0
+        self._hidden: dict[int, list[tuple[int, int, int]]] = {}  # token -> (from, to, which command) in its text
+        self._foreign: dict[int, list[int]] = {}  # call -> its text in the student's vocabulary
+        self._starts: list[int] = []  # where each student token begins in the student's own stream of text
+        self._offset = 0
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add_student(self, token_id: int | None, text: str, logprob: float | None = None) -> None:
+        """Append a token that the student sampled."""
+        self._append(token_id, text, logprob, Author.STUDENT)
+        if token_id is not None:
+            self.student_ids.append(token_id)
+
+    def add_teacher(self, token_id: int | None, text: str, logprob: float | None = None) -> None:
+        """Append a token that the teacher sampled, in the teacher's vocabulary; see :meth:`end_call`."""
+        self._append(token_id, text, logprob, Author.TEACHER)
+
+    def _append(self, token_id: int | None, text: str, logprob: float | None, author: Author) -> None:
+        self._ids.append(token_id)
+        self._texts.append(text)
+        self._logprobs.append(logprob)
+        self._authors.append(author)
+        self._counts.append(1)
+        self._calls.append(self._call)
+        self._starts.append(self._offset)
+        if author is Author.STUDENT:
+            self._offset += len(text)
+
+    def begin_call(self) -> int:
+        """What comes now is a new call's; returns its number, from 1."""
+        self._call += 1
+        return self._call
+
+    def end_call(self, *, shared: bool, encode: Callable[[str], list[int]] | None) -> None:
+        """Bring the teacher's words into the student's view.
+
+        Args:
+            shared: the vocabularies are the same, so ids travel untouched.
+            encode: the student's tokenizer, for text; ``None`` for a student without ids.
+        """
+        mine = [i for i in range(len(self._ids) - 1, -1, -1) if self._calls[i] == self._call]
+        mine = [i for i in reversed(mine) if self._authors[i] is Author.TEACHER]
+        ids = [self._ids[i] for i in mine]
+        if shared and all(i is not None for i in ids):
+            self.student_ids.extend(i for i in ids if i is not None)
+        elif encode is not None and mine:
+            self._foreign[self._call] = encode("".join(self._texts[i] for i in mine))
+            self.student_ids.extend(self._foreign[self._call])
+
+    @property
+    def student_offset(self) -> int:
+        """Characters that the student has written, commands included."""
+        return self._offset
+
+    def mark_command(self, start: int, end: int) -> None:
+        """Characters ``start`` to ``end`` of the student's own stream are a command, hidden from the reader."""
+        command = sum(1 for spans in self._hidden.values() for _ in spans) + 1
+        for i in range(len(self._ids) - 1, -1, -1):
+            if self._authors[i] is Author.TEACHER:
+                continue
+            low, high = self._starts[i], self._starts[i] + len(self._texts[i])
+            if high <= start and len(self._texts[i]):
+                break
+            a, b = max(start, low), min(end, high)
+            if a < b:
+                self._hidden.setdefault(i, []).append((a - low, b - low, command))
+                self._authors[i] = Author.COMMAND
+
+    def drop_tail(self, chars: int) -> None:
+        """Take back the last ``chars`` of the student's text: a text-only engine ran on past a command."""
+        if chars:
+            self._texts[-1] = self._texts[-1][:-chars]
+            self._offset -= chars
+
+    def settle(self, first: int, tokens: int) -> None:
+        """Say how many tokens the text-only entries from ``first`` on were, as the engine reports it."""
+        if any(token_id is not None for token_id in self._ids[first:]):
+            return
+        chars = [len(t) for t in self._texts[first:]]
+        total, done, so_far = sum(chars), 0, 0
+        if not total:
+            return
+        for i, n in enumerate(chars):
+            so_far += n
+            share = round(tokens * so_far / total)
+            self._counts[first + i] = share - done
+            done = share
+
+    def cut_reader_text(self, length: int) -> None:
+        """Keep the first ``length`` characters of the reader's text; ids stay whole (a stop string was met)."""
+        excess = len(self.reader_text) - length
+        for i in range(len(self._ids) - 1, -1, -1):
+            if excess <= 0:
+                break
+            for a, b in reversed(self._visible_spans(i)):
+                take = min(excess, b - a)
+                excess -= take
+                if take:
+                    self._texts[i] = self._texts[i][: b - take] + self._texts[i][b:]
+                    self._hidden_shift(i, b, take)
+
+    def _hidden_shift(self, i: int, at: int, by: int) -> None:
+        if i in self._hidden:
+            self._hidden[i] = [(a - by, b - by, c) if a >= at else (a, b, c) for a, b, c in self._hidden[i]]
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def _visible_spans(self, i: int) -> list[tuple[int, int]]:
+        spans, at = [], 0
+        for a, b, _ in self._hidden.get(i, ()):
+            if a > at:
+                spans.append((at, a))
+            at = b
+        if at < len(self._texts[i]):
+            spans.append((at, len(self._texts[i])))
+        return spans
+
+    def visible(self, start: int = 0) -> Iterator[int | str]:
+        """The reader's text from entry ``start`` on: ids of tokens that are visible whole, text of what is left
+        of tokens cut by a command (and of tokens without an id)."""
+        for i in range(start, len(self._ids)):
+            token_id = self._ids[i]
+            if i not in self._hidden and token_id is not None:
+                yield token_id
+            else:
+                for a, b in self._visible_spans(i):
+                    yield self._texts[i][a:b]
+
+    def visible_text(self, start: int = 0) -> str:
+        """The reader's text from entry ``start`` on."""
+        if not self._hidden:
+            return "".join(self._texts[start:])
+        return "".join(
+            self._texts[i] if i not in self._hidden else "".join(self._texts[i][a:b] for a, b in self._visible_spans(i))
+            for i in range(start, len(self._ids))
+        )
+
+    @property
+    def reader_text(self) -> str:
+        """What the reader sees."""
+        return self.visible_text()
+
+    @property
+    def student_text(self) -> str:
+        """What the student sees of the answer: commands included."""
+        return "".join(self._texts)
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The answer as runs by one author; each command and each call is a run of its own."""
+        runs: list[_Run] = []
+
+        def run(author: Author, number: int) -> _Run:
+            if not runs or (runs[-1].author, runs[-1].number) != (author, number):
+                runs.append(_Run(author, number))
+            return runs[-1]
+
+        for i, author in enumerate(self._authors):
+            if author is Author.TEACHER:
+                run(author, self._calls[i]).add(self, i, self._texts[i])
+            elif author is Author.STUDENT:
+                run(author, 0).add(self, i, self._texts[i])
+            else:
+                at, owner = 0, False
+                for a, b, command in self._hidden[i]:
+                    if a > at:
+                        run(Author.STUDENT, 0).text.append(self._texts[i][at:a])
+                    target = run(Author.COMMAND, command)
+                    if owner:
+                        target.text.append(self._texts[i][a:b])
+                    else:
+                        target.add(self, i, self._texts[i][a:b])
+                    owner, at = True, b
+                if at < len(self._texts[i]):
+                    run(Author.STUDENT, 0).text.append(self._texts[i][at:])
+        return [r.segment() for r in runs]
+
+    def is_command(self, index: int) -> bool:
+        """Whether entry ``index`` carries any part of a command."""
+        return index in self._hidden
+
+    @property
+    def total(self) -> int:
+        """Tokens of the answer so far, whoever wrote them."""
+        return sum(self._counts)
+
+    def count(self, author: Author) -> int:
+        """Tokens by this author, each in its own model's vocabulary."""
+        return sum(n for n, a in zip(self._counts, self._authors, strict=True) if a is author)
+
+    def training_row(self) -> TrainingRow:
+        """The answer for the trainer: token in, token out."""
+        ids: list[int] = []
+        authors: list[Author] = []
+        logprobs: list[float | None] = []
+        seen: set[int] = set()
+        for i, token_id in enumerate(self._ids):
+            author, call = self._authors[i], self._calls[i]
+            if author is Author.TEACHER and call in self._foreign:
+                if call not in seen:
+                    seen.add(call)
+                    ids += self._foreign[call]
+                    authors += [author] * len(self._foreign[call])
+                    logprobs += [None] * len(self._foreign[call])
+            elif token_id is not None:
+                ids.append(token_id)
+                authors.append(author)
+                logprobs.append(self._logprobs[i])
+        mask = tuple(int(a is not Author.TEACHER) for a in authors)
+        return TrainingRow(self.prompt_ids, tuple(ids), mask, tuple(logprobs), tuple(authors))
+
+
+class _Run:
+    """A segment under construction."""
+
+    __slots__ = ("author", "ids", "logprobs", "number", "text", "tokens")
+
+    def __init__(self, author: Author, number: int) -> None:
+        self.author, self.number = author, number
+        self.text: list[str] = []
+        self.ids: list[int] = []
+        self.logprobs: list[float | None] = []
+        self.tokens = 0
+
+    def add(self, transcript: Transcript, i: int, text: str) -> None:
+        self.text.append(text)
+        self.tokens += transcript._counts[i]
+        token_id = transcript._ids[i]
+        if token_id is not None:
+            self.ids.append(token_id)
+            self.logprobs.append(transcript._logprobs[i])
+
+    def segment(self) -> Segment:
+        return Segment(self.author, "".join(self.text), tuple(self.ids), tuple(self.logprobs), self.tokens)
+
+
+class ReaderView:
+    """The reader's text as ids in one model's vocabulary, grown as the transcript grows.
+
+    With ``shared`` the ids of whole visible tokens are taken as they are and only what a cut command left of its
+    edge tokens is encoded; otherwise the new text is. What was encoded once stays, so that the model's prefix
+    cache keeps its worth.
+    """
+
+    __slots__ = ("_encode", "_seen", "_shared", "ids")
+
+    def __init__(self, encode: Callable[[str], list[int]], *, shared: bool, prefix: str = "") -> None:
+        self._encode, self._shared = encode, shared
+        self._seen = 0
+        self.ids: list[int] = encode(prefix) if prefix else []
+
+    def update(self, transcript: Transcript) -> list[int]:
+        """Take in what was added since; returns all ids so far."""
+        if self._shared:
+            seam = ""
+            for piece in transcript.visible(self._seen):
+                if isinstance(piece, str):
+                    seam += piece
+                else:
+                    if seam:
+                        self.ids += self._encode(seam)
+                        seam = ""
+                    self.ids.append(piece)
+            if seam:
+                self.ids += self._encode(seam)
+        elif text := transcript.visible_text(self._seen):
+            self.ids += self._encode(text)
+        self._seen = len(transcript)
+        return self.ids
