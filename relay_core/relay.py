@@ -243,7 +243,7 @@ class _Answer:
         self.finish: FinishReason | None = None
         self.records: list[CallEnded] = []
         self.student_reads, self.teacher_reads = _Reads(), _Reads()
-        self.refused = self.malformed = self.failed = 0
+        self.turns = self.refused = self.malformed = self.failed = 0
         self.notes: dict[str, Any] = {}
         self.teacher_view: ReaderView | None = None
         self.teacher_prompt: tuple[str, list[int]] | None = None
@@ -280,6 +280,7 @@ class _Answer:
             self.finish = FinishReason.LENGTH
             return
         first, taken, usage = len(self.transcript), 0, None
+        self.turns += 1
         try:
             async with aclosing(self.student.stream(prompt, self.student_sampling(allowed))) as chunks:
                 while self.finish is None and self.granted is None:
@@ -463,7 +464,7 @@ class _Answer:
             raise EngineError(str(error), role="teacher") from error
         tokenizer, text = self.teacher.tokenizer, self.conversation.prefix + self.transcript.reader_text
         if tokenizer is None:
-            return self.messages_prompt("", None, text)
+            return self.messages_prompt("", None, text, len(self.records))
         if self.teacher_view is None or self.teacher_prompt is None:
             rendered = render(tokenizer, self.conversation)
             self.teacher_prompt = (rendered.text, rendered.token_ids)
@@ -471,7 +472,8 @@ class _Answer:
                 lambda text: encode_text(tokenizer, text), shared=self.shared, prefix=self.conversation.prefix
             )
         prompt_text, prompt_ids = self.teacher_prompt
-        return self.messages_prompt(prompt_text + text, prompt_ids + self.teacher_view.update(self.transcript), text)
+        ids = prompt_ids + self.teacher_view.update(self.transcript)
+        return self.messages_prompt(prompt_text + text, ids, text, len(self.records))
 
     # -- prompts and budgets -------------------------------------------------------------------------------
 
@@ -481,13 +483,14 @@ class _Answer:
         mine = self.student.tokenizer
         return mine is not None and self.teacher is not None and mine.shares_vocabulary(self.teacher.tokenizer)
 
-    def messages_prompt(self, text: str, token_ids: Sequence[int] | None, continuation: str) -> Prompt:
-        return Prompt(text, token_ids, self.conversation.messages, continuation, self.conversation.tools or None)
+    def messages_prompt(self, text: str, token_ids: Sequence[int] | None, continuation: str, turn: int) -> Prompt:
+        return Prompt(text, token_ids, self.conversation.messages, continuation, self.conversation.tools or None, turn)
 
     def student_prompt(self) -> Prompt:
         written = self.transcript.student_text
         ids = None if self.student.tokenizer is None else [*self.transcript.prompt_ids, *self.transcript.student_ids]
-        return self.messages_prompt(self.transcript.prompt_text + written, ids, self.conversation.prefix + written)
+        text, continuation = self.transcript.prompt_text + written, self.conversation.prefix + written
+        return self.messages_prompt(text, ids, continuation, self.turns)
 
     def room(self, engine: Engine, prompt: Prompt) -> int:
         """Tokens that may still be written: by max_tokens, and by the engine's context.

@@ -1,6 +1,6 @@
 """The training loop of the teacher and the base student: from nothing, in float32, on the CPU.
 
-AdamW, a warm-up, a plateau and a linear decay to zero. Checkpoints hold the optimiser and the
+Muon for the layers' matrices, AdamW for the rest; a warm-up, a plateau and a linear decay to zero. Checkpoints hold the optimiser and the
 position in the corpus, are written beside their place and then renamed into it, so a run that was
 killed goes on from the last one.
 """
@@ -28,17 +28,17 @@ class Recipe:
     kv_heads: int
     intermediate: int
     steps: int
-    lr: float
+    lr: float  # of AdamW
+    matrix_lr: float  # of Muon
     batch_tokens: int
     warmup: int = 50
     decay: float = 0.35  # share of the steps over which the rate falls to zero
-    weight_decay: float = 0.05
     head_dim: int = 32  # what vLLM's CPU attention takes
 
 
 RECIPES: dict[str, Recipe] = {
-    "teacher": Recipe("teacher", 160, 4, 5, 5, 480, steps=1500, lr=2e-3, batch_tokens=6000),
-    "student-base": Recipe("student", 64, 2, 4, 2, 160, steps=3500, lr=4e-3, batch_tokens=6000),
+    "teacher": Recipe("teacher", 160, 4, 5, 5, 480, steps=2400, lr=4e-3, matrix_lr=0.015, batch_tokens=3000),
+    "student-base": Recipe("student", 64, 2, 4, 2, 160, steps=5000, lr=6e-3, matrix_lr=0.02, batch_tokens=3000),
 }
 
 
@@ -73,9 +73,9 @@ def new_model(recipe: Recipe, tokenizer: Any, seed: int) -> Any:
 
 
 def rate(recipe: Recipe, step: int) -> float:
-    """The learning rate at a step."""
+    """The share of the learning rates that is used at a step."""
     left = (recipe.steps - step) / (recipe.steps * recipe.decay)
-    return recipe.lr * min(1.0, (step + 1) / recipe.warmup, left)
+    return min(1.0, (step + 1) / recipe.warmup, left)
 
 
 def tensors(batch: list[corpus.Example], pad: int) -> tuple[Any, Any]:
@@ -132,43 +132,48 @@ def train(
     """
     import torch
 
+    from relay_core.bundled.muon import Muon
+
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "checkpoint.pt"
     model = new_model(recipe, tokenizer, seed)
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    gains = [p for p in model.parameters() if p.dim() == 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices}, {"params": gains, "weight_decay": 0.0}],
-        lr=recipe.lr,
-        betas=(0.9, 0.98),
-        weight_decay=recipe.weight_decay,
-        fused=True,
+    inner = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
+    outer = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
+    optimizers = (
+        Muon(inner, lr=recipe.matrix_lr),
+        torch.optim.AdamW(outer, lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     )
     step, seconds = 0, 0.0
     if path.exists():
         state = torch.load(path, weights_only=True)
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved_state)
         step, seconds = state["step"], state["seconds"]
     began, saved = time.monotonic() - seconds, time.monotonic()
     losses: list[float] = []
     model.train()
     data = corpus.batches(tokenizer, recipe.role, seed, recipe.batch_tokens, start=step)
     while step < recipe.steps:
-        for group in optimizer.param_groups:
-            group["lr"] = rate(recipe, step)
+        for optimizer, lr in zip(optimizers, (recipe.matrix_lr, recipe.lr), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * rate(recipe, step)
         loss = loss_of(model, *tensors(next(data), tokenizer.pad_token_id))
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         losses.append(loss.item())
         step += 1
         if step % 25 == 0 or step == recipe.steps:
             report(step, sum(losses) / len(losses), time.monotonic() - began)
             losses.clear()
         if time.monotonic() - saved > checkpoint_s or step == recipe.steps:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            state = {
+                "model": model.state_dict(),
+                "optimizers": [o.state_dict() for o in optimizers],
+            }
             save_state(path, {**state, "step": step, "seconds": time.monotonic() - began})
             saved = time.monotonic()
     return model.eval()

@@ -78,6 +78,7 @@ class Prompt:
     messages: Sequence[Message] = ()
     continuation: str = ""
     tools: Sequence[Mapping[str, Any]] | None = None
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
