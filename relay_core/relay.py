@@ -18,11 +18,11 @@ from typing import Any, Literal, overload
 from relay_core import portal
 from relay_core.chat import Conversation, encode_text, render
 from relay_core.command import CLOSE, Call, CommandScanner, Malformed, Text
-from relay_core.engines.base import Chunk, ContextOverflow, Engine, EngineUsage, Finish, Prompt, Sampling, Token
-from relay_core.errors import ConfigurationError, EngineError, RelayError, TeacherUnavailable
+from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
+from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, RelayError, TeacherUnavailable
 from relay_core.events import CallEnded, CallStarted, Event, Finished, FinishReason, RelayResult, TextDelta
 from relay_core.settings import RelaySettings
-from relay_core.stops import StopFilter
+from relay_core.stops import StopFilter, coalesce
 from relay_core.transcript import Author, ReaderView, Transcript
 from relay_core.usage import Usage
 

@@ -70,12 +70,16 @@ COLORS = ("red", "blue", "green", "white", "black", "yellow", "brown", "grey")
 
 @dataclass(frozen=True)
 class Family:
-    """The words of one family. `{x}` is what the facts are told apart by, `{name}` the person;
-    `{u}` the quantity, `{d}` a change, `{n}`/`{m}` counts, `{v}` a value so far."""
+    """The words of one family.
+
+    `{x}` is what its facts are told apart by, `{name}` the person, `{u}` the quantity, `{d}` a
+    change, `{n}` and `{m}` counts, `{v}` the result.
+    """
 
     name: str
     subjects: tuple[str, ...]
-    facts: tuple[str, ...]
+    opening: str
+    fact: str
     ups: tuple[str, ...]
     downs: tuple[str, ...]
     single: tuple[str, ...]
@@ -85,182 +89,95 @@ class Family:
     gains: tuple[str, ...]
     losses: tuple[str, ...]
     queries: tuple[str, ...]
-    # the reference answer
-    know: str
-    up: str
-    down: str
-    now: str
-    one: str
-    many: str
-    more: str
-    less: str
-    product: str
-    total: str
-    gain: str
-    loss: str
-    so_far: str
     final: str
 
 
 PURCHASE = Family(
     name="purchase",
     subjects=ITEMS,
-    facts=("A {x} costs {u} coins.", "The price of a {x} is {u} coins."),
-    ups=("Today the price goes up by {d} coins.", "The price then rises by {d} coins."),
-    downs=("Today the price goes down by {d} coins.", "The price then drops by {d} coins."),
-    single=("{name} buys one {x}.", "{name} takes one {x}."),
-    count=("{name} buys {n} {x}s.", "{name} takes {n} {x}s."),
-    count_more=("{name} buys {n} {x}s and then {m} more.", "{name} takes {n} {x}s, then {m} more."),
-    count_less=("{name} buys {n} {x}s but puts {m} back.", "{name} takes {n} {x}s, then leaves {m}."),
-    gains=("The delivery costs {d} coins.", "There is a fee of {d} coins."),
-    losses=("A voucher takes off {d} coins.", "The shop gives {d} coins off."),
+    opening="{name} wants a {x}.",
+    fact="A {x} costs {u} coins.",
+    ups=("the price goes up by {d} coins", "the price rises by {d} coins"),
+    downs=("the price goes down by {d} coins", "the price drops by {d} coins"),
+    single=("{name} buys one {x}", "{name} takes only one"),
+    count=("{name} buys {n} {x}s", "{name} takes {n} of them"),
+    count_more=("{name} buys {n} {x}s and then {m} more", "{name} takes {n} and later {m} more"),
+    count_less=("{name} buys {n} {x}s but gives {m} back", "{name} takes {n} but leaves {m}"),
+    gains=("the delivery adds {d} coins", "there is a fee of {d} coins"),
+    losses=("a voucher takes off {d} coins", "the shop gives {d} coins off"),
     queries=("How many coins does {name} pay?", "What does {name} pay in all?"),
-    know="We know that a {x} costs {u} coins.",
-    up="The price goes up by {d}, so we add: {e}.",
-    down="The price goes down by {d}, so we subtract: {e}.",
-    now="Now a {x} costs {v} coins.",
-    one="{name} buys one {x}, and that is {v} coins.",
-    many="{name} buys {n} {x}s.",
-    more="{name} buys {n} and then {m} more: {e}. That makes {v} {x}s.",
-    less="{name} buys {n} but gives {m} back: {e}. That makes {v} {x}s.",
-    product="We pay for {n} {x}s, so we multiply: {e}.",
-    total="The {x}s cost {v} coins.",
-    gain="The fee is {d} coins, so we add: {e}.",
-    loss="The shop takes off {d} coins, so we subtract: {e}.",
-    so_far="Now it is {v} coins.",
-    final="So {name} pays {v} coins in all.",
+    final="So {name} pays {v} coins.",
 )
 
 BOXES = Family(
     name="boxes",
     subjects=ITEMS,
-    facts=("A box of {x}s holds {u} {x}s.", "There are {u} {x}s in each box of {x}s."),
-    ups=("The maker now packs {d} more into a box.", "Each box then gets {d} more."),
-    downs=("The maker now packs {d} fewer into a box.", "Each box then gets {d} fewer."),
-    single=("One box of {x}s comes to the shop of {name}.", "{name} orders one box of {x}s."),
-    count=("{n} boxes of {x}s come to the shop of {name}.", "{name} orders {n} boxes of {x}s."),
-    count_more=(
-        "{name} orders {n} boxes of {x}s and later {m} more boxes.",
-        "{n} boxes of {x}s come to the shop of {name}, then {m} more.",
-    ),
-    count_less=(
-        "{name} orders {n} boxes of {x}s but sends {m} back.",
-        "{n} boxes of {x}s come to the shop of {name}, but {m} are lost.",
-    ),
-    gains=("There were {d} {x}s on the shelf before.", "{name} finds {d} more {x}s at home."),
-    losses=("{name} sells {d} {x}s.", "Then {d} {x}s are sold."),
-    queries=("How many {x}s does {name} have?", "How many {x}s are there in the end?"),
-    know="We know that a box holds {u} {x}s.",
-    up="There are {d} more in a box, so we add: {e}.",
-    down="There are {d} fewer in a box, so we subtract: {e}.",
-    now="Now a box holds {v} {x}s.",
-    one="{name} gets one box, and that is {v} {x}s.",
-    many="{name} gets {n} boxes.",
-    more="{name} gets {n} boxes and then {m} more: {e}. That makes {v} boxes.",
-    less="{name} gets {n} boxes but loses {m}: {e}. That makes {v} boxes.",
-    product="We count {n} boxes, so we multiply: {e}.",
-    total="The boxes hold {v} {x}s.",
-    gain="There are {d} {x}s more, so we add: {e}.",
-    loss="There are {d} {x}s sold, so we subtract: {e}.",
-    so_far="Now it is {v} {x}s.",
-    final="So {name} has {v} {x}s in the end.",
+    opening="{name} sells {x}s.",
+    fact="A box of {x}s holds {u} pieces.",
+    ups=("the maker packs {d} more into a box", "each box gets {d} more"),
+    downs=("the maker packs {d} fewer into a box", "each box gets {d} fewer"),
+    single=("one box comes to the shop", "{name} orders one box"),
+    count=("{n} boxes come to the shop", "{name} orders {n} boxes"),
+    count_more=("{name} orders {n} boxes and later {m} more", "{n} boxes come and then {m} more"),
+    count_less=("{name} orders {n} boxes but gives {m} back", "{n} boxes come but {m} are lost"),
+    gains=("{name} finds {d} more at home", "a friend brings {d} more {x}s"),
+    losses=("{name} sells {d} {x}s", "there are {d} pieces lost"),
+    queries=("How many {x}s does {name} have?", "How many are there in the end?"),
+    final="So {name} has {v} {x}s.",
 )
 
 WAGES = Family(
     name="wages",
     subjects=NAMES,
-    facts=("{x} earns {u} coins a day.", "The wage of {x} is {u} coins a day."),
-    ups=("The boss raises the wage by {d} coins.", "Then the wage goes up by {d} coins."),
-    downs=("The boss cuts the wage by {d} coins.", "Then the wage goes down by {d} coins."),
-    single=("{x} works for one day.", "{x} helps in the shop for one day."),
-    count=("{x} works for {n} days.", "{x} helps in the shop for {n} days."),
-    count_more=("{x} works for {n} days and then {m} more.", "{x} helps for {n} days, then {m} more."),
-    count_less=(
-        "{x} wants to work for {n} days but is ill for {m}.",
-        "{x} plans {n} days in the shop but misses {m}.",
-    ),
-    gains=("{x} gets a bonus of {d} coins.", "{x} had saved {d} coins before."),
-    losses=("{x} spends {d} coins.", "{x} pays back {d} coins."),
+    opening="{x} helps in the shop.",
+    fact="{x} earns {u} coins a day.",
+    ups=("the wage goes up by {d} coins", "the boss raises the wage by {d} coins"),
+    downs=("the wage goes down by {d} coins", "the boss cuts the wage by {d} coins"),
+    single=("{x} works for one day", "{x} stays for only one day"),
+    count=("{x} works for {n} days", "{x} stays for {n} days"),
+    count_more=("{x} works for {n} days and then {m} more", "{x} stays {n} days and later {m} more"),
+    count_less=("{x} plans {n} days but misses {m}", "{x} wants {n} days but is ill for {m}"),
+    gains=("{x} gets a bonus of {d} coins", "a friend adds {d} coins"),
+    losses=("{x} spends {d} coins", "{x} pays back {d} coins"),
     queries=("How many coins does {x} have?", "What does {x} have in the end?"),
-    know="We know that {x} earns {u} coins a day.",
-    up="The wage goes up by {d}, so we add: {e}.",
-    down="The wage goes down by {d}, so we subtract: {e}.",
-    now="Now {x} earns {v} coins a day.",
-    one="{x} works one day, and that is {v} coins.",
-    many="{x} works {n} days.",
-    more="{x} works {n} days and then {m} more: {e}. That makes {v} days.",
-    less="{x} plans {n} days but misses {m}: {e}. That makes {v} days.",
-    product="We pay for {n} days, so we multiply: {e}.",
-    total="The days bring {v} coins.",
-    gain="There are {d} coins more, so we add: {e}.",
-    loss="There are {d} coins less, so we subtract: {e}.",
-    so_far="Now it is {v} coins.",
-    final="So {x} has {v} coins in the end.",
+    final="So {x} has {v} coins.",
 )
 
 TRIPS = Family(
     name="trips",
     subjects=COLORS,
-    facts=("The {x} van carries {u} bags a trip.", "There is room for {u} bags in the {x} van."),
-    ups=("A rack makes room for {d} more.", "Then {name} makes room for {d} more bags."),
-    downs=("A rack takes the room of {d} bags.", "Then {name} has to leave out {d} bags."),
-    single=("{name} makes one trip with the {x} van.", "{name} drives the {x} van once."),
-    count=("{name} makes {n} trips with the {x} van.", "{name} drives the {x} van {n} times."),
-    count_more=(
-        "{name} makes {n} trips with the {x} van and later {m} more.",
-        "{name} drives the {x} van {n} times, then {m} times more.",
-    ),
-    count_less=(
-        "{name} plans {n} trips with the {x} van but misses {m}.",
-        "{name} wants to drive the {x} van {n} times but leaves out {m}.",
-    ),
-    gains=("There were {d} bags in the shop before.", "A friend brings {d} more bags."),
-    losses=("Then {d} bags are sold.", "Then {d} bags are lost."),
+    opening="{name} takes the {x} van.",
+    fact="The {x} van carries {u} bags.",
+    ups=("a rack makes room for {d} more", "{name} finds room for {d} more bags"),
+    downs=("a rack takes the room of {d} bags", "{name} has to leave out {d} bags"),
+    single=("{name} makes one trip", "{name} drives only once"),
+    count=("{name} makes {n} trips", "{name} drives {n} times"),
+    count_more=("{name} makes {n} trips and later {m} more", "{name} drives {n} times and then {m} more"),
+    count_less=("{name} plans {n} trips but misses {m}", "{name} wants {n} trips but leaves out {m}"),
+    gains=("a friend brings {d} more bags", "{name} finds {d} more bags at home"),
+    losses=("there are {d} bags lost", "{name} sells {d} bags"),
     queries=("How many bags are in the shop?", "How many bags does {name} have in the end?"),
-    know="We know that the {x} van carries {u} bags.",
-    up="There is room for {d} more, so we add: {e}.",
-    down="There is room for {d} fewer, so we subtract: {e}.",
-    now="Now the {x} van carries {v} bags.",
-    one="{name} makes one trip, and that is {v} bags.",
-    many="{name} makes {n} trips.",
-    more="{name} makes {n} trips and then {m} more: {e}. That makes {v} trips.",
-    less="{name} plans {n} trips but misses {m}: {e}. That makes {v} trips.",
-    product="We count {n} trips, so we multiply: {e}.",
-    total="The trips bring {v} bags.",
-    gain="There are {d} bags more, so we add: {e}.",
-    loss="There are {d} bags gone, so we subtract: {e}.",
-    so_far="Now it is {v} bags.",
-    final="So there are {v} bags in the end.",
+    final="So there are {v} bags.",
 )
 
 TABLES = Family(
     name="tables",
     subjects=COLORS,
-    facts=("The {x} table holds {u} cups.", "There is room for {u} cups on the {x} table."),
-    ups=("Then {name} finds room for {d} more cups.", "A rack makes room for {d} more."),
-    downs=("Then {name} takes out {d} cups.", "A clock takes the room of {d} cups."),
-    single=("{name} buys one {x} table.", "{name} orders one {x} table."),
-    count=("{name} buys {n} {x} tables.", "{name} orders {n} {x} tables."),
-    count_more=("{name} buys {n} {x} tables, then {m} more.", "{name} orders {n} {x} tables and later {m} more."),
-    count_less=("{name} buys {n} {x} tables but sends {m} back.", "{name} orders {n} {x} tables but {m} are lost."),
-    gains=("{name} had {d} cups before.", "A friend brings {d} more cups."),
-    losses=("Then {d} cups are sold.", "{name} sells {d} cups."),
+    opening="{name} wants the {x} table.",
+    fact="The {x} table holds {u} cups.",
+    ups=("{name} finds room for {d} more cups", "the table gets a rack for {d} more"),
+    downs=("a lamp takes the room of {d} cups", "the maker leaves room for {d} fewer"),
+    single=("{name} orders one table", "{name} buys only one"),
+    count=("{name} orders {n} tables", "{name} buys {n} of them"),
+    count_more=("{name} orders {n} tables and later {m} more", "{name} buys {n} and then {m} more"),
+    count_less=("{name} orders {n} tables but {m} are lost", "{name} wants {n} tables but misses {m}"),
+    gains=("a friend brings {d} more cups", "{name} gets {d} more cups"),
+    losses=("there are {d} cups lost", "{name} gives {d} cups back"),
     queries=("How many cups does {name} have?", "How many cups are there in all?"),
-    know="We know that a table holds {u} cups.",
-    up="There is room for {d} more, so we add: {e}.",
-    down="There is room for {d} fewer, so we subtract: {e}.",
-    now="Now a table holds {v} cups.",
-    one="{name} buys one table, and that is {v} cups.",
-    many="{name} buys {n} tables.",
-    more="{name} buys {n} and then {m} more: {e}. That makes {v} tables.",
-    less="{name} buys {n} but gives {m} back: {e}. That makes {v} tables.",
-    product="We count {n} tables, so we multiply: {e}.",
-    total="The tables hold {v} cups.",
-    gain="There are {d} cups more, so we add: {e}.",
-    loss="There are {d} cups sold, so we subtract: {e}.",
-    so_far="Now it is {v} cups.",
-    final="So {name} has {v} cups in the end.",
+    final="So {name} has {v} cups.",
 )
+
+ORDINALS = ("First", "Second", "Third", "Fourth", "Fifth", "Sixth")
 
 FAMILIES: Mapping[str, Family] = {f.name: f for f in (PURCHASE, BOXES, WAGES, TRIPS, TABLES)}
 TRAINING: tuple[str, ...] = ("purchase", "boxes", "wages", "trips")
@@ -414,70 +331,62 @@ PRODUCTS: tuple[tuple[int, int], ...] = tuple(
 # -------------------------------------------------------------------------------------- telling
 
 
-def _story(rng: random.Random, f: Family, plan: Plan, x: str, name: str) -> tuple[str, str]:
-    """The fact, and the question that needs it."""
-    words = {"x": x, "name": name}
+@dataclass(frozen=True)
+class Tale:
+    """A problem in words: the fact, the sentences around it, and the reference answer."""
+
+    opening: str
+    fact: str
+    events: str
+    query: str
+    solution: str
+    products: tuple[tuple[int, int], ...]
+
+
+def _tell(rng: random.Random, f: Family, plan: Plan, x: str, name: str) -> Tale:
+    """Tell the events in order, each with its ordinal; the answer goes through them likewise."""
 
     def say(options: Sequence[str], **numbers: int) -> str:
-        return rng.choice(options).format(**words, **numbers)
+        return rng.choice(options).format(x=x, name=name, **numbers)
 
-    fact = say(f.facts, u=plan.u)
-    story = [say(f.ups if d > 0 else f.downs, d=abs(d)) for d in plan.changes]
-    if not plan.count:
-        story.append(say(f.single))
-    elif len(plan.count) == 1:
-        story.append(say(f.count, n=plan.count[0]))
-    else:
-        n, m = plan.count
-        story.append(say(f.count_more if m > 0 else f.count_less, n=n, m=abs(m)))
-    story += [say(f.gains if d > 0 else f.losses, d=abs(d)) for d in plan.posts]
-    story.append(say(f.queries))
-    return fact, " ".join(story)
-
-
-def _solve(f: Family, plan: Plan, x: str, name: str) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The reference answer, and where in it the results of products stand."""
-    parts: list[str] = []
-    spans: list[tuple[int, int]] = []
-
-    def say(template: str, **numbers: object) -> None:
-        parts.append(template.format(x=x, name=name, **numbers))
-
-    def step(a: int, op: str, b: int, c: int) -> str:
-        return f"{a} {op} {b} = {c}"
-
-    say(f.know, u=plan.u)
+    opening, fact = say((f.opening,)), say((f.fact,), u=plan.u)
+    events: list[str] = []
+    solution = f"{opening} {fact}"
+    products: list[tuple[int, int]] = []
     value = plan.u
+
+    def event(text: str) -> str:
+        events.append(f"{ORDINALS[len(events)]}, {text}")
+        return f" {events[-1]}"
+
+    def change(d: int) -> str:
+        return f"{value} {'+' if d > 0 else '-'} {abs(d)} = {value + d}. Now it is {value + d}."
+
     for d in plan.changes:
-        e = step(value, "+" if d > 0 else "-", abs(d), value + d)
+        solution += event(say(f.ups if d > 0 else f.downs, d=abs(d))) + ": " + change(d)
         value += d
-        say(f.up if d > 0 else f.down, d=abs(d), e=e)
-        say(f.now, v=value)
     if not plan.count:
-        say(f.one, v=value)
+        solution += event(say(f.single)) + f". That is {value}."
     else:
-        n = sum(plan.count)
         if len(plan.count) == 1:
-            say(f.many, n=n)
+            n = plan.count[0]
+            solution += event(say(f.count, n=n)) + "."
         else:
             k, m = plan.count
-            e = step(k, "+" if m > 0 else "-", abs(m), n)
-            say(f.more if m > 0 else f.less, n=k, m=abs(m), e=e, v=n)
-        e = step(value, "*", n, value * n)
+            n = k + m
+            solution += event(say(f.count_more if m > 0 else f.count_less, n=k, m=abs(m)))
+            solution += f": {k} {'+' if m > 0 else '-'} {abs(m)} = {n}."
+        solution += f" Each is {value}, so all of it is {value} * {n} ="
         value *= n
-        say(f.product, n=n, e=e)
-        end = len(" ".join(parts)) - 1
-        spans.append((end - len(str(value)), end))
-        say(f.total, v=value)
-    for i, d in enumerate(plan.posts):
-        if i:
-            say(f.so_far, v=value)
-        e = step(value, "+" if d > 0 else "-", abs(d), value + d)
+        products.append((len(solution) + 1, len(solution) + 1 + len(str(value))))
+        solution += f" {value}. Now it is {value}."
+    for d in plan.posts:
+        solution += event(say(f.gains if d > 0 else f.losses, d=abs(d))) + ": " + change(d)
         value += d
-        say(f.gain if d > 0 else f.loss, d=abs(d), e=e)
-    say(f.final, v=value)
-    say("The answer is \\boxed{{{v}}}.", v=value)
-    return " ".join(parts), tuple(spans)
+    final = f.final.format(x=x, name=name, v=value)
+    solution += f" {final} The answer is \\boxed{{{value}}}."
+    told = " ".join(f"{e}." for e in events)
+    return Tale(opening, fact, told, say(f.queries), solution, tuple(products))
 
 
 _TITLES = ("Price list of the shop", "Notes of the shop", "Stock list", "Shop notes for today")
@@ -505,7 +414,7 @@ def _context(rng: random.Random, f: Family, fact: str, x: str) -> tuple[str, ...
         if (g.name, y) not in used:
             used.add((g.name, y))
             u = rng.randint(12, 98) if rng.random() < 0.85 else rng.randint(213, 989)
-            facts.append(rng.choice(g.facts).format(x=y, u=u, name=rng.choice(NAMES)))
+            facts.append(g.fact.format(x=y, u=u))
     if rng.random() < 0.3:
         facts.append(_aside(rng))
     rng.shuffle(facts)
@@ -561,12 +470,14 @@ def _draw(rng: random.Random, split: Split, band: Band, form: Form, family: str)
             break
     f = FAMILIES[family]
     x, name = rng.choice(f.subjects), rng.choice(NAMES)
-    fact, story = _story(rng, f, plan, x, name)
-    solution, spans = _solve(f, plan, x, name)
+    tale = _tell(rng, f, plan, x, name)
     context: tuple[str, ...] = ()
-    question = f"{fact} {story}"
     if form == "context":
-        context, question = _context(rng, f, fact, x), story
+        context = _context(rng, f, tale.fact, x)
+        known = tale.opening
+    else:
+        known = " ".join(rng.choice(((tale.opening, tale.fact), (tale.fact, tale.opening))))
+    question = f"{known} {tale.events} {tale.query}"
     return Problem(
         id=f"{family}-{form}-{x}-{name}-{plan.key}".replace(" ", ""),
         band=band,
@@ -575,10 +486,10 @@ def _draw(rng: random.Random, split: Split, band: Band, form: Form, family: str)
         split=split,
         messages=_messages(rng, form, question, context),
         answer=plan.answer,
-        solution=solution,
+        solution=tale.solution,
         question=question,
         context=context,
-        products=spans,
+        products=tale.products,
     )
 
 

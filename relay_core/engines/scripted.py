@@ -54,6 +54,8 @@ class ScriptedEngine(Engine):
         context_length: tokens of prompt and completion together.
         logprob: the log-probability given with every token.
         constrains: whether to claim constrained decoding.
+        honour_stop: end at ``Sampling.stop``, as real engines do (a closed command then ends a turn, also where no
+            call comes of it); by default a turn is played until the loop closes it.
 
     ``requests`` holds what was asked, in order, where ``record`` is true; ``active`` counts streams that run now.
     """
@@ -68,6 +70,7 @@ class ScriptedEngine(Engine):
         context_length: int | None = None,
         logprob: float | None = None,
         constrains: bool = False,
+        honour_stop: bool = False,
         record: bool = False,
     ) -> None:
         if chunk < 1:
@@ -81,6 +84,7 @@ class ScriptedEngine(Engine):
         self._given = tokenizer
         self._tokenizer: Tokenizer | None = None
         self._chunk, self._delay_s, self._context_length = chunk, delay_s, context_length
+        self._honour_stop = honour_stop
         self._logprob, self._record = logprob, record
 
     @property
@@ -126,7 +130,7 @@ class ScriptedEngine(Engine):
             if isinstance(step, Token):
                 batch.append(step)
                 sent, said = sent + 1, said + step.text
-                if any(stop in said for stop in sampling.stop):
+                if self._honour_stop and any(stop in said for stop in sampling.stop):
                     finish = Finish.STOP
                 elif sent >= limit:
                     finish = Finish.LENGTH

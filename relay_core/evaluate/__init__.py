@@ -1,0 +1,1 @@
+"""Evaluation: how well an answer is, and what it cost, by method."""
