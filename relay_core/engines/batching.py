@@ -1,0 +1,159 @@
+"""The continuous batching manager: sized, started, paused, and stopped for certain.
+
+Its thread is not a daemon, so a process whose user forgot to close an engine would never end; a watcher stops what
+still runs when the main thread is done. What happens inside a step is in ``sampler.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
+from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
+
+from relay_core.engines.sampler import Router, Sampler
+from relay_core.errors import EngineError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.generation.continuous_batching import ContinuousBatchingManager
+
+SESSIONS = 64  # an automatic cache holds this many requests of MEAN_TOKENS, or one whole context
+MEAN_TOKENS = 512
+STOP_TIMEOUT_S = 60.0
+
+
+def start_manager(
+    model: PreTrainedModel,
+    *,
+    page_size: int,
+    cache_tokens: int | None,
+    cache_gib: float,
+    max_batch_tokens: int,
+    max_requests: int,
+    end_ids: frozenset[int],
+) -> tuple[ContinuousBatchingManager, int]:
+    """A running manager for ``model``, and how many tokens one request may have.
+
+    Raises:
+        EngineError: the cache could not be made.
+    """
+    tokens = cache_tokens or _automatic_tokens(model, cache_gib)
+    config = ContinuousBatchingConfig(
+        page_size=page_size,
+        num_blocks=max(2, -(-tokens // page_size)),
+        max_batch_tokens=max_batch_tokens,
+        max_requests_per_batch=min(max_requests, max_batch_tokens),
+        use_cuda_graph=False,
+        use_async_batching=False,
+        auto_switch_to_flash=False,
+    )
+    greedy = GenerationConfig(do_sample=False, eos_token_id=sorted(end_ids) or -1)
+    try:
+        manager = model.init_continuous_batching(generation_config=greedy, continuous_batching_config=config)
+        processors = ContinuousBatchingLogitsProcessorList(
+            LogitsProcessorList([Sampler(manager.cancel_request, model.device)])  # type: ignore[list-item]
+        )
+        processors.tensors_required = 1
+        manager.logit_processor = processors
+        manager.output_router = Router()
+        with _users_random_state(model.device):
+            manager.warmup()  # makes the cache here, so that what goes wrong is raised here
+        cache = manager.batch_processor.cache
+        manager.start()
+    except Exception as error:
+        raise EngineError(f"the cache for {tokens} tokens could not be made: {error}") from error
+    _note_cached(manager)
+    _watch(manager)
+    return manager, (cache.num_blocks - 1) * page_size
+
+
+def _automatic_tokens(model: PreTrainedModel, cache_gib: float) -> int:
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    bytes_per_token = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
+    context = getattr(config, "max_position_embeddings", None) or MEAN_TOKENS
+    wanted = max(context, SESSIONS * MEAN_TOKENS)
+    return min(wanted, int(cache_gib * 2**30) // bytes_per_token)
+
+
+@contextlib.contextmanager
+def _users_random_state(device: torch.device) -> Iterator[None]:
+    """The manager seeds torch's global generator as it starts; give the user's back."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def _note_cached(manager: ContinuousBatchingManager) -> None:
+    """Tell each request how much of its prompt the prefix cache had: the manager does not say."""
+    processor = manager.batch_processor
+    cache, scheduler = processor.cache, processor.scheduler
+    search = cache.search_prefix_match
+
+    def search_and_note(request_id: str, prompt_ids: list[int]) -> int:
+        found = search(request_id, prompt_ids)
+        state = scheduler.waiting_requests.get(request_id)
+        if state is not None:
+            request = state.logit_processor_kwargs["ticket"].request
+            if request.cached is None:
+                request.cached = found
+        return found
+
+    cache.search_prefix_match = search_and_note
+
+
+@contextlib.contextmanager
+def pause(manager: ContinuousBatchingManager) -> Iterator[None]:
+    """No step runs inside; the model has its own attention implementation."""
+    with manager.pause():
+        paged = manager.model.config._attn_implementation
+        own = manager._original_attn_impl
+        if own is not None:
+            manager.model.set_attn_implementation(own)
+        try:
+            yield
+        finally:
+            if own is not None:
+                manager.model.set_attn_implementation(paged)
+
+
+def drop_cache(manager: ContinuousBatchingManager) -> None:
+    """Forget every cached prefix; only inside :func:`pause`. Pages of running requests stay theirs."""
+    cache = manager.batch_processor.cache
+    cache.evict_cached_blocks()
+    for allocator in cache.cache_allocators.values():
+        allocator.ledger.hash_to_block.clear()
+        allocator.ledger.block_to_hash.clear()
+
+
+def retire(manager: ContinuousBatchingManager) -> None:
+    """Stop the manager's thread now; what still runs fails."""
+    if manager.is_running():
+        manager.stop(block=True, timeout=STOP_TIMEOUT_S, hard_stop=True)
+
+
+_running: weakref.WeakSet[Any] = weakref.WeakSet()
+_watcher: threading.Thread | None = None
+_watcher_pid = 0
+
+
+def _watch(manager: ContinuousBatchingManager) -> None:
+    """See to it that the manager's thread ends with the main thread."""
+    global _watcher, _watcher_pid
+    _running.add(manager)
+    if _watcher is None or _watcher_pid != os.getpid():
+        _watcher, _watcher_pid = threading.Thread(target=_stop_all_at_exit, name="relay-engines", daemon=False), os.getpid()
+        _watcher.start()
+
+
+def _stop_all_at_exit() -> None:
+    threading.main_thread().join()
+    for manager in list(_running):
+        retire(manager)
