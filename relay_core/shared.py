@@ -1,0 +1,60 @@
+"""Engines by spec, one of each in a process: two models built from the same spec and options share what they load.
+
+For the plugins and the server, whose objects come and go (copied, bound, configured per call) while a model loads
+once. Building loads nothing; an engine loads when its first answer is asked for, and stays until :func:`release`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Hashable
+from typing import Any, Literal
+
+from relay_core.engines.base import Engine
+from relay_core.engines.spec import engine_from_spec
+
+KEY_VARIABLES = {
+    "student": ("RELAY_STUDENT_API_KEY", "OPENAI_API_KEY"),
+    "teacher": ("RELAY_TEACHER_API_KEY", "OPENAI_API_KEY"),
+}
+
+_engines: dict[Hashable, Engine] = {}
+_lock = threading.Lock()
+
+
+def shared_engine(spec: str, *, role: Literal["student", "teacher"], api_key: str | None = None) -> Engine:
+    """The process's engine for ``spec``; built at the first asking.
+
+    Args:
+        spec: as :func:`~relay_core.engines.spec.engine_from_spec` takes it.
+        role: which of the bundled pair a bare ``bundled`` means, and whose key is looked up.
+        api_key: for ``openai:`` specs; ``None`` takes the first of ``KEY_VARIABLES[role]`` that is set.
+
+    Raises:
+        ConfigurationError: what was found, and what is accepted.
+    """
+    options: dict[str, Any] = {}
+    if isinstance(spec, str) and spec.strip().startswith("openai:"):
+        key = api_key or key_from_environment(role)
+        options = {"api_key": key} if key else {}
+    named = f"bundled:{role}" if spec == "bundled" else spec
+    cache_key = (named, tuple(sorted(options.items())))
+    with _lock:
+        if cache_key not in _engines:
+            _engines[cache_key] = engine_from_spec(spec, role=role, **options)
+        return _engines[cache_key]
+
+
+def key_from_environment(role: Literal["student", "teacher"]) -> str | None:
+    """The API key of ``role``, from the environment."""
+    return next((value for name in KEY_VARIABLES[role] if (value := os.environ.get(name))), None)
+
+
+async def release() -> None:
+    """Close every shared engine; whoever still holds one starts it anew with the next answer."""
+    with _lock:
+        engines = list(_engines.values())
+        _engines.clear()
+    for engine in engines:
+        await engine.aclose()
