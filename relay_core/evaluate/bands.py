@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+from relay_core.evaluate.concurrently import each
 from relay_core.events import RelayResult
 from relay_core.relay import Relay
 from relay_core.usage import Usage
@@ -106,35 +107,15 @@ async def measure(
         if on_answer is not None:
             on_answer(answered[-1])
 
-    await _each(relay, problems, done, max_concurrency, overrides)
+    async def one(problem: Problem) -> None:
+        done(problem, await relay.agenerate([dict(m) for m in problem.messages], **overrides))
+
+    await each(one, problems, limit=max_concurrency or max(1, len(problems)))
     measured = summarize(answered, seconds=time.monotonic() - began)
     if written_by == "teacher":
         usage = as_teacher(measured.usage)
         measured = replace(measured, usage=usage, call_ratio=usage.call_ratio)
     return measured if settings.prices is None else replace(measured, cost=measured.usage.cost(settings.prices))
-
-
-async def _each(
-    relay: Relay,
-    problems: Sequence[Problem],
-    done: Callable[[Problem, RelayResult], None],
-    max_concurrency: int | None,
-    overrides: Mapping[str, Any],
-) -> None:
-    import anyio
-
-    gate = anyio.CapacityLimiter(max_concurrency or max(1, len(problems)))
-
-    async def one(problem: Problem) -> None:
-        async with gate:
-            done(problem, await relay.agenerate([dict(m) for m in problem.messages], **overrides))
-
-    try:
-        async with anyio.create_task_group() as tasks:
-            for problem in problems:
-                tasks.start_soon(one, problem)
-    except ExceptionGroup as group:  # the first failure cancelled the others
-        raise group.exceptions[0] from group
 
 
 def summarize(answered: Sequence[Answered], *, seconds: float) -> Measured:

@@ -1,0 +1,82 @@
+"""The live student and the engines around it: from specs to weights, and weights to a folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relay_core.errors import ConfigurationError, MissingExtraError
+
+if TYPE_CHECKING:
+    from relay_core.engines.transformers import TransformersEngine
+
+
+def folder_of(spec: str) -> str:
+    """The folder or hub id of a student that is to be trained.
+
+    Raises:
+        ConfigurationError: the spec names an engine that is not in this process.
+    """
+    scheme, colon, rest = spec.partition(":")
+    if scheme == "bundled":
+        from relay_core import bundled
+
+        return str(bundled.path(rest if colon else "student-base"))
+    if scheme in ("vllm", "openai") and colon:
+        raise ConfigurationError(
+            f"student {spec!r} cannot be trained here: write bundled:NAME, transformers:PATH_OR_ID or a path"
+        )
+    return rest if scheme == "transformers" and colon else spec
+
+
+def load(folder: str) -> tuple[Any, Any]:
+    """A causal language model in float32 and its tokenizer; safetensors only, no remote code.
+
+    Raises:
+        ConfigurationError: there is no such model.
+        MissingExtraError: the training packages are not installed.
+    """
+    require_extra()
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype="float32", use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"no model could be read from {folder}: {error}") from error
+    return model, tokenizer
+
+
+def require_extra() -> None:
+    """Raises MissingExtraError where the packages of the extra ``train`` are not installed."""
+    from importlib.util import find_spec
+
+    for package in ("torch", "transformers", "trl", "datasets", "accelerate"):
+        if find_spec(package) is None:
+            raise MissingExtraError(f"training ({package})", "train")
+
+
+def engine_on(model: Any, tokenizer: Any, name: str) -> TransformersEngine:
+    """An engine on live weights."""
+    from relay_core.engines.transformers import TransformersEngine
+
+    return TransformersEngine(model, tokenizer=tokenizer, spec=name)
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """A complete model folder (config, tokenizer, template, safetensors), whole or not at all."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether :func:`save` has been here."""
+    return (folder / "model.safetensors").is_file()

@@ -1,0 +1,192 @@
+"""A recipe: everything that decides what a training run does, from one YAML file and flags that replace its values.
+
+Sections `warmup`, `filter` and `grpo` are the stages; their `trainer` mappings go to TRL's SFTConfig and GRPOConfig
+as they are. What a section may hold is declared here; an unknown name is refused with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from relay_core.errors import ConfigurationError
+from relay_core.settings import RelaySettings
+
+MIX: Mapping[str, float] = {"easy": 0.4, "medium": 0.5, "hard": 0.1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warmup:
+    """``problems``: samples of the student's own; ``powers``: n is a digit times 10 to one of these."""
+
+    problems: int = 2400
+    mix: Mapping[str, float] = field(default_factory=lambda: MIX)
+    temperature: float = 1.0
+    max_commands: int = 3
+    powers: Sequence[int] = (0, 1)
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """``samples``: teacher answers a problem; ``keep``: the least pass rate of a problem that stays."""
+
+    problems: int = 640
+    mix: Mapping[str, float] = field(default_factory=lambda: MIX)
+    samples: int = 10
+    temperature: float = 0.7
+    top_p: float = 0.95
+    keep: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grpo:
+    """``prompts``: groups a rollout; ``updates``: optimizer steps a rollout; ``calls``: false for plain GRPO."""
+
+    rollouts: int = 80
+    prompts: int = 64
+    group_size: int = 8
+    updates: int = 2
+    reward: Literal["difficulty_aware", "simple"] = "difficulty_aware"
+    independence_bonus: bool = True
+    exploration: bool = True
+    calls: bool = True
+    temperature: float = 1.0
+    checkpoint_every: int = 10
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.reward not in ("difficulty_aware", "simple"):
+            raise ConfigurationError(f"grpo.reward is {self.reward!r}: write difficulty_aware or simple")
+        if self.group_size < 2:
+            raise ConfigurationError(f"grpo.group_size is {self.group_size}: a group needs at least 2 answers")
+        if self.prompts * self.group_size % self.updates:
+            raise ConfigurationError(
+                f"grpo.prompts x grpo.group_size = {self.prompts * self.group_size} answers cannot be shared evenly "
+                f"by grpo.updates = {self.updates}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """``problems``: held-out problems at the end, in the demo's proportions."""
+
+    problems: int = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One run. ``student`` and ``teacher`` are engine specs; ``relay`` holds settings of every answer."""
+
+    student: str = "bundled:student-base"
+    teacher: str = "bundled:teacher"
+    task: str = "bundled"
+    seed: int = 0
+    threads: int | None = None
+    relay: Mapping[str, Any] = field(default_factory=dict)
+    warmup: Warmup = field(default_factory=Warmup)
+    filter: Filter = field(default_factory=Filter)
+    grpo: Grpo = field(default_factory=Grpo)
+    measure: Measure = field(default_factory=Measure)
+
+    def __post_init__(self) -> None:
+        if self.task != "bundled":
+            raise ConfigurationError(f"task is {self.task!r}: write bundled (the only one so far)")
+        self.settings()
+
+    def settings(self, **overrides: Any) -> RelaySettings:
+        """The settings of an answer: the same limits wherever the recipe has one written (paper's fault 7)."""
+        return RelaySettings().merged(dict(self.relay)).merged(overrides)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for YAML and JSON."""
+        return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
+
+
+_SECTIONS: dict[str, type[Any]] = {"warmup": Warmup, "filter": Filter, "grpo": Grpo, "measure": Measure}
+
+
+def load(name_or_file: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe that ships (by name) or a YAML file.
+
+    Args:
+        overrides: dotted names and their values: ``{"grpo.trainer.learning_rate": 1e-4}``.
+
+    Raises:
+        ConfigurationError: there is no such recipe, it is no mapping, or it holds an unknown name.
+    """
+    values = yaml.safe_load(_text(name_or_file)) or {}
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"recipe {name_or_file}: write a mapping of sections, not a {type(values).__name__}")
+    for dotted, value in (overrides or {}).items():
+        _set(values, dotted, value)
+    return build(values)
+
+
+def build(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain nested values, each checked.
+
+    Raises:
+        ConfigurationError: an unknown name, or a section that is no mapping.
+    """
+    top = dict(values)
+    _known("", top, Recipe)
+    for name, section in _SECTIONS.items():
+        if name in top:
+            inner = top[name] or {}
+            if not isinstance(inner, Mapping):
+                raise ConfigurationError(f"{name} is {inner!r}: write a mapping")
+            _known(f"{name}.", inner, section)
+            top[name] = section(**inner)
+    return Recipe(**top)
+
+
+def shipped() -> list[str]:
+    """Names of the recipes that ship."""
+    folder = resources.files("relay_core.train") / "recipes"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def _text(name_or_file: str) -> str:
+    path = Path(name_or_file)
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    if name_or_file in shipped():
+        return (resources.files("relay_core.train") / "recipes" / f"{name_or_file}.yaml").read_text(encoding="utf-8")
+    raise ConfigurationError(
+        f"no recipe {name_or_file!r}: write the path of a YAML file, or one of: {', '.join(shipped())}"
+    )
+
+
+def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigurationError(f"--{dotted}: {parent} is a value, not a section")
+        values = inner
+    values[last] = value
+
+
+def _known(prefix: str, values: Mapping[str, Any], cls: type[Any]) -> None:
+    names = {f.name for f in dataclasses.fields(cls)}
+    for name in values:
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, n=1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(sorted(names))}"
+            raise ConfigurationError(f"the recipe has no {prefix}{name}; {hint}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,54 @@
+import pytest
+
+from relay_core.errors import ConfigurationError
+from relay_core.train.recipe import build, load, shipped
+
+
+def test_the_bundled_recipe_ships_and_holds_the_papers_values():
+    assert shipped() == ["bundled"]
+    recipe = load("bundled")
+    assert (recipe.student, recipe.teacher) == ("bundled:student-base", "bundled:teacher")
+    assert (recipe.filter.samples, recipe.filter.keep) == (10, 0.5)
+    assert (recipe.filter.temperature, recipe.filter.top_p) == (0.7, 0.95)
+    assert recipe.grpo.group_size == 8
+    assert recipe.grpo.temperature == 1.0
+    assert recipe.grpo.reward == "difficulty_aware"
+    trainer = recipe.grpo.trainer
+    assert (trainer["beta"], trainer["max_grad_norm"], trainer["weight_decay"]) == (0.01, 1.0, 0.01)
+    assert recipe.warmup.max_commands == 3
+
+
+def test_flags_replace_values():
+    recipe = load("bundled", {"seed": 3, "grpo.rollouts": 5, "grpo.trainer.learning_rate": 1e-5})
+    assert (recipe.seed, recipe.grpo.rollouts, recipe.grpo.trainer["learning_rate"]) == (3, 5, 1e-5)
+    assert recipe.grpo.group_size == load("bundled").grpo.group_size
+    assert recipe.grpo.trainer["beta"] == 0.01
+
+
+def test_a_file(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("student: Qwen/Qwen3-0.6B\nfilter: {keep: 0.7}\n")
+    assert load(str(file)).filter.keep == 0.7
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"grop": {}}, "did you mean grpo?"),
+        ({"grpo": {"rollout": 1}}, "did you mean grpo.rollouts?"),
+        ({"grpo": 3}, "write a mapping"),
+        ({"grpo": {"reward": "hard"}}, "difficulty_aware or simple"),
+        ({"grpo": {"group_size": 1}}, "at least 2"),
+        ({"grpo": {"prompts": 3, "group_size": 3, "updates": 2}}, "evenly"),
+        ({"relay": {"max_token": 3}}, "did you mean max_tokens?"),
+        ({"task": "chess"}, "write bundled"),
+    ],
+)
+def test_what_is_wrong_is_said(values, says):
+    with pytest.raises(ConfigurationError, match=says.replace("?", r"\?")):
+        build(values)
+
+
+def test_an_unknown_recipe_names_those_there_are():
+    with pytest.raises(ConfigurationError, match="bundled"):
+        load("bundle")

@@ -1,0 +1,75 @@
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_core import Relay, RelaySettings, ScriptedEngine
+from relay_core.command import Call, CommandScanner, Malformed, Text
+from relay_core.train.journal import Journal
+from relay_core.train.recipe import Warmup
+from relay_core.train.warmup import IGNORED, Sample, draw_n, rows, sample, with_commands
+
+TEXT = "We know that a cup costs 47 coins. So we multiply: 47 * 6 = 282."
+
+
+def commands(text):
+    scanner = CommandScanner()
+    return [piece for piece in [*scanner.feed(text), *scanner.flush()] if not isinstance(piece, Text)]
+
+
+@given(st.integers(0, 10**6), st.sampled_from([(0,), (0, 1), (0, 1, 2, 3)]))
+def test_fault_10_never_a_command_without_a_number(qwen3, seed, powers):
+    ids = qwen3.encode(TEXT)
+    out = with_commands(ids, random.Random(seed), qwen3.encode, powers=powers)
+    found = commands(qwen3.decode(out))
+    assert not any(isinstance(piece, Malformed) for piece in found)
+    assert len(found) <= 3
+    for call in found:
+        assert isinstance(call, Call)
+        digit, zeros = int(str(call.n)[0]), len(str(call.n)) - 1
+        assert call.n == digit * 10**zeros and digit >= 1 and zeros in powers
+
+
+@given(st.integers(0, 10**6))
+def test_the_students_own_tokens_stay_as_they_were(qwen3, seed):
+    ids = qwen3.encode(TEXT)
+    out = iter(with_commands(ids, random.Random(seed), qwen3.encode))
+    assert all(any(token == other for other in out) for token in ids)  # in order, none lost
+    assert with_commands(ids, random.Random(seed), qwen3.encode)[-1] == ids[-1]
+
+
+def test_every_number_of_commands_and_every_place_comes_up(qwen3):
+    ids, rng = qwen3.encode(TEXT), random.Random(0)
+    drawn = [with_commands(ids, rng, qwen3.encode) for _ in range(600)]
+    assert {len(commands(qwen3.decode(out))) for out in drawn} == {0, 1, 2, 3}
+    starts = {next(i for i, (a, b) in enumerate(zip(ids, out, strict=False)) if a != b) for out in drawn if out != ids}
+    assert len(starts) > len(ids) // 2
+    assert {draw_n(rng, (0, 1)) for _ in range(600)} == {*range(1, 10), *range(10, 100, 10)}
+
+
+def test_loss_falls_on_the_answer_and_its_commands_only():
+    samples = [Sample((1, 2, 3), (4, 5, 6))] * 20
+    data = rows(samples, lambda text: [70, 71], Warmup(), seed=0)
+    for row in data:
+        assert row["input_ids"][:3] == [1, 2, 3] and row["labels"][:3] == [IGNORED] * 3
+        assert row["labels"][3:] == row["input_ids"][3:]
+        assert [i for i in row["input_ids"] if i < 70] == [1, 2, 3, 4, 5, 6]
+    assert any(70 in row["input_ids"] for row in data)
+    assert data == rows(samples, lambda text: [70, 71], Warmup(), seed=0) != rows(samples, lambda t: [9], Warmup(), seed=1)
+
+
+def test_samples_are_the_students_own_ids_and_are_not_drawn_twice(qwen3, tmp_path):
+    def script(prompt):
+        return "word " * 50 if prompt.messages[-1]["content"] == "long" else "a <call>9</call> b"
+
+    engine = ScriptedEngine(script, qwen3, record=True)
+    relay = Relay(engine, None, RelaySettings(max_tokens=40))
+    prompts = [[{"role": "user", "content": c}] for c in ("one", "long", "two")]
+    path = tmp_path / "samples.jsonl"
+    found = sample(relay, prompts, Journal(path), temperature=1.0)
+    end = qwen3.hf.eos_token_id
+    assert [s.token_ids for s in found] == [(*qwen3.encode("a <call>9</call> b"), end)] * 2  # the long one has no end
+    assert {request[1].temperature for request in engine.requests} == {1.0}
+    engine.requests.clear()
+    assert sample(relay, prompts, Journal(path), temperature=1.0) == found
+    assert engine.requests == []
