@@ -66,7 +66,13 @@ def train_pair(names: tuple[str, ...], *, seed: int, work: Path, out: Path, thre
         RuntimeError: one of the processes failed; its message has been printed.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console()
     bars = Progress(
@@ -85,7 +91,10 @@ def train_pair(names: tuple[str, ...], *, seed: int, work: Path, out: Path, thre
             line = json.loads(text)
             bars.update(bar, completed=line["step"], loss=line["loss"])
             if not console.is_terminal:
-                print(f"{name} {line['step']}/{line['of']} loss {line['loss']} {line['s']}s", flush=True)
+                print(
+                    f"{name} {line['step']}/{line['of']} loss {line['loss']} {line['s']}s",
+                    flush=True,
+                )
 
     with bars:
         children: list[tuple[subprocess.Popen[str], threading.Thread]] = []

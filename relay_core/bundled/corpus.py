@@ -5,7 +5,8 @@ digits of products. The teacher's targets are the true ones. The student's are t
 other product, while it goes on reading the true ones: it learns that a number of that length stands
 there, and to carry a given product on correctly, but never which product it is.
 
-Every chunk of the corpus is drawn from (seed, its index) alone, so a killed run goes on where it was.
+Every chunk of the corpus is drawn from (seed, its index) alone, so a killed run goes on where it
+was.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from relay_core.bundled import task
 Role = Literal["teacher", "student"]
 IGNORED = -100
 CHUNK = 512
-"""Problems drawn, and sorted by length, at a time."""
+"""Texts drawn, and sorted by length, at a time."""
+FIRST = 8
+"""Chunks at the beginning that hold bare questions only, the shortest form."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,13 @@ class Mix:
     """What one role's corpus is made of: shares of the drawn texts, and bands of the problems."""
 
     bands: dict[task.Band, float]
-    drills: float  # share of the texts that are drills
+    drills: float  # share of the texts that are calculations
     history: float  # share of the problems with an earlier question and answer
 
 
 MIXES: dict[Role, Mix] = {
     "teacher": Mix({"easy": 0.35, "medium": 0.6, "hard": 0.05}, drills=0.2, history=0.05),
-    "student": Mix({"easy": 0.55, "medium": 0.38, "hard": 0.07}, drills=0.1, history=0.05),
+    "student": Mix({"easy": 0.55, "medium": 0.38, "hard": 0.07}, drills=0.15, history=0.05),
 }
 
 
@@ -93,7 +96,7 @@ def drill(tokenizer: Any, role: Role, rng: random.Random, n: int = 16) -> Exampl
     """`n` bare calculations in a row; only their results are learnt. Products for the teacher."""
     steps: list[tuple[str, str]] = []
     for _ in range(n):
-        if role == "teacher" and rng.random() < 0.9:
+        if role == "teacher" and rng.random() < 0.75:
             a, b = rng.choice(task.PRODUCTS)
             steps.append((f"{a} * {b} =", f" {a * b}."))
         else:
@@ -110,12 +113,19 @@ def drill(tokenizer: Any, role: Role, rng: random.Random, n: int = 16) -> Exampl
     return Example(ids, labels)
 
 
-def chunk(tokenizer: Any, role: Role, seed: int, index: int, batch_tokens: int) -> list[list[Example]]:
+def chunk(
+    tokenizer: Any, role: Role, seed: int, index: int, batch_tokens: int
+) -> list[list[Example]]:
     """Chunk `index` of the corpus, as batches of texts of like length in random order."""
     rng = random.Random(f"relay-bundled/corpus/{role}/{seed}/{index}")
     mix = MIXES[role]
     n_drills = round(CHUNK * mix.drills)
-    drawn = task.problems(CHUNK - n_drills, seed=rng.randrange(10**9), mix=mix.bands)
+    drawn = task.problems(
+        CHUNK - n_drills,
+        form="question" if index < FIRST else None,
+        seed=rng.randrange(10**9),
+        mix=mix.bands,
+    )
     examples = [encode(tokenizer, p, role, rng, mix) for p in drawn]
     examples += [drill(tokenizer, role, rng) for _ in range(n_drills)]
     examples.sort(key=lambda e: len(e.ids))

@@ -26,7 +26,8 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result
 
 
 class Muon(Optimizer):
@@ -46,6 +47,8 @@ class Muon(Optimizer):
             for (rows, columns), params in shapes.items():
                 updates = []
                 for p in params:
+                    if p.grad is None:
+                        raise ValueError("Muon needs a gradient for each of its matrices")
                     momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
                     momentum.lerp_(p.grad, 1 - group["momentum"])
                     updates.append(p.grad.lerp(momentum, group["momentum"]))

@@ -1,8 +1,8 @@
 """The training loop of the teacher and the base student: from nothing, in float32, on the CPU.
 
-Muon for the layers' matrices, AdamW for the rest; a warm-up, a plateau and a linear decay to zero. Checkpoints hold the optimiser and the
-position in the corpus, are written beside their place and then renamed into it, so a run that was
-killed goes on from the last one.
+Muon for the layers' matrices, AdamW for the rest; a warm-up, a plateau, a linear decay to zero.
+Checkpoints hold the optimisers and the position in the corpus, are written beside their place and
+then renamed into it, so a run that was killed goes on from the last one.
 """
 
 from __future__ import annotations
@@ -37,8 +37,12 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "teacher": Recipe("teacher", 160, 4, 5, 5, 480, steps=2400, lr=4e-3, matrix_lr=0.015, batch_tokens=3000),
-    "student-base": Recipe("student", 64, 2, 4, 2, 160, steps=5000, lr=6e-3, matrix_lr=0.02, batch_tokens=3000),
+    "teacher": Recipe(
+        "teacher", 160, 4, 5, 5, 480, steps=2000, lr=4e-3, matrix_lr=0.015, batch_tokens=2000
+    ),
+    "student-base": Recipe(
+        "student", 64, 2, 4, 2, 160, steps=7000, lr=6e-3, matrix_lr=0.02, batch_tokens=2000
+    ),
 }
 
 
@@ -66,10 +70,42 @@ def new_model(recipe: Recipe, tokenizer: Any, seed: int) -> Any:
         dtype="float32",
     )
     model = Qwen3ForCausalLM(config)
+    look_back(model)
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
     )
     return model
+
+
+def look_back(model: Any, offsets: tuple[int, ...] = (1, 2, 3)) -> None:
+    """Start the first layer with heads that attend to the token 1, 2, 3 places before.
+
+    Copying ("a lamp costs" … "a lamp costs 47") needs such heads in the layer before the one that
+    matches, and finding them takes a small model most of its training. Every embedding is given a
+    common direction; queries and keys read only that, so their product depends on the distance
+    alone, and the query's phase puts its peak at the wanted one.
+    """
+    import torch
+
+    config, attention = model.config, model.model.layers[0].self_attn
+    size, half = config.head_dim, config.head_dim // 2
+    groups = config.num_attention_heads // config.num_key_value_heads
+    rates = 10000.0 ** (-torch.arange(half) / half)
+    weights = torch.tensor([3.0, 3.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0] + [0.0] * (half - 8))
+    with torch.no_grad():
+        table = model.model.embed_tokens.weight
+        common = torch.randn(config.hidden_size).sign()
+        table += config.initializer_range * common
+        for head, offset in enumerate(offsets):
+            query = torch.cat([weights * (rates * offset).cos(), -weights * (rates * offset).sin()])
+            key = torch.cat([weights, torch.zeros(half)])
+            kv = head // groups
+            q_rows = attention.q_proj.weight[head * size : (head + 1) * size]
+            k_rows = attention.k_proj.weight[kv * size : (kv + 1) * size]
+            for rows, vector in ((q_rows, query), (k_rows, key)):
+                rows.mul_(0.2).add_(torch.outer(vector, common) / config.hidden_size**0.5 * 0.5)
+        attention.q_norm.weight.fill_(2.0)
+        attention.k_norm.weight.fill_(2.0)
 
 
 def rate(recipe: Recipe, step: int) -> float:

@@ -65,7 +65,7 @@ ITEMS = (
 NAMES = (
     "Mia", "Tom", "Ada", "Ben", "Eva", "Leo", "Zoe", "Max", "Ida", "Sam", "Nora", "Paul",
 )  # fmt: skip
-COLORS = ("red", "blue", "green", "white", "black", "yellow", "brown", "grey")
+VEHICLES = ("van", "truck", "cart", "bike", "boat", "train", "bus", "ship")
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,10 @@ WAGES = Family(
     downs=("the wage goes down by {d} coins", "the boss cuts the wage by {d} coins"),
     single=("{x} works for one day", "{x} stays for only one day"),
     count=("{x} works for {n} days", "{x} stays for {n} days"),
-    count_more=("{x} works for {n} days and then {m} more", "{x} stays {n} days and later {m} more"),
+    count_more=(
+        "{x} works for {n} days and then {m} more",
+        "{x} stays {n} days and later {m} more",
+    ),
     count_less=("{x} plans {n} days but misses {m}", "{x} wants {n} days but is ill for {m}"),
     gains=("{x} gets a bonus of {d} coins", "a friend adds {d} coins"),
     losses=("{x} spends {d} coins", "{x} pays back {d} coins"),
@@ -145,43 +148,55 @@ WAGES = Family(
 
 TRIPS = Family(
     name="trips",
-    subjects=COLORS,
-    opening="{name} takes the {x} van.",
-    fact="The {x} van carries {u} bags.",
+    subjects=VEHICLES,
+    opening="{name} takes the {x}.",
+    fact="The {x} carries {u} bags.",
     ups=("a rack makes room for {d} more", "{name} finds room for {d} more bags"),
     downs=("a rack takes the room of {d} bags", "{name} has to leave out {d} bags"),
     single=("{name} makes one trip", "{name} drives only once"),
     count=("{name} makes {n} trips", "{name} drives {n} times"),
-    count_more=("{name} makes {n} trips and later {m} more", "{name} drives {n} times and then {m} more"),
-    count_less=("{name} plans {n} trips but misses {m}", "{name} wants {n} trips but leaves out {m}"),
+    count_more=(
+        "{name} makes {n} trips and later {m} more",
+        "{name} drives {n} times and then {m} more",
+    ),
+    count_less=(
+        "{name} plans {n} trips but misses {m}",
+        "{name} wants {n} trips but leaves out {m}",
+    ),
     gains=("a friend brings {d} more bags", "{name} finds {d} more bags at home"),
     losses=("there are {d} bags lost", "{name} sells {d} bags"),
     queries=("How many bags are in the shop?", "How many bags does {name} have in the end?"),
     final="So there are {v} bags.",
 )
 
-TABLES = Family(
-    name="tables",
-    subjects=COLORS,
-    opening="{name} wants the {x} table.",
-    fact="The {x} table holds {u} cups.",
-    ups=("{name} finds room for {d} more cups", "the table gets a rack for {d} more"),
-    downs=("a lamp takes the room of {d} cups", "the maker leaves room for {d} fewer"),
-    single=("{name} orders one table", "{name} buys only one"),
-    count=("{name} orders {n} tables", "{name} buys {n} of them"),
-    count_more=("{name} orders {n} tables and later {m} more", "{name} buys {n} and then {m} more"),
-    count_less=("{name} orders {n} tables but {m} are lost", "{name} wants {n} tables but misses {m}"),
-    gains=("a friend brings {d} more cups", "{name} gets {d} more cups"),
-    losses=("there are {d} cups lost", "{name} gives {d} cups back"),
-    queries=("How many cups does {name} have?", "How many cups are there in all?"),
-    final="So {name} has {v} cups.",
+CASES = Family(
+    name="cases",
+    subjects=("bag", "table", "tent", "vase", "cup", "hat", "drum", "box"),
+    opening="{name} wants the {x}.",
+    fact="The {x} holds {u} pens.",
+    ups=("{name} finds room for {d} more pens", "each {x} gets a rack for {d} more"),
+    downs=("a lamp takes the room of {d} pens", "the maker leaves room for {d} fewer"),
+    single=("{name} orders just one", "{name} buys only one"),
+    count=("{name} orders {n} of them", "{name} buys {n} of them"),
+    count_more=(
+        "{name} orders {n} of them and later {m} more",
+        "{name} buys {n} and then {m} more",
+    ),
+    count_less=(
+        "{name} orders {n} of them but {m} are lost",
+        "{name} wants {n} of them but misses {m}",
+    ),
+    gains=("a friend brings {d} more pens", "{name} gets {d} more pens"),
+    losses=("there are {d} pens lost", "{name} gives {d} pens back"),
+    queries=("How many pens does {name} have?", "How many pens are there in all?"),
+    final="So {name} has {v} pens.",
 )
 
 ORDINALS = ("First", "Second", "Third", "Fourth", "Fifth", "Sixth")
 
-FAMILIES: Mapping[str, Family] = {f.name: f for f in (PURCHASE, BOXES, WAGES, TRIPS, TABLES)}
+FAMILIES: Mapping[str, Family] = {f.name: f for f in (PURCHASE, BOXES, WAGES, TRIPS, CASES)}
 TRAINING: tuple[str, ...] = ("purchase", "boxes", "wages", "trips")
-HELD_OUT = "tables"
+HELD_OUT = "cases"
 
 SYSTEMS = (
     "You are a helpful assistant.",
@@ -302,28 +317,30 @@ def _count(rng: random.Random, total: int) -> tuple[int, ...]:
     return (total,)
 
 
-def _plan(rng: random.Random, band: Band) -> Plan:
+def _plan(rng: random.Random, band: Band, family: str) -> Plan:
+    """Draw the numbers. The held-out family has more changes, and always one after the product."""
+    held_out = family == HELD_OUT
     if band == "hard":
         while True:
             a, b = rng.randint(213, 989), rng.randint(213, 989)
-            if a % 10 and b % 10 and 100000 <= a * b:
+            if a % 10 and b % 10 and a * b >= 100000:
                 return Plan(a, (), (b,), ())
     if band == "easy":
         u = rng.randint(12, 98)
-        changes = _changes(rng, u, rng.choice((1, 1, 2, 2, 3)))
+        changes = _changes(rng, u, rng.choice((2, 3) if held_out else (1, 1, 2, 2, 3)))
         return Plan(u, changes, (), _posts(rng, u + sum(changes), rng.choice((0, 0, 1, 1, 2))))
     while True:
         unit, total = rng.choice(PRODUCTS)
-        n = rng.choice((0, 0, 1))
+        n = rng.choice((1, 2) if held_out else (0, 0, 1))
         back = _changes(rng, unit, n)
         u = unit + sum(back)
         changes = tuple(-d for d in reversed(back))
-        posts = _posts(rng, unit * total, rng.choice((0, 1, 1, 2)))
+        posts = _posts(rng, unit * total, rng.choice((1, 2) if held_out else (0, 1, 1, 2)))
         return Plan(u, changes, _count(rng, total), posts)
 
 
 PRODUCTS: tuple[tuple[int, int], ...] = tuple(
-    (a, b) for a in range(12, 100) for b in range(3, 10) if a % 10 and 100 <= a * b
+    (a, b) for a in range(12, 100) for b in range(3, 10) if a % 10 and a * b >= 100
 )
 """The products of the medium band: two digits by one, three digits in the result."""
 
@@ -465,7 +482,7 @@ def _messages(
 
 def _draw(rng: random.Random, split: Split, band: Band, form: Form, family: str) -> Problem:
     while True:
-        plan = _plan(rng, band)
+        plan = _plan(rng, band, family)
         if split_of(plan.key) == split:
             break
     f = FAMILIES[family]

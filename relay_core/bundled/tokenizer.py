@@ -45,7 +45,11 @@ def corpus(seed: int) -> list[str]:
         texts += text.split(" <call") if glue == "<call" else [text.replace(" <call", glue)]
     texts += ["system\n", "user\n", "assistant\n\n\n"] * 400
     texts += [*task.SYSTEMS, "<call>4</call>", "<call>12</call> ", "a.</call>\n\n"] * 60
-    texts += ["a > b, a < b, a </ b.</ b", ".</call> >\n\n", '{"name": "add", "arguments": {}}'] * 60
+    texts += [
+        "a > b, a < b, a </ b.</ b",
+        ".</call> >\n\n",
+        '{"name": "add", "arguments": {}}',
+    ] * 60
     return texts
 
 
