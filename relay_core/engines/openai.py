@@ -1,0 +1,426 @@
+"""Any OpenAI-compatible endpoint, as student or as teacher: vLLM's server, llama.cpp, hosted APIs.
+
+    OpenAIEngine("Qwen/Qwen3-8B", base_url="http://localhost:8000/v1")
+
+What the endpoint can do is found out once (``endpoint.py``); what is sent and read is in ``wire.py``; waiting,
+retrying and giving up in ``steady.py``; the HTTP client in ``connection.py``. Here these meet: one stream of tokens
+that is taken up again where a connection broke.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
+
+from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
+from relay_core.engines.connection import Address, Connection, Response
+from relay_core.engines.endpoint import Endpoint, probe
+from relay_core.engines.steady import Breaker, BreakerState, Fault, Patience, hedged, persist
+from relay_core.engines.wire import APPROXIMATE, Mode, Reader, event_data, request_body
+from relay_core.errors import ConfigurationError, EngineError, MissingExtraError
+
+if TYPE_CHECKING:
+    import ssl
+
+    from pydantic import SecretStr
+
+    from relay_core.tokenizer import Tokenizer
+
+KEY_VARIABLES = ("OPENAI_API_KEY", "RELAY_TEACHER_API_KEY")
+_USAGE_WAIT_S = 2.0  # after the last token, for the usage that follows it
+
+
+class OpenAIEngine(Engine):
+    """A model behind a URL.
+
+    Args:
+        model: its name there.
+        base_url: such as ``http://localhost:8000/v1``.
+        api_key: never shown; ``None`` reads ``OPENAI_API_KEY``, then ``RELAY_TEACHER_API_KEY``.
+        mode: ``"ids"``, ``"completions"``, ``"chat-continue"`` or ``"chat"`` (approximate); ``"auto"`` takes the
+            best that works.
+        tokenizer: the model's, as a folder, a hub id or a :class:`~relay_core.tokenizer.Tokenizer`; ids and text
+            completions need it. ``None`` takes the one beside the weights, where these are on this machine.
+        headers, query: sent with every request.
+        verify: ``True``, a CA file in PEM, an ``ssl.SSLContext``, or ``False`` to trust anybody.
+        proxy: a proxy's URL; by default as ``httpx`` does (``HTTPS_PROXY``, ``NO_PROXY``, ...).
+        logprobs: ask for every token's log-probability (mode ``ids``).
+        patience: deadlines, retries, breaker, hedging; see :class:`~relay_core.engines.steady.Patience`.
+        options: any one of ``Patience``'s fields, by name.
+
+    ``breaker`` is the state of its circuit breaker. Safe to use from several event loops.
+
+    Raises:
+        ConfigurationError: a URL, mode or option that cannot be used; nothing was sent.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str = "https://api.openai.com/v1",
+        *,
+        api_key: SecretStr | str | None = None,
+        mode: Mode | Literal["auto", "ids", "completions", "chat-continue", "chat"] = "auto",
+        tokenizer: str | Path | Tokenizer | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        verify: bool | str | ssl.SSLContext = True,
+        proxy: str | None = None,
+        logprobs: bool = False,
+        patience: Patience | None = None,
+        **options: Any,
+    ) -> None:
+        if not isinstance(model, str) or not model:
+            raise ConfigurationError(f"model is {model!r}: write its name at the endpoint")
+        if not isinstance(base_url, str) or not base_url.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"base_url is {base_url!r}: write http:// or https://, such as http://host:8000/v1"
+            )
+        if mode != "auto" and mode not in tuple(Mode):
+            raise ConfigurationError(f"mode is {mode!r}: write auto, {', '.join(Mode)}")
+        self.spec = f"openai:{model}@{base_url}"
+        self.patience = _patience(patience, options)
+        self._address = Address(
+            model=model,
+            base_url=base_url,
+            api_key=_secret(api_key),
+            headers=dict(headers or {}),
+            query=dict(query or {}),
+            verify=verify,
+            proxy=proxy,
+        )
+        self._mode: Mode | Literal["auto"] = "auto" if mode == "auto" else Mode(mode)
+        self._given, self._logprobs = tokenizer, logprobs
+        self._endpoint: Endpoint | None = None
+        self._breaker = Breaker(self.patience.breaker_after, self.patience.breaker_open_s)
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
+
+    # -- what is known of it -------------------------------------------------------------------------------
+
+    @property
+    def mode(self) -> Mode | None:
+        """How it is made to continue a prompt; ``None`` until :meth:`start` has found out."""
+        return self._endpoint.mode if self._endpoint is not None else None
+
+    @property
+    def breaker(self) -> BreakerState:
+        """Whether requests pass: closed, open or half-open."""
+        return self._breaker.state
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        return self._endpoint.tokenizer if self._endpoint is not None else None
+
+    @property
+    def context_length(self) -> int | None:
+        return self._endpoint.context_length if self._endpoint is not None else None
+
+    def describe(self) -> dict[str, Any]:
+        found = self._endpoint
+        return {
+            **super().describe(),
+            "mode": str(found.mode) if found else None,
+            "approximate": found is not None and found.mode is Mode.CHAT,
+            "passed_over": dict(found.tried) if found else {},
+            "tokenizer": found.tokenizer.name if found and found.tokenizer else None,
+            "breaker": str(self.breaker),
+        }
+
+    # -- starting and ending -------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Find out what the endpoint can do; once, however many wait for it.
+
+        Raises:
+            ConfigurationError: it cannot be used as asked; the message names the setting.
+            EngineError: it could not be reached, after the retries.
+        """
+        if self._endpoint is not None:
+            return
+        here = self._here()
+        if here.probing is None or here.probing.done():
+            here.probing = asyncio.ensure_future(self._probe(here))
+        try:
+            await asyncio.shield(here.probing)
+        except asyncio.CancelledError:
+            if here.probing.cancelled() and (task := asyncio.current_task()) is not None and not task.cancelling():
+                raise EngineError(f"{self.spec} was closed while it was being asked what it can do") from None
+            raise
+
+    async def _probe(self, here: _Loop) -> None:
+        until = here.loop.time() + self.patience.total_s
+
+        async def get(path: str) -> Any:
+            return await persist(lambda: self._briefly(here, lambda: here.connection.get(path)), self.patience, until)
+
+        async def post(path: str, body: Mapping[str, Any]) -> Any:
+            return await persist(
+                lambda: self._briefly(here, lambda: here.connection.post(path, body)), self.patience, until
+            )
+
+        found = await probe(get, post, self._address.model, self._mode, self._given)
+        self.speaks_ids = self.constrains = found.mode is Mode.IDS
+        self._endpoint = found
+
+    async def _briefly(self, here: _Loop, request: Any) -> Any:
+        """One small request, its answer whole."""
+        async with here.gate:
+            with self._breaker.watching():
+                try:
+                    async with asyncio.timeout(self.patience.first_token_s):
+                        return await request()
+                except TimeoutError as late:
+                    raise Fault(f"{self._address.base_url}: no answer in {self.patience.first_token_s:g} s") from late
+
+    def _here(self) -> _Loop:
+        loop = asyncio.get_running_loop()
+        here = self._loops.get(loop)
+        if here is None:
+            here = self._loops[loop] = _Loop(loop, Connection(self._address, self.patience), self.patience)
+        return here
+
+    async def aclose(self) -> None:
+        """Close the connections, those of other event loops included; it may be started again."""
+        running = asyncio.get_running_loop()
+        for loop, here in list(self._loops.items()):
+            del self._loops[loop]
+            if loop is running:
+                await here.aclose()
+            elif not loop.is_closed():
+                asyncio.run_coroutine_threadsafe(here.aclose(), loop)
+        self._endpoint = None
+
+    # -- streaming -----------------------------------------------------------------------------------------
+
+    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+        await self.start()
+        assert self._endpoint is not None
+        here, endpoint = self._here(), self._endpoint
+        written = _Written(endpoint, prompt, sampling)
+        until = here.loop.time() + self.patience.total_s
+        notes: dict[str, Any] = {"approximate": APPROXIMATE} if endpoint.mode is Mode.CHAT else {}
+        while True:
+
+            async def attempt() -> _Reading:
+                return await hedged(
+                    lambda: self._open(here, endpoint, written, until), self.patience.hedge_after_s, _Reading.aclose
+                )
+
+            reading = await persist(attempt, self.patience, until)
+            try:
+                while True:
+                    try:
+                        chunk = await reading.next()
+                    except Fault as fault:  # broken midway: taken up again from what has come
+                        self._breaker.failed(fault.message)
+                        written.lost += 1
+                        notes["resumed"] = notes.get("resumed", 0) + 1
+                        break
+                    chunk = written.take(chunk, notes)
+                    yield chunk
+                    if chunk.finish is not None:
+                        return
+            finally:
+                await reading.aclose()
+
+    async def _open(self, here: _Loop, endpoint: Endpoint, written: _Written, until: float) -> _Reading:
+        """One request, up to its first token."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(here.gate)
+            with self._breaker.watching():
+                reading = _Reading(here.loop, self.patience.first_token_s, until)
+                body = written.body(self._address.model, logprobs=self._logprobs)
+                response = await reading.patiently(here.connection.open(endpoint.dialect.path, body))
+                stack.push_async_callback(response.aclose)
+                reading.response, reading.reader = response, written.reader()
+                await reading.prime()
+            reading.stack = stack.pop_all()
+            return reading
+
+
+class _Loop:
+    """What belongs to one event loop: its connections and its turns."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: Connection, patience: Patience) -> None:
+        self.loop, self.connection = loop, connection
+        self.gate = asyncio.Semaphore(patience.max_in_flight)  # first come, first served
+        self.probing: asyncio.Future[None] | None = None
+
+    async def aclose(self) -> None:
+        if self.probing is not None:
+            self.probing.cancel()
+            await asyncio.gather(self.probing, return_exceptions=True)
+        await self.connection.aclose()
+
+
+class _Reading:
+    """One open response, its chunks one at a time; the first is there already."""
+
+    response: Response
+    reader: Reader
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, silence_s: float, until: float) -> None:
+        self._loop, self._silence_s, self._until = loop, silence_s, until
+        self._first: Chunk | None = None
+        self.stack = AsyncExitStack()
+
+    async def patiently(self, work: Any) -> Any:
+        """Await ``work`` for as long as silence is allowed.
+
+        Raises:
+            Fault: it took longer.
+        """
+        when = min(self._loop.time() + self._silence_s, self._until)
+        try:
+            async with asyncio.timeout_at(when):
+                return await work
+        except TimeoutError as late:
+            which = "the whole answer's time is over" if when == self._until else f"nothing for {self._silence_s:g} s"
+            raise Fault(f"the endpoint fell silent: {which}") from late
+
+    async def prime(self) -> None:
+        """Wait for the first token, so that whoever has this has something."""
+        self._first = await self.patiently(self._until_something())
+
+    async def next(self) -> Chunk:
+        """The next chunk that holds anything; a last one brings its usage.
+
+        Raises:
+            Fault: the stream broke, fell silent or made no sense.
+        """
+        if self._first is not None:
+            chunk, self._first = self._first, None
+        else:
+            chunk = await self.patiently(self._until_something())
+        if chunk.finish is not None and chunk.usage is None:
+            try:
+                async with asyncio.timeout(_USAGE_WAIT_S):
+                    usage = await self._usage()
+            except (Fault, TimeoutError):
+                usage = None
+            chunk = Chunk(chunk.tokens, chunk.finish, chunk.end_token, usage)
+        return chunk
+
+    async def _until_something(self) -> Chunk:
+        while True:
+            payload = await self._payload()
+            if payload is None:
+                raise Fault("the stream ended before the answer did")
+            chunk = self.reader.read(payload)
+            if chunk.tokens or chunk.finish is not None:
+                return chunk
+
+    async def _usage(self) -> EngineUsage | None:
+        while (payload := await self._payload()) is not None:
+            if (usage := self.reader.read(payload).usage) is not None:
+                return usage
+        return None
+
+    async def _payload(self) -> Mapping[str, Any] | None:
+        """The next event's data; ``None`` at the end."""
+        while (line := await self.response.line()) is not None:
+            payload = event_data(line)
+            if payload is not None:
+                return payload or None
+        return None
+
+    async def aclose(self) -> None:
+        """Let go of the response and of the turn; unfinished work is cancelled by that."""
+        await self.stack.aclose()
+
+
+class _Written:
+    """What has come of one stream so far, over all the responses that it took."""
+
+    def __init__(self, endpoint: Endpoint, prompt: Prompt, sampling: Sampling) -> None:
+        self._endpoint, self._prompt, self._sampling = endpoint, prompt, sampling
+        self._ids: list[int] = []
+        self._text, self._count = "", 0
+        self._longest_stop = max((len(stop) for stop in sampling.stop), default=0)
+        self.lost = 0  # responses that broke: each had read the prompt too
+
+    def body(self, model: str, *, logprobs: bool) -> dict[str, Any]:
+        """What to send for the rest."""
+        left = self._sampling.max_tokens - self._count
+        body = request_body(
+            model, self._endpoint.dialect, self._prompt, self._sampling, ids=self._ids, text=self._text, left=left
+        )
+        if logprobs and self._endpoint.mode is Mode.IDS:
+            body["logprobs"] = 0
+        return body
+
+    def reader(self) -> Reader:
+        """A reader for the rest."""
+        context = [*(self._prompt.token_ids or ())[-4:], *self._ids][-4:]
+        return Reader(self._endpoint.mode, self._endpoint.tokenizer, context)
+
+    def take(self, chunk: Chunk, notes: Mapping[str, Any]) -> Chunk:
+        """Count what came; cut it at a stop string and at the number of tokens asked for."""
+        taken: list[Token] = []
+        finish = chunk.finish
+        for token in chunk.tokens:
+            token, full = self._fit(token)
+            taken.append(token)
+            if token.id is not None:
+                self._ids.append(token.id)
+            before = max(0, len(self._text) - self._longest_stop)
+            self._text += token.text
+            if any(stop in self._text[before:] for stop in self._sampling.stop):
+                finish = Finish.STOP
+                break
+            if full:
+                finish = chunk.finish if token is chunk.tokens[-1] and chunk.finish is not None else Finish.LENGTH
+                break
+        end = chunk.end_token if finish is Finish.END else None
+        usage = self._usage(chunk.usage) if finish is not None else None
+        return Chunk(tuple(taken), finish, end, usage, dict(notes) if finish is not None else {})
+
+    def _fit(self, token: Token) -> tuple[Token, bool]:
+        """The token, or as much of a text as may still come; and whether that was the last."""
+        tokenizer, left = self._endpoint.tokenizer, self._sampling.max_tokens - self._count
+        if token.id is None and tokenizer is not None:
+            ids = tokenizer.encode(token.text)
+            if len(ids) > left:
+                token = Token(None, tokenizer.decode(ids[:left]), token.logprob)
+            self._count += min(left, max(1, len(ids)))
+        else:
+            self._count += 1
+        return token, self._count >= self._sampling.max_tokens
+
+    def _usage(self, reported: EngineUsage | None) -> EngineUsage:
+        ids = self._prompt.token_ids
+        read = reported.prompt_tokens if reported is not None else None
+        if read is None and ids is not None:
+            read = len(ids)
+        if read is not None:
+            read += self.lost * (len(ids) if ids is not None else 0)
+        completion = reported.completion_tokens if reported is not None and not self.lost else None
+        count = self._count if completion is None or self._ids else min(completion, self._sampling.max_tokens)
+        return EngineUsage(read, reported.cached_tokens if reported is not None else None, count)
+
+
+def _patience(patience: Patience | None, options: Mapping[str, Any]) -> Patience:
+    import dataclasses
+
+    known: Sequence[str] = [f.name for f in dataclasses.fields(Patience)]
+    for name in options:
+        if name not in known:
+            raise ConfigurationError(f"OpenAIEngine has no option {name!r}; of patience there are: {', '.join(known)}")
+    return dataclasses.replace(patience or Patience(), **options)
+
+
+def _secret(api_key: SecretStr | str | None) -> SecretStr:
+    try:
+        from pydantic import SecretStr
+    except ImportError as error:
+        raise MissingExtraError("OpenAIEngine", "openai") from error
+    if isinstance(api_key, SecretStr):
+        return api_key
+    if api_key is None:
+        api_key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), "")
+    return SecretStr(api_key)
