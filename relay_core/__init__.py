@@ -78,7 +78,45 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605
+__all__ = [
+    "Author",
+    "BudgetError",
+    "Call",
+    "CallEnded",
+    "CallStarted",
+    "Chunk",
+    "CommandScanner",
+    "ConfigurationError",
+    "ContextOverflow",
+    "Engine",
+    "EngineError",
+    "Event",
+    "Finish",
+    "FinishReason",
+    "Finished",
+    "Malformed",
+    "MissingExtraError",
+    "OpenAIEngine",
+    "Prices",
+    "Prompt",
+    "Relay",
+    "RelayError",
+    "RelayResult",
+    "RelaySettings",
+    "Sampling",
+    "ScriptedEngine",
+    "Segment",
+    "TeacherUnavailable",
+    "Text",
+    "TextDelta",
+    "Token",
+    "Transcript",
+    "TransformersEngine",
+    "Usage",
+    "VLLMEngine",
+    "__version__",
+    "engine_from_spec",
+]
 
 
 def __getattr__(name: str) -> Any:

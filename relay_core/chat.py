@@ -63,9 +63,7 @@ class Conversation:
 def _checked(i: int, message: Any) -> dict[str, Any]:
     where = f"message {i}"
     if not isinstance(message, Mapping):
-        raise ConfigurationError(
-            f'{where} is a {type(message).__name__}: write {{"role": ..., "content": ...}}'
-        )
+        raise ConfigurationError(f'{where} is a {type(message).__name__}: write {{"role": ..., "content": ...}}')
     role = message.get("role")
     if role not in ROLES:
         raise ConfigurationError(f"{where} has role {role!r}: write one of {', '.join(ROLES)}")

@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -84,7 +84,5 @@ def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
             # the engine's work is cancelled when the pump has ended, not merely when it was told to
             from concurrent.futures import CancelledError, wait
 
-            try:
+            with suppress(CancelledError):
                 wait([future], timeout=5)
-            except CancelledError:
-                pass

@@ -511,9 +511,7 @@ class _Answer:
     def student_sampling(self, max_tokens: int) -> Sampling:
         s = self.settings
         may_call = s.calls and self.teacher is not None and (s.max_calls is None or len(self.records) < s.max_calls)
-        return Sampling(
-            max_tokens, s.temperature, s.top_p, s.top_k, self.turn_seed(), (CLOSE,) if may_call else ()
-        )
+        return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, self.turn_seed(), (CLOSE,) if may_call else ())
 
     def teacher_sampling(self, max_tokens: int) -> Sampling:
         s = self.settings

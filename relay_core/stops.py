@@ -66,5 +66,3 @@ def coalesce(deltas: list[TextDelta]) -> list[TextDelta]:
         else:
             out.append(delta)
     return out
-
-

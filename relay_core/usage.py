@@ -48,7 +48,8 @@ class Usage:
         return self.teacher_tokens / self.completion_tokens if self.completion_tokens else 0.0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(**{f.name: _plus(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)})
+        sums: dict[str, Any] = {f.name: _plus(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return Usage(**sums)
 
     @classmethod
     def total(cls, usages: Iterable[Usage]) -> Usage:
@@ -61,9 +62,17 @@ class Usage:
     def cost(self, prices: Prices) -> float:
         """What the answer cost, in the currency of ``prices``: every prompt re-read included."""
         return (
-            _read(self.student_prompt_tokens, self.student_cached_tokens, prices.student_input, prices.student_cached_input)
+            _read(
+                self.student_prompt_tokens,
+                self.student_cached_tokens,
+                prices.student_input,
+                prices.student_cached_input,
+            )
             + _read(
-                self.teacher_prompt_tokens, self.teacher_cached_tokens, prices.teacher_input, prices.teacher_cached_input
+                self.teacher_prompt_tokens,
+                self.teacher_cached_tokens,
+                prices.teacher_input,
+                prices.teacher_cached_input,
             )
             + (self.student_tokens + self.command_tokens) * prices.student_output
             + self.teacher_tokens * prices.teacher_output

@@ -1,11 +1,11 @@
 """Engine specs: one string names a model everywhere (Python, CLI, plugins, recipes).
 
-    bundled                    the pair that ships: the relay student or the teacher, by role
-    bundled:NAME               one of its models: teacher, student-base, student-warm, student-relay, ...
-    transformers:PATH_OR_ID    in this process, on transformers' continuous batching
-    vllm:PATH_OR_ID            in this process, on vLLM
-    openai:MODEL@BASE_URL      any OpenAI-compatible endpoint
-    PATH_OR_ID                 the same as transformers:PATH_OR_ID
+bundled                    the pair that ships: the relay student or the teacher, by role
+bundled:NAME               one of its models: teacher, student-base, student-warm, student-relay, ...
+transformers:PATH_OR_ID    in this process, on transformers' continuous batching
+vllm:PATH_OR_ID            in this process, on vLLM
+openai:MODEL@BASE_URL      any OpenAI-compatible endpoint
+PATH_OR_ID                 the same as transformers:PATH_OR_ID
 """
 
 from __future__ import annotations
