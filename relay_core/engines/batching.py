@@ -17,6 +17,7 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
 from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
 
+from relay_core.engines import attention
 from relay_core.engines.sampler import Router, Sampler
 from relay_core.errors import EngineError
 
@@ -63,6 +64,8 @@ def start_manager(
         processors.tensors_required = 1
         manager.logit_processor = processors
         manager.output_router = Router()
+        if attention.suits(model):
+            model.set_attn_implementation(attention.NAME)
         with _users_random_state(model.device):
             manager.warmup()  # makes the cache here, so that what goes wrong is raised here
         cache = manager.batch_processor.cache
