@@ -9,8 +9,8 @@ audio and other parts are not supported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relay_core.errors import ConfigurationError
@@ -44,7 +44,7 @@ class Conversation:
             ConfigurationError: what is wrong with it, and what to write instead.
         """
         if isinstance(prompt, Conversation):
-            return prompt
+            return replace(prompt, tools=tuple(tools or prompt.tools), prefix=prefix or prompt.prefix)
         if isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
         if not isinstance(prompt, Sequence):
@@ -97,12 +97,11 @@ def render(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
             f"{tokenizer.name} has no chat template: put a chat_template.jinja beside tokenizer.json, or use an "
             "instruction-tuned model"
         )
-    mark = _unused_mark(conversation)
-    messages = [_broken_up(tokenizer, dict(m), mark) for m in conversation.messages]
+    mark = _unused_mark([*conversation.messages, *conversation.tools])
     try:
         marked = tokenizer.hf.apply_chat_template(
-            messages,
-            tools=[dict(t) for t in conversation.tools] or None,
+            [_as_text(tokenizer, message, mark) for message in conversation.messages],
+            tools=[_broken(tool, tokenizer.control_tokens, mark) for tool in conversation.tools] or None,
             tokenize=False,
             add_generation_prompt=True,
             enable_thinking=conversation.enable_thinking,
@@ -110,44 +109,62 @@ def render(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
     except Exception as error:
         raise ConfigurationError(f"{tokenizer.name}'s chat template refuses these messages: {error}") from error
     pieces = str(marked).split(mark)
-    ids = [token_id for piece in pieces for token_id in tokenizer.encode(piece)]
+    ids = [token_id for i, piece in enumerate(pieces) for token_id in tokenizer.encode(piece, begins=not i)]
     return Rendered("".join(pieces), ids)
 
 
 def encode_text(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Ids of text that somebody wrote: control tokens in it are text."""
-    if not any(token in text for token in tokenizer.control_tokens):
+    """Ids of the assistant's words, within a text. Special tokens in them are text; ``<think>`` and ``<tool_call>``,
+    which an assistant may write, are the tokens that they are."""
+    if not any(token in text for token in tokenizer.special_tokens):
         return tokenizer.encode(text)
-    mark = next(m for m in _MARKS if m not in text)
-    marked = _break_tokens(tokenizer, text, mark)
+    mark = _unused_mark(text)
+    marked = _broken(text, tokenizer.special_tokens, mark)
     return [token_id for piece in marked.split(mark) for token_id in tokenizer.encode(piece)]
 
 
-def _unused_mark(conversation: Conversation) -> str:
-    everything = repr(conversation.messages)
-    contents = "".join(m["content"] for m in conversation.messages)
-    for mark in _MARKS:
-        if mark not in contents and mark not in everything:
-            return mark
-    raise ConfigurationError("the messages hold every Unicode noncharacter from U+FDD0 to U+FDEF")
-
-
-def _broken_up(tokenizer: Tokenizer, message: dict[str, Any], mark: str) -> dict[str, Any]:
-    if message["content"]:
-        own_words = message["role"] == "assistant"
-        message["content"] = _break_tokens(tokenizer, message["content"], mark, special_only=own_words)
-    return message
-
-
-def _break_tokens(tokenizer: Tokenizer, text: str, mark: str, *, special_only: bool = False) -> str:
-    """Put ``mark`` behind the first character of every control token, so that none is read as one.
+def _as_text(tokenizer: Tokenizer, message: Mapping[str, Any], mark: str) -> dict[str, Any]:
+    """The message with every control token in it broken.
 
     An assistant's own earlier words may hold ``<think>`` or ``<tool_call>``, which the template looks for: only
     the special ones are broken there.
     """
-    for token in tokenizer.control_tokens:
-        if special_only and tokenizer.hf.convert_tokens_to_ids(token) not in tokenizer.special_ids:
-            continue
-        if len(token) > 1 and token in text:
-            text = text.replace(token, token[0] + mark + token[1:])
-    return text
+    own = ("content", "reasoning_content") if message["role"] == "assistant" else ()
+    return {
+        key: _broken(value, tokenizer.special_tokens if key in own else tokenizer.control_tokens, mark)
+        for key, value in message.items()
+    }
+
+
+def _broken(value: Any, tokens: Sequence[str], mark: str) -> Any:
+    """``value`` with ``mark`` behind the first character of each of ``tokens`` in its strings, so that none is read
+    as one."""
+    if isinstance(value, str):
+        for token in tokens:
+            if len(token) > 1 and token in value:
+                value = value.replace(token, token[0] + mark + token[1:])
+        return value
+    if isinstance(value, Mapping):
+        return {_broken(k, tokens, mark): _broken(v, tokens, mark) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_broken(v, tokens, mark) for v in value]
+    return value
+
+
+def _unused_mark(value: Any) -> str:
+    used = {char for text in _strings(value) for char in _MARKS if char in text}
+    mark = next((m for m in _MARKS if m not in used), None)
+    if mark is None:
+        raise ConfigurationError("the messages hold every Unicode noncharacter from U+FDD0 to U+FDEF")
+    return mark
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every string within ``value``."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _strings([*value.keys(), *value.values()])
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _strings(item)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _CONTEXT_IDS = 4  # enough ids to hold the bytes of one unfinished UTF-8 character
+_ANCHOR = "\n"  # ordinary text that nothing merges with
 
 
 class Tokenizer:
@@ -53,19 +53,44 @@ class Tokenizer:
             raise ConfigurationError(f"no tokenizer could be read from {path_or_id}: {error}") from error
         return cls(hf, str(path_or_id))
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of ``text`` as it stands: nothing added in front or behind. Lone surrogates become U+FFFD."""
+    def encode(self, text: str, *, begins: bool = False) -> list[int]:
+        """Ids of ``text`` as it stands: nothing added in front or behind. Lone surrogates become U+FFFD.
+
+        Some vocabularies put a space before whatever begins a text; ``begins`` says that this text does.
+        """
+        anchor = () if begins else self._anchor
+        ids = self._encode(_ANCHOR + text if anchor else text)
+        if not anchor:
+            return ids
+        return ids[len(anchor) :] if tuple(ids[: len(anchor)]) == anchor else self._encode(text)
+
+    def _encode(self, text: str) -> list[int]:
         try:
             return list(self.hf.backend_tokenizer.encode(text, add_special_tokens=False).ids)
         except (UnicodeEncodeError, TypeError):
-            clean = text.encode("utf-8", "replace").decode("utf-8")
+            clean = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             return list(self.hf.backend_tokenizer.encode(clean, add_special_tokens=False).ids)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of ``ids``, control tokens left out, spaces untouched."""
+    @cached_property
+    def _anchor(self) -> tuple[int, ...]:
+        """Ids to encode behind, where text alone would get a space in front; empty for most vocabularies."""
+        ids = self._encode(_ANCHOR)
+        return () if self._encode(_ANCHOR + "a") == ids + self._encode("a") else tuple(ids)
+
+    def decode(self, ids: Sequence[int], *, control: bool = False) -> str:
+        """Text of ``ids``, spaces untouched; control tokens only with ``control``."""
         return str(
-            self.hf.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)  # type: ignore[arg-type]
+            self.hf.decode(list(ids), skip_special_tokens=not control, clean_up_tokenization_spaces=False)  # type: ignore[arg-type]
         )
+
+    def spells(self, ids: Sequence[int], text: str) -> bool:
+        """Whether ``ids``, somewhere within a text, say exactly ``text`` and nothing else, control tokens included."""
+        if self.token_bytes is None:
+            anchor = [*self._anchor]
+            return self.decode([*anchor, *ids], control=True) == self.decode(anchor) + text
+        if not self.special_ids.isdisjoint(ids):
+            return False
+        return b"".join([self.token_bytes[i] for i in ids]).decode("utf-8", "replace") == text
 
     def decoder(self, context: Sequence[int] = ()) -> Decoder:
         """A decoder for tokens that follow ``context``."""
@@ -85,29 +110,42 @@ class Tokenizer:
 
     @cached_property
     def control_tokens(self) -> tuple[str, ...]:
-        """Strings that the tokenizer reads as one added token (``<|im_end|>``, ``<think>``, …), longest first."""
+        """Strings that the tokenizer reads as one added token (``<|im_end|>``, ``<think>``, …), longest first.
+
+        Runs of spaces that some vocabularies add are none.
+        """
         added = self.hf.get_added_vocab()
-        return tuple(sorted(added, key=len, reverse=True))
+        return tuple(sorted((token for token in added if not token.isspace()), key=len, reverse=True))
+
+    @cached_property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Those of :attr:`control_tokens` that no reader sees; ``<think>`` is none of them, ``<|im_end|>`` is."""
+        added = self.hf.get_added_vocab()
+        return tuple(token for token in self.control_tokens if added[token] in self.special_ids)
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
         """Ids of control tokens that no reader sees."""
-        return frozenset(int(i) for i in self.hf.all_special_ids)
+        marked = {index for index, token in self.hf.added_tokens_decoder.items() if token.special}
+        return frozenset(marked.union(map(int, self.hf.all_special_ids)))
 
     @cached_property
     def token_bytes(self) -> list[bytes] | None:
         """The bytes of every id, for byte-level vocabularies; ``None`` for others."""
-        spec = json.loads(self.hf.backend_tokenizer.to_str())
-        if (spec.get("decoder") or {}).get("type") != "ByteLevel":
+        from tokenizers.decoders import ByteLevel
+
+        if not isinstance(self.hf.backend_tokenizer.decoder, ByteLevel):
             return None
-        added = set(self.hf.get_added_vocab().values())
+        vocabulary, added = self.hf.get_vocab(), set(self.hf.get_added_vocab().values())
         alphabet = _byte_alphabet()
-        table = [b""] * (max(self.hf.get_vocab().values()) + 1)
-        for token, index in self.hf.get_vocab().items():
-            if index in added:
-                table[index] = b"" if index in self.special_ids else token.encode()
+        table = [b""] * (max(vocabulary.values()) + 1)
+        for token, index in vocabulary.items():
+            if index in self.special_ids:
+                continue
+            if index in added or not alphabet.keys() >= set(token):
+                table[index] = token.encode()
             else:
-                table[index] = bytes(alphabet[c] for c in token)
+                table[index] = bytes([alphabet[c] for c in token])
         return table
 
 
@@ -127,33 +165,29 @@ class Decoder:
     of them stood before this stream began (``context``).
     """
 
-    __slots__ = ("_pending", "_table", "_tokenizer", "_utf8")
+    __slots__ = ("_read", "_table", "_tokenizer", "_utf8", "_window")
 
     def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
         self._table = tokenizer.token_bytes
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._pending: list[int] = []
-        tail = list(context[-_CONTEXT_IDS:])
+        self._window = list(context[-_CONTEXT_IDS:])  # other vocabularies: ids decoded together,
+        self._read = len(self._window)  # the text of the first so many of which has been given out
         if self._table is not None:
-            for token_id in tail:
+            for token_id in self._window:
                 self.step(token_id)
-        else:
-            self._pending = tail
 
     def step(self, token_id: int) -> str:
         """The text that this token adds; empty while a character is incomplete."""
         if self._table is not None:
-            if 0 <= token_id < len(self._table):
-                return self._utf8.decode(self._table[token_id])
+            return self._utf8.decode(self._table[token_id]) if 0 <= token_id < len(self._table) else ""
+        given = self._tokenizer.decode(self._window[: self._read])
+        self._window.append(token_id)
+        text = self._tokenizer.decode(self._window)
+        if len(text) <= len(given) or (text.endswith("\ufffd") and len(self._window) - self._read < _CONTEXT_IDS):
             return ""
-        before = self._tokenizer.decode(self._pending)
-        self._pending.append(token_id)
-        after = self._tokenizer.decode(self._pending)
-        if after.endswith("\ufffd") and len(self._pending) < 2 * _CONTEXT_IDS:
-            return ""
-        self._pending = self._pending[-_CONTEXT_IDS:]
-        return after[len(before.rstrip("\ufffd")) :] if after.startswith(before.rstrip("\ufffd")) else after
+        self._window, self._read = self._window[self._read :], len(self._window) - self._read
+        return text[len(given) :]
 
 
 def as_tokenizer(value: Any, name: str = "") -> Tokenizer:
