@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, overload
+from functools import partial
+from typing import Any, Literal, TypeVar, overload
 
 from relay_core import portal
 from relay_core.chat import Conversation, encode_text, render
@@ -26,6 +27,7 @@ from relay_core.stops import StopFilter, coalesce
 from relay_core.transcript import Author, ReaderView, Transcript
 from relay_core.usage import Usage
 
+T = TypeVar("T")
 PromptLike = str | Sequence[Mapping[str, Any]] | Conversation
 
 
@@ -210,10 +212,13 @@ class _Reads:
     def __init__(self) -> None:
         self.tokens = 0
         self.cached: int | None = 0
+        self.first: int | None = None  # tokens of the first prompt
 
     def add(self, known: int | None, usage: EngineUsage | None) -> None:
         reported = usage.prompt_tokens if usage else None
-        self.tokens += reported if reported is not None else (known or 0)
+        tokens = reported if reported is not None else (known or 0)
+        self.first = tokens if self.first is None else self.first
+        self.tokens += tokens
         cached = usage.cached_tokens if usage else None
         self.cached = None if cached is None or self.cached is None else self.cached + cached
 
@@ -261,8 +266,9 @@ class _Answer:
                         async for event in call:
                             yield event
                 self.granted = None
-        except EngineError as error:
-            error.role = error.role or "student"
+        except RelayError as error:
+            if isinstance(error, EngineError):
+                error.role = error.role or "student"
             error.transcript = self.transcript
             raise
         for delta in self.shown(self.undecided()) + self.stops.flush():
@@ -275,18 +281,16 @@ class _Answer:
     async def student_turn(self) -> AsyncGenerator[TextDelta, None]:
         """The student writes until it calls, ends, or a budget is spent."""
         prompt = self.student_prompt()
-        allowed = self.room(self.student, prompt)
+        allowed = self.room("student", prompt)
         if allowed <= 0:
             self.finish = FinishReason.LENGTH
             return
-        first, taken, usage = len(self.transcript), 0, None
+        first, taken, usage, read = len(self.transcript), 0, None, True
         self.turns += 1
         try:
             async with aclosing(self.student.stream(prompt, self.student_sampling(allowed))) as chunks:
                 while self.finish is None and self.granted is None:
                     chunk = await _next(chunks, self.deadline)
-                    if chunk is None:
-                        raise EngineError("its stream ended without saying why", role="student")
                     tokens = chunk.tokens[: allowed - taken]
                     taken += len(tokens)
                     usage = chunk.usage or usage
@@ -295,22 +299,30 @@ class _Answer:
                         yield delta
                     if self.stops.hit is not None:
                         self.finish = FinishReason.STOP_STRING
-                    elif self.granted is None and chunk.finish is not None:
+                    elif self.granted is not None:
+                        break
+                    elif len(tokens) < len(chunk.tokens):
+                        self.finish = FinishReason.LENGTH
+                    elif chunk.finish is not None:
                         self.end_turn(chunk, taken)
                         break
-                    elif self.granted is None and taken >= allowed:
+                    elif taken >= allowed:
                         self.finish = FinishReason.LENGTH
-        except TimeoutError:
+        except _OutOfTime:
             self.finish = FinishReason.DEADLINE
+        except ContextOverflow:
+            if not len(self.transcript):
+                raise
+            self.finish, read = FinishReason.LENGTH, False
         finally:
-            known = None if prompt.token_ids is None else len(prompt.token_ids)
-            self.student_reads.add(known, usage)
+            if read:
+                self.student_reads.add(None if prompt.token_ids is None else len(prompt.token_ids), usage)
             self.settle(first, usage)
 
     def end_turn(self, chunk: Chunk, taken: int) -> None:
         """The student's stream ended by itself."""
         if chunk.finish is Finish.END:
-            if chunk.end_token is not None:
+            if chunk.end_token is not None and self.transcript.total < self.settings.max_tokens:
                 self.transcript.add_student(*chunk.end_token)
             self.finish = FinishReason.STOP
         elif chunk.finish is Finish.LENGTH:
@@ -320,23 +332,21 @@ class _Answer:
 
     async def call(self, requested: int, n: int) -> AsyncGenerator[Event, None]:
         """The teacher writes at most ``n`` tokens."""
+        assert self.teacher is not None
         yield CallStarted(n)
         began, received, error, ended = time.monotonic(), 0, None, False
         cause: Exception | None = None
         timeout = self.settings.teacher_timeout_s
         until = _earlier(self.deadline, None if timeout is None else _now() + timeout)
-        first, usage, known = len(self.transcript), None, None
+        first, usage, read = len(self.transcript), None, None
         self.transcript.begin_call()
         try:
             prompt = await self.prepare_teacher(until)
-            known = None if prompt.token_ids is None else len(prompt.token_ids)
-            assert self.teacher is not None
-            n = min(n, self.room(self.teacher, prompt))
+            n = min(n, self.room("teacher", prompt))
+            read = prompt
             async with aclosing(self.teacher.stream(prompt, self.teacher_sampling(n))) as chunks:
                 while received < n and self.stops.hit is None:
                     chunk = await _next(chunks, until)
-                    if chunk is None:
-                        break
                     usage = chunk.usage or usage
                     self.notes.update({f"teacher_{k}": v for k, v in chunk.notes.items()})
                     tokens = chunk.tokens[: n - received]
@@ -344,22 +354,25 @@ class _Answer:
                     for delta in self.take_teacher(tokens):
                         yield delta
                     if chunk.finish is not None:
-                        ended = chunk.finish is Finish.END
+                        ended = chunk.finish is Finish.END and len(tokens) == len(chunk.tokens)
                         break
-        except TimeoutError as late:
+        except _OutOfTime as late:
             cause = late
-            if self.deadline is not None and _now() >= self.deadline:
+            if until == self.deadline:
                 self.finish, error = FinishReason.DEADLINE, "the answer's deadline passed"
             else:
                 error = f"no complete answer within {timeout} s"
-        except EngineError as failure:
-            cause, error = failure, failure.message
+        except RelayError as failure:
+            cause, error = failure, failure.message if isinstance(failure, EngineError) else str(failure)
+            if isinstance(failure, ContextOverflow):
+                read = None
         finally:
-            self.teacher_reads.add(known, usage)
+            if read is not None:
+                self.teacher_reads.add(None if read.token_ids is None else len(read.token_ids), usage)
             self.settle(first, usage)
-            tokenizer = self.student.tokenizer
+            tokenizer = self.student.tokenizer if self.student.speaks_ids else None
             self.transcript.end_call(
-                shared=self.shared, encode=None if tokenizer is None else lambda text: encode_text(tokenizer, text)
+                shared=self.shared, encode=None if tokenizer is None else partial(encode_text, tokenizer)
             )
         received = self.transcript.count(Author.TEACHER) - sum(r.received for r in self.records)
         self.records.append(CallEnded(requested, received, time.monotonic() - began, error))
@@ -399,22 +412,28 @@ class _Answer:
             if isinstance(piece, Text):
                 deltas += self.shown(piece.text)
                 continue
-            self.transcript.mark_command(self.decided, self.decided + len(piece.source))
-            self.decided += len(piece.source)
-            self.waiting = [w for w in self.waiting if w[0] > self.decided]
+            deltas += self.hidden(piece.source)
             if isinstance(piece, Malformed):
                 self.malformed += 1
-            elif (n := self.grant(piece)) > 0:
+            elif self.granted is not None or (n := self.grant(piece)) <= 0:  # one token makes one call
+                self.refused += 1
+            else:
                 self.granted = (piece.n, n)
-                rest = "".join(_source(p) for p in [*pieces[i + 1 :], *self.scanner.flush()])
                 if token.id is None:  # only text has no whole tokens: what ran on past the command is undone
+                    rest = "".join(map(_source, pieces[i + 1 :])) + self.undecided()
                     self.transcript.drop_tail(len(rest))
                     self.waiting.clear()
-                else:
-                    deltas += self.shown(rest)
-                break
-            else:
-                self.refused += 1
+                    break
+        if self.granted is not None:
+            deltas += self.shown(self.undecided())
+        return deltas
+
+    def hidden(self, source: str) -> list[TextDelta]:
+        """Student text that is decided to be a command; what stood before it and had no text is shown first."""
+        deltas = self.shown("")
+        self.transcript.mark_command(self.decided, self.decided + len(source))
+        self.decided += len(source)
+        self.waiting = [w for w in self.waiting if w[0] > self.decided]
         return deltas
 
     def shown(self, text: str) -> list[TextDelta]:
@@ -428,6 +447,7 @@ class _Answer:
         return self.stops.feed(TextDelta(Author.STUDENT, text, tuple(ids))) if text or ids else []
 
     def undecided(self) -> str:
+        """What the scanner holds back; no command comes of it any more."""
         return "".join(_source(piece) for piece in self.scanner.flush())
 
     def grant(self, call: Call) -> int:
@@ -457,11 +477,7 @@ class _Answer:
     async def prepare_teacher(self, until: float | None) -> Prompt:
         """The teacher's own template around the messages, then the reader's text so far."""
         assert self.teacher is not None
-        try:
-            async with asyncio.timeout_at(until):
-                await self.teacher.start()
-        except ConfigurationError as error:
-            raise EngineError(str(error), role="teacher") from error
+        await _in_time(self.teacher.start(), until)
         tokenizer, text = self.teacher.tokenizer, self.conversation.prefix + self.transcript.reader_text
         if tokenizer is None:
             return self.messages_prompt("", None, text, len(self.records))
@@ -469,7 +485,7 @@ class _Answer:
             rendered = render(tokenizer, self.conversation)
             self.teacher_prompt = (rendered.text, rendered.token_ids)
             self.teacher_view = ReaderView(
-                lambda text: encode_text(tokenizer, text), shared=self.shared, prefix=self.conversation.prefix
+                partial(encode_text, tokenizer), tokenizer.spells if self.shared else None, self.conversation.prefix
             )
         prompt_text, prompt_ids = self.teacher_prompt
         ids = prompt_ids + self.teacher_view.update(self.transcript)
@@ -480,7 +496,7 @@ class _Answer:
     @property
     def shared(self) -> bool:
         """Whether ids travel between the two untouched."""
-        mine = self.student.tokenizer
+        mine = self.student.tokenizer if self.student.speaks_ids else None
         return mine is not None and self.teacher is not None and mine.shares_vocabulary(self.teacher.tokenizer)
 
     def messages_prompt(self, text: str, token_ids: Sequence[int] | None, continuation: str, turn: int) -> Prompt:
@@ -488,21 +504,25 @@ class _Answer:
 
     def student_prompt(self) -> Prompt:
         written = self.transcript.student_text
-        ids = None if self.student.tokenizer is None else [*self.transcript.prompt_ids, *self.transcript.student_ids]
+        has_ids = self.student.tokenizer is not None and self.student.speaks_ids
+        ids = [*self.transcript.prompt_ids, *self.transcript.student_ids] if has_ids else None
         text, continuation = self.transcript.prompt_text + written, self.conversation.prefix + written
         return self.messages_prompt(text, ids, continuation, self.turns)
 
-    def room(self, engine: Engine, prompt: Prompt) -> int:
-        """Tokens that may still be written: by max_tokens, and by the engine's context.
+    def room(self, role: Literal["student", "teacher"], prompt: Prompt) -> int:
+        """Tokens that may still be written: by max_tokens, and by the engine's context. More than 0, but for a
+        student that has written before.
 
         Raises:
             ContextOverflow: the prompt alone fills the context.
         """
         left = self.settings.max_tokens - self.transcript.total
+        engine = self.student if role == "student" else self.teacher
+        assert engine is not None
         if engine.context_length is None or prompt.token_ids is None:
             return left
         space = engine.context_length - len(prompt.token_ids)
-        if space <= 0 and (engine is not self.student or not len(self.transcript)):
+        if space <= 0 and (role == "teacher" or not len(self.transcript)):
             raise ContextOverflow(
                 f"the prompt has {len(prompt.token_ids)} tokens, the model's context is {engine.context_length}"
             )
@@ -510,8 +530,8 @@ class _Answer:
 
     def student_sampling(self, max_tokens: int) -> Sampling:
         s = self.settings
-        may_call = s.calls and self.teacher is not None and (s.max_calls is None or len(self.records) < s.max_calls)
-        return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, self.turn_seed(), (CLOSE,) if may_call else ())
+        stop = (CLOSE,) if self.grant(Call(1, "")) else ()  # where no call can come, no need to stop
+        return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, self.turn_seed(), stop)
 
     def teacher_sampling(self, max_tokens: int) -> Sampling:
         s = self.settings
@@ -529,7 +549,7 @@ class _Answer:
     def result(self) -> RelayResult:
         t = self.transcript
         usage = Usage(
-            prompt_tokens=len(t.prompt_ids) or self.student_reads.tokens,
+            prompt_tokens=len(t.prompt_ids) or self.student_reads.first or 0,
             student_tokens=t.count(Author.STUDENT),
             command_tokens=t.count(Author.COMMAND),
             teacher_tokens=t.count(Author.TEACHER),
@@ -564,12 +584,35 @@ def _earlier(a: float | None, b: float | None) -> float | None:
     return b if a is None else a if b is None else min(a, b)
 
 
-async def _next(chunks: AsyncGenerator[Chunk, None], until: float | None) -> Chunk | None:
-    """The next chunk, or ``None`` at the end; TimeoutError after ``until`` (the loop's time)."""
+class _OutOfTime(Exception):
+    """A budget of seconds is spent."""
+
+
+async def _next(chunks: AsyncGenerator[Chunk, None], until: float | None) -> Chunk:
+    """The next chunk.
+
+    Raises:
+        _OutOfTime: it did not come until then (the loop's time).
+        EngineError: the stream is over, though no chunk said so.
+    """
+    if until is not None and _now() >= until:  # an engine that never waits would never be interrupted
+        raise _OutOfTime
+    chunk = await _in_time(anext(chunks, None), until)
+    if chunk is None:
+        raise EngineError("its stream ended without saying why")
+    return chunk
+
+
+async def _in_time(work: Awaitable[T], until: float | None) -> T:
     if until is None:
-        return await anext(chunks, None)
-    async with asyncio.timeout_at(until):
-        return await anext(chunks, None)
+        return await work
+    try:
+        async with asyncio.timeout_at(until) as limit:
+            return await work
+    except TimeoutError as error:
+        if limit.expired():
+            raise _OutOfTime from error
+        raise
 
 
 def _source(piece: Text | Call | Malformed) -> str:

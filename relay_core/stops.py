@@ -27,9 +27,9 @@ class StopFilter:
             return []
         self._held.append(delta)
         text = "".join(d.text for d in self._held)
-        found = [(at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
-        if found:
-            at, self.hit = min(found)
+        found = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:  # the one that is complete first, however the text was cut
+            _, at, self.hit = min(found)
             return self._release(at)
         waiting = max((n for stop in self._stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
         return self._release(len(text) - waiting)
@@ -44,17 +44,15 @@ class StopFilter:
         """Let the first ``chars`` held characters go; a delta cut in two keeps its ids with its end."""
         out: list[TextDelta] = []
         self.kept += chars
-        while self._held and chars >= len(self._held[0].text):
+        while self._held and chars >= len(self._held[0].text) and (chars or self.hit is None):
             delta = self._held.pop(0)
             chars -= len(delta.text)
             out.append(delta)
-            if not chars:
-                break
-        if chars and self._held:
+        if chars:
             delta = self._held[0]
             out.append(TextDelta(delta.author, delta.text[:chars]))
             self._held[0] = TextDelta(delta.author, delta.text[chars:], delta.token_ids)
-        return [d for d in out if d.text or d.token_ids]
+        return out
 
 
 def coalesce(deltas: list[TextDelta]) -> list[TextDelta]:

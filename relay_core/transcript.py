@@ -67,6 +67,7 @@ class Transcript:
         "_authors",
         "_call",
         "_calls",
+        "_commands",
         "_counts",
         "_foreign",
         "_hidden",
@@ -94,6 +95,7 @@ class Transcript:
         self._counts: list[int] = []
         self._calls: list[int] = []  # which call a teacher token came in
         self._call = 0
+        self._commands = 0
         self._hidden: dict[int, list[tuple[int, int, int]]] = {}  # token -> (from, to, which command) in its text
         self._foreign: dict[int, list[int]] = {}  # call -> its text in the student's vocabulary
         self._starts: list[int] = []  # where each student token begins in the student's own stream of text
@@ -137,14 +139,12 @@ class Transcript:
             shared: the vocabularies are the same, so ids travel untouched.
             encode: the student's tokenizer, for text; ``None`` for a student without ids.
         """
-        mine = [i for i in range(len(self._ids) - 1, -1, -1) if self._calls[i] == self._call]
-        mine = [i for i in reversed(mine) if self._authors[i] is Author.TEACHER]
-        ids = [self._ids[i] for i in mine]
-        if shared and all(i is not None for i in ids):
-            self.student_ids.extend(i for i in ids if i is not None)
-        elif encode is not None and mine:
-            self._foreign[self._call] = encode("".join(self._texts[i] for i in mine))
-            self.student_ids.extend(self._foreign[self._call])
+        mine = [i for i, call in enumerate(self._calls) if call == self._call and self._authors[i] is Author.TEACHER]
+        ids = [token_id for i in mine if (token_id := self._ids[i]) is not None]
+        if not shared or len(ids) < len(mine):
+            text = "".join(self._texts[i] for i in mine)
+            ids = self._foreign[self._call] = encode(text) if encode is not None and text else []
+        self.student_ids.extend(ids)
 
     @property
     def student_offset(self) -> int:
@@ -153,7 +153,7 @@ class Transcript:
 
     def mark_command(self, start: int, end: int) -> None:
         """Characters ``start`` to ``end`` of the student's own stream are a command, hidden from the reader."""
-        command = sum(1 for spans in self._hidden.values() for _ in spans) + 1
+        self._commands += 1
         for i in range(len(self._ids) - 1, -1, -1):
             if self._authors[i] is Author.TEACHER:
                 continue
@@ -161,8 +161,8 @@ class Transcript:
             if high <= start and len(self._texts[i]):
                 break
             a, b = max(start, low), min(end, high)
-            if a < b:
-                self._hidden.setdefault(i, []).append((a - low, b - low, command))
+            if a < b or start < low == high < end:  # a token without text, inside the command, is of it too
+                self._hidden.setdefault(i, []).append((a - low, b - low, self._commands))
                 self._authors[i] = Author.COMMAND
 
     def drop_tail(self, chars: int) -> None:
@@ -336,33 +336,47 @@ class _Run:
 class ReaderView:
     """The reader's text as ids in one model's vocabulary, grown as the transcript grows.
 
-    With ``shared`` the ids of whole visible tokens are taken as they are and only what a cut command left of its
-    edge tokens is encoded; otherwise the new text is. What was encoded once stays, so that the model's prefix
-    cache keeps its worth.
+    Ids of whole visible tokens are taken as they are, and only what a cut command left of its edge tokens is
+    encoded; where ids do not travel, or would say anything but the reader's text (a character torn by a command, a
+    control token), the new text is. What was taken in once stays, so that the model's prefix cache keeps its worth.
+
+    Args:
+        encode: the model's tokenizer, for text.
+        spells: whether ids of the model's vocabulary say exactly a text; ``None`` where the transcript's ids are
+            not of that vocabulary.
+        prefix: text before the answer.
     """
 
-    __slots__ = ("_encode", "_seen", "_shared", "ids")
+    __slots__ = ("_encode", "_seen", "_spells", "ids")
 
-    def __init__(self, encode: Callable[[str], list[int]], *, shared: bool, prefix: str = "") -> None:
-        self._encode, self._shared = encode, shared
+    def __init__(
+        self,
+        encode: Callable[[str], list[int]],
+        spells: Callable[[list[int], str], bool] | None,
+        prefix: str = "",
+    ) -> None:
+        self._encode, self._spells = encode, spells
         self._seen = 0
         self.ids: list[int] = encode(prefix) if prefix else []
 
     def update(self, transcript: Transcript) -> list[int]:
         """Take in what was added since; returns all ids so far."""
-        if self._shared:
-            seam = ""
-            for piece in transcript.visible(self._seen):
-                if isinstance(piece, str):
-                    seam += piece
-                else:
-                    if seam:
-                        self.ids += self._encode(seam)
-                        seam = ""
-                    self.ids.append(piece)
-            if seam:
-                self.ids += self._encode(seam)
-        elif text := transcript.visible_text(self._seen):
-            self.ids += self._encode(text)
+        text = transcript.visible_text(self._seen)
+        ids = self._untouched(transcript) if self._spells is not None else []
+        if text:
+            self.ids += ids if self._spells is not None and self._spells(ids, text) else self._encode(text)
         self._seen = len(transcript)
         return self.ids
+
+    def _untouched(self, transcript: Transcript) -> list[int]:
+        ids: list[int] = []
+        seam = ""
+        for piece in transcript.visible(self._seen):
+            if isinstance(piece, str):
+                seam += piece
+                continue
+            if seam:
+                ids += self._encode(seam)
+                seam = ""
+            ids.append(piece)
+        return ids + self._encode(seam) if seam else ids
