@@ -8,6 +8,7 @@ import os
 import queue
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,8 +41,10 @@ class _Background:
 
     def stop(self) -> None:
         with self._lock:
-            stop, self._exit, self._portal = self._exit, None, None
-        if stop is not None and self._pid == os.getpid():
+            portal, stop, self._exit, self._portal = self._portal, self._exit, None, None
+        if portal is not None and stop is not None and self._pid == os.getpid():
+            with suppress(RuntimeError):
+                portal.call(portal.stop, True)  # nobody is left to wait for what still runs
             stop()
 
 
@@ -49,13 +52,27 @@ _background = _Background()
 
 
 def run(function: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Await ``function(*args)`` on the background loop, from any thread but its own."""
-    return _background.get().call(function, *args)
+    """Await ``function(*args)`` on the background loop, from any thread but its own; an interrupt cancels it."""
+    over = threading.Event()
+
+    async def work() -> T:
+        try:
+            return await function(*args)
+        finally:
+            over.set()
+
+    future = _background.get().start_task_soon(work)
+    try:
+        return future.result()
+    except BaseException:
+        _cancel(future, over)
+        raise
 
 
 def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
     """Iterate an async generator from a thread; closing the iterator cancels the generator's work."""
     items: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    over = threading.Event()
 
     async def pump() -> None:
         try:
@@ -68,6 +85,8 @@ def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
                 raise
         else:
             items.put(("end", None))
+        finally:
+            over.set()
 
     future = _background.get().start_task_soon(pump)
     try:
@@ -79,10 +98,10 @@ def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
                 raise value
             yield value
     finally:
-        if not future.done():
-            future.cancel()
-            # the engine's work is cancelled when the pump has ended, not merely when it was told to
-            from concurrent.futures import CancelledError, wait
+        _cancel(future, over)
 
-            with suppress(CancelledError):
-                wait([future], timeout=5)
+
+def _cancel(future: Future[Any], over: threading.Event) -> None:
+    """Cancel what still runs, and wait until it has ended: not merely until it was told to."""
+    if future.cancel():
+        over.wait(timeout=5)
