@@ -48,7 +48,7 @@ class ScriptedEngine(Engine):
         script: a string (the same turn whatever is asked), a list of turns (those after the last are empty), or
             a function from the prompt to a turn.
         tokenizer: a :class:`~relay_core.tokenizer.Tokenizer`, a Hugging Face tokenizer, a folder or hub id, or
-            ``"bundled"``; ``None`` delivers text without ids, ``chunk`` characters at a time.
+            ``"bundled"``; ``None`` delivers text without ids, every character counting as a token.
         chunk: tokens (or characters) delivered together.
         delay_s: seconds before each chunk.
         context_length: tokens of prompt and completion together.
@@ -138,12 +138,12 @@ class ScriptedEngine(Engine):
                     break
                 if len(batch) >= self._chunk:
                     await asyncio.sleep(self._delay_s)
-                    yield Chunk(tuple(batch))
+                    yield Chunk(self._delivered(batch))
                     batch = []
                 continue
             if batch:
                 await asyncio.sleep(self._delay_s)
-                yield Chunk(tuple(batch))
+                yield Chunk(self._delivered(batch))
                 batch = []
             if isinstance(step, Delay):
                 await asyncio.sleep(step.seconds)
@@ -151,10 +151,16 @@ class ScriptedEngine(Engine):
                 finish = step
                 break
             else:
-                raise step
+                raise step.with_traceback(None)
         await asyncio.sleep(self._delay_s)
         end = self._end_token() if finish is Finish.END else None
-        yield Chunk(tuple(batch), finish, end, EngineUsage(length, None, sent))
+        yield Chunk(self._delivered(batch), finish, end, EngineUsage(length, None, sent + (end is not None)))
+
+    def _delivered(self, batch: list[Token]) -> tuple[Token, ...]:
+        """Without ids, text comes in one piece, as from an endpoint."""
+        if self.speaks_ids or not batch:
+            return tuple(batch)
+        return (Token(None, "".join(token.text for token in batch), batch[0].logprob),)
 
     def _steps(self, prompt: Prompt) -> Iterator[Token | Delay | BaseException | Finish]:
         """The turn of this request, its text as tokens."""
@@ -173,8 +179,8 @@ class ScriptedEngine(Engine):
                     assert decoder is not None
                     yield Token(token_id, decoder.step(token_id), self._logprob)
             elif isinstance(step, str):
-                for at in range(0, len(step), self._chunk):
-                    yield Token(None, step[at : at + self._chunk], self._logprob)
+                for char in step:
+                    yield Token(None, char, self._logprob)
             elif isinstance(step, int):
                 if decoder is None:
                     raise ConfigurationError("a token id in a script needs a tokenizer")
