@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from relay_core.engines.steady import Fault, Patience
+from relay_core.engines.wire import event_data
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 RETRIED = (408, 409, 429)  # and all from 500 on
 _MAX_LINE_BYTES = 64 * 2**20
-_OVERFLOW = re.compile(r"context[ _](length|size|window)|maximum (model|input) length|too many tokens", re.I)
+_OVERFLOW = re.compile(r"context[ _](length|size|window)|maximum (model|input) length|too many tokens|must be at least 1, got (0|-\d)", re.I)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +119,20 @@ class Connection:
         with translated(self.address):
             response = await create(model=self.address.model, stream=True, extra_body=dict(body), **asked).__aenter__()
         return Response(response, self.address)
+
+
+    async def drain(self, path: str, body: Mapping[str, Any]) -> None:
+        """``POST`` a streamed request below the base URL and read its events to the end.
+
+        Raises:
+            Fault, EngineError: as :func:`translated`, and what the events say.
+        """
+        response = await self.open(path, body)
+        try:
+            while (line := await response.line()) is not None:
+                event_data(line)
+        finally:
+            await response.aclose()
 
 
 class Response:

@@ -8,12 +8,13 @@ message is really continued is read off the prompt's length. A probe is a handfu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from relay_core.engines.base import Prompt, Sampling
 from relay_core.engines.steady import BreakerOpen, Fault
-from relay_core.engines.wire import Dialect, Mode
+from relay_core.engines.wire import Dialect, Mode, request_body
 from relay_core.errors import ConfigurationError, EngineError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Text whose ids differ between vocabularies: spaces, digits, case, scripts, an emoji, code, control characters.
 PROBE_TEXT = " The cat's 12345 + 67 = 12,412.\n\n\tif x<=3: répondre «здравствуй» 你好 🦊 </call>\n"
+
+_ONE_ID = (1,)
 
 # How servers are asked to go on from a trailing assistant message: (fields of the body, of the message).
 _CONTINUATIONS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
@@ -31,6 +34,7 @@ _CONTINUATIONS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
 
 Get = Callable[[str], Awaitable[Any]]
 Post = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
+Drain = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,19 @@ class Endpoint:
 
 
 async def probe(
-    get: Get, post: Post, model: str, mode: Mode | Literal["auto"], tokenizer: str | Path | Tokenizer | None
+    get: Get,
+    post: Post,
+    drain: Drain,
+    *,
+    model: str,
+    mode: Mode | Literal["auto"] = "auto",
+    tokenizer: str | Path | Tokenizer | None = None,
 ) -> Endpoint:
     """Ask the endpoint what it can do.
 
     Args:
         get, post: send JSON below the base URL, steadily; an :class:`EngineError` is a refusal.
+        drain: ``post`` of a streamed request, its events read to the end.
         mode: ``"auto"``, or the one mode to try.
         tokenizer: the model's, or where to load it; ``None`` looks for it where the endpoint says that its
             weights are, on this machine only.
@@ -64,16 +75,17 @@ async def probe(
         ConfigurationError: no mode (or not the one asked for) works; the message says what was answered.
         Fault, BreakerOpen: the endpoint could not be asked.
     """
-    return await _Probe(get, post, model, tokenizer).run(mode)
+    return await _Probe(get, post, drain, model, tokenizer).run(mode)
 
 
 class _Probe:
-    def __init__(self, get: Get, post: Post, model: str, tokenizer: str | Path | Tokenizer | None) -> None:
-        self.get, self.post, self.model, self.given = get, post, model, tokenizer
+    def __init__(
+        self, get: Get, post: Post, drain: Drain, model: str, tokenizer: str | Path | Tokenizer | None
+    ) -> None:
+        self.get, self.post, self.drain, self.model, self.given = get, post, drain, model, tokenizer
         self.tried: dict[str, str] = {}
         self.card: Mapping[str, Any] = {}
         self.served: tuple[str, ...] = ()
-        self.refusal: EngineError | None = None
 
     async def run(self, mode: Mode | Literal["auto"]) -> Endpoint:
         await self.look_around()
@@ -85,7 +97,10 @@ class _Probe:
             Mode.CHAT: self.chat,
         }
         for way, attempt in ways.items():
-            if mode in ("auto", way) and (dialect := await attempt()) is not None:
+            if mode not in ("auto", way):
+                continue
+            dialect = await attempt()
+            if dialect is not None and (dialect := await self.streaming(dialect)) is not None:
                 known = tokenizer if way in (Mode.IDS, Mode.COMPLETIONS) else None
                 return Endpoint(dialect, known, self.context_length, self.served, self.tried)
         raise ConfigurationError(
@@ -144,6 +159,24 @@ class _Probe:
             self.tried[mode] = f"it answered {str(answer)[:120]!r}"
             return None
         return dict(answer)
+
+    async def streaming(self, dialect: Dialect) -> Dialect | None:
+        """The dialect, proven by a streamed request such as will be sent; without usage where that is refused."""
+        messages = ({"role": "user", "content": "Count."},)
+        prompt = Prompt(PROBE_TEXT, _ONE_ID, messages)
+        for stream_usage in (True, False):
+            dialect = replace(dialect, stream_usage=stream_usage)
+            body = request_body(self.model, dialect, prompt, Sampling(1), ids=(), text="", left=1)
+            try:
+                await self.drain(dialect.path, body)
+            except (Fault, BreakerOpen):
+                raise
+            except EngineError as error:
+                self.tried[dialect.mode] = error.message
+            else:
+                self.tried.pop(dialect.mode, None)
+                return dialect
+        return None
 
     async def ids(self, tokenizer: Tokenizer | None) -> Dialect | None:
         if tokenizer is None:

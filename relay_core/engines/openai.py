@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
@@ -155,19 +157,21 @@ class OpenAIEngine(Engine):
     async def _probe(self, here: _Loop) -> None:
         until = here.loop.time() + self.patience.total_s
 
-        async def get(path: str) -> Any:
-            return await persist(lambda: self._briefly(here, lambda: here.connection.get(path)), self.patience, until)
+        async def steadily(send: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+            return await persist(lambda: self._briefly(here, lambda: send(*args)), self.patience, until)
 
-        async def post(path: str, body: Mapping[str, Any]) -> Any:
-            return await persist(
-                lambda: self._briefly(here, lambda: here.connection.post(path, body)), self.patience, until
-            )
-
-        found = await probe(get, post, self._address.model, self._mode, self._given)
+        found = await probe(
+            partial(steadily, here.connection.get),
+            partial(steadily, here.connection.post),
+            partial(steadily, here.connection.drain),
+            model=self._address.model,
+            mode=self._mode,
+            tokenizer=self._given,
+        )
         self.speaks_ids = self.constrains = found.mode is Mode.IDS
         self._endpoint = found
 
-    async def _briefly(self, here: _Loop, request: Any) -> Any:
+    async def _briefly(self, here: _Loop, request: Callable[[], Awaitable[Any]]) -> Any:
         """One small request, its answer whole."""
         async with here.gate:
             with self._breaker.watching():
@@ -221,9 +225,11 @@ class OpenAIEngine(Engine):
                         written.lost += 1
                         notes["resumed"] = notes.get("resumed", 0) + 1
                         break
-                    chunk = written.take(chunk, notes)
-                    yield chunk
-                    if chunk.finish is not None:
+                    taken = written.take(chunk, notes)
+                    if taken.finish is Finish.LENGTH and chunk.finish is None:  # some say so in an event of its own
+                        taken = replace(taken, usage=written.usage(await reading.usage()))
+                    yield taken
+                    if taken.finish is not None:
                         return
             finally:
                 await reading.aclose()
@@ -298,13 +304,20 @@ class _Reading:
         else:
             chunk = await self.patiently(self._until_something())
         if chunk.finish is not None and chunk.usage is None:
-            try:
-                async with asyncio.timeout(_USAGE_WAIT_S):
-                    usage = await self._usage()
-            except (Fault, TimeoutError):
-                usage = None
-            chunk = Chunk(chunk.tokens, chunk.finish, chunk.end_token, usage)
+            chunk = replace(chunk, usage=await self.usage())
         return chunk
+
+    async def usage(self) -> EngineUsage | None:
+        """The usage that follows the last token, if it does so soon and no further token comes before it."""
+        try:
+            async with asyncio.timeout(_USAGE_WAIT_S):
+                while (payload := await self._payload()) is not None:
+                    chunk = self.reader.read(payload)
+                    if chunk.usage is not None or chunk.tokens:
+                        return chunk.usage
+        except (EngineError, TimeoutError):
+            pass  # all tokens are here: whatever went wrong after them costs nothing
+        return None
 
     async def _until_something(self) -> Chunk:
         while True:
@@ -314,12 +327,6 @@ class _Reading:
             chunk = self.reader.read(payload)
             if chunk.tokens or chunk.finish is not None:
                 return chunk
-
-    async def _usage(self) -> EngineUsage | None:
-        while (payload := await self._payload()) is not None:
-            if (usage := self.reader.read(payload).usage) is not None:
-                return usage
-        return None
 
     async def _payload(self) -> Mapping[str, Any] | None:
         """The next event's data; ``None`` at the end."""
@@ -377,7 +384,7 @@ class _Written:
                 finish = chunk.finish if token is chunk.tokens[-1] and chunk.finish is not None else Finish.LENGTH
                 break
         end = chunk.end_token if finish is Finish.END else None
-        usage = self._usage(chunk.usage) if finish is not None else None
+        usage = self.usage(chunk.usage) if finish is not None else None
         return Chunk(tuple(taken), finish, end, usage, dict(notes) if finish is not None else {})
 
     def _fit(self, token: Token) -> tuple[Token, bool]:
@@ -392,7 +399,8 @@ class _Written:
             self._count += 1
         return token, self._count >= self._sampling.max_tokens
 
-    def _usage(self, reported: EngineUsage | None) -> EngineUsage:
+    def usage(self, reported: EngineUsage | None) -> EngineUsage:
+        """What all of it used: the prompt once for every response that had read it."""
         ids = self._prompt.token_ids
         read = reported.prompt_tokens if reported is not None else None
         if read is None and ids is not None:

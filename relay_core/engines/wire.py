@@ -41,8 +41,8 @@ class Dialect:
     """How one endpoint wants to be spoken to, as found by probing.
 
     ``continue_with``: fields of the body (or, with ``in_message``, of the trailing assistant message) that ask
-    for continuation. ``limit_name``: ``max_tokens`` or ``max_completion_tokens``. ``plain_thinking_off``: whether
-    ``chat_template_kwargs`` is understood.
+    for continuation. ``limit_name``: ``max_tokens`` or ``max_completion_tokens``. ``template_kwargs``: whether
+    ``chat_template_kwargs`` is understood. ``stream_usage``: whether usage may be asked for while streaming.
     """
 
     mode: Mode
@@ -50,6 +50,7 @@ class Dialect:
     in_message: Mapping[str, Any] = field(default_factory=dict)
     limit_name: str = "max_tokens"
     template_kwargs: bool = False
+    stream_usage: bool = True
 
     @property
     def path(self) -> str:
@@ -70,8 +71,9 @@ def request_body(
         dialect.limit_name: left,
         "temperature": sampling.temperature,
         "stream": True,
-        "stream_options": {"include_usage": True},
     }
+    if dialect.stream_usage:
+        body["stream_options"] = {"include_usage": True}
     if sampling.top_p != 1.0:
         body["top_p"] = sampling.top_p
     if sampling.top_k is not None:
