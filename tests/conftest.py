@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import lzma
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from relay_core.tokenizer import Tokenizer
@@ -23,6 +25,12 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 DATA = Path(__file__).parent / "data"
+
+# The same examples in every run: what CI finds, a developer finds.
+settings.register_profile(
+    "relay", derandomize=True, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("relay")
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +52,60 @@ def qwen3(qwen3_path: Path) -> Tokenizer:
     from relay_core.tokenizer import Tokenizer
 
     return Tokenizer.load(qwen3_path)
+
+
+TINY_CORPUS = [
+    "so 47 * 6 = <call>3</call>282. Done.",
+    "a b c the answer is \\boxed{12} and then\n\nwe go on, step by step: 1 2 3 4 5 6 7 8 9 0",
+    "<|im_start|>system user assistant tool <|im_end|>",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny(qwen3: Tokenizer) -> Tokenizer:
+    """A small byte-level vocabulary of its own, with Qwen3's chat template; ``</call>`` ends inside a token."""
+    from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer as Backend
+    from transformers import PreTrainedTokenizerFast
+
+    from relay_core.tokenizer import Tokenizer
+
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=330, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator(TINY_CORPUS, trainer)
+    backend.add_special_tokens([AddedToken(t, special=True) for t in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")])
+    hf = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    hf.chat_template = qwen3.hf.chat_template
+    return Tokenizer(hf, "tiny")
+
+
+@pytest.fixture(scope="session")
+def metaspace(qwen3: Tokenizer) -> Tokenizer:
+    """A vocabulary in SentencePiece's manner: a space before whatever begins a text, bytes for what it lacks."""
+    from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer as Backend
+    from transformers import PreTrainedTokenizerFast
+
+    from relay_core.tokenizer import Tokenizer
+
+    backend = Backend(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=420, special_tokens=special, show_progress=False)
+    backend.train_from_iterator(TINY_CORPUS, trainer)
+    spec = json.loads(backend.to_str())
+    spec["added_tokens"] = [t for t in spec["added_tokens"] if not t["content"].startswith("<0x")]
+    backend = Backend.from_str(json.dumps(spec))
+    backend.add_special_tokens([AddedToken("<|im_start|>", special=True), AddedToken("<|im_end|>", special=True)])
+    hf = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", unk_token="<unk>")
+    hf.chat_template = qwen3.hf.chat_template
+    return Tokenizer(hf, "metaspace")
 
 
 # -- a skip is a failure in CI, except for want of a GPU -------------------------------------------------------

@@ -1,3 +1,4 @@
+import itertools
 import re
 
 import pytest
@@ -7,7 +8,24 @@ from hypothesis import strategies as st
 from relay_core.command import CLOSE, MAX_BODY_CHARS, OPEN, Call, CommandScanner, Malformed, Text, parse, write
 
 COMMAND = re.compile(r"<call>((?:(?!</call>).){0,32})</call>", re.DOTALL)  # the grammar, said another way
-PIECES = ["<call>", "</call>", "<", ">", "</", "call", " ", "\n", "3", "12", "-3", "abc", "٣", "x" * 31, "é", "0123456789"]
+PIECES = [
+    "<call>",
+    "</call>",
+    "<",
+    ">",
+    "</",
+    "call",
+    " ",
+    "\n",
+    "3",
+    "12",
+    "-3",
+    "abc",
+    "٣",
+    "x" * 31,
+    "é",
+    "0123456789",
+]
 
 streams = st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
 
@@ -25,7 +43,7 @@ def scan(*chunks: str) -> list[Text | Call | Malformed]:
 
 def cut(text: str, at: list[int]) -> list[str]:
     edges = [0, *sorted(i % (len(text) + 1) for i in at), len(text)]
-    return [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [text[a:b] for a, b in itertools.pairwise(edges)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+import inspect
+
+import pytest
+
+import relay_core
+from relay_core import errors
+from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError, RelayError
+from relay_core.transcript import Transcript
+
+ALL = [c for _, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__]
+
+
+@pytest.mark.parametrize("error", ALL)
+def test_every_error_is_a_relay_error_drawn_in_the_tree_and_exported(error: type[RelayError]) -> None:
+    assert issubclass(error, RelayError)
+    assert error.transcript is None
+    if error is not errors.MissingExtraError and error is not errors.ContextOverflow:
+        assert error.__name__ in (errors.__doc__ or "")
+    assert getattr(relay_core, error.__name__) is error
+
+
+def test_what_a_caller_may_catch_besides() -> None:
+    assert issubclass(ConfigurationError, ValueError)
+    assert issubclass(errors.BudgetError, ValueError)
+    assert issubclass(MissingExtraError, ImportError)
+    assert issubclass(ContextOverflow, EngineError)
+
+
+def test_an_engine_error_says_whose_it_is() -> None:
+    assert str(EngineError("no answer")) == "no answer"
+    assert str(EngineError("no answer", role="student")) == "student: no answer"
+    transcript = Transcript()
+    error = errors.TeacherUnavailable("gone", transcript=transcript)
+    assert (str(error), error.role, error.transcript) == ("teacher: gone", "teacher", transcript)
+
+
+def test_a_missing_extra_says_how_to_install_it() -> None:
+    assert "pip install 'relay-llm[vllm]'" in str(MissingExtraError("VLLMEngine", "vllm"))
