@@ -23,13 +23,16 @@ _engines: dict[Hashable, Engine] = {}
 _lock = threading.Lock()
 
 
-def shared_engine(spec: str, *, role: Literal["student", "teacher"], api_key: str | None = None) -> Engine:
+def shared_engine(
+    spec: str, *, role: Literal["student", "teacher"], api_key: str | None = None, retries: int | None = None
+) -> Engine:
     """The process's engine for ``spec``; built at the first asking.
 
     Args:
         spec: as :func:`~relay_core.engines.spec.engine_from_spec` takes it.
         role: which of the bundled pair a bare ``bundled`` means, and whose key is looked up.
         api_key: for ``openai:`` specs; ``None`` takes the first of ``KEY_VARIABLES[role]`` that is set.
+        retries: for ``openai:`` specs: attempts after the first one; ``None`` leaves it to the engine.
 
     Raises:
         ConfigurationError: what was found, and what is accepted.
@@ -37,7 +40,8 @@ def shared_engine(spec: str, *, role: Literal["student", "teacher"], api_key: st
     options: dict[str, Any] = {}
     if isinstance(spec, str) and spec.strip().startswith("openai:"):
         key = api_key or key_from_environment(role)
-        options = {"api_key": key} if key else {}
+        options = {"api_key": key, "retries": retries}
+        options = {name: value for name, value in options.items() if value is not None}
     named = f"bundled:{role}" if spec == "bundled" else spec
     cache_key = (named, tuple(sorted(options.items())))
     with _lock:

@@ -1,0 +1,106 @@
+"""One call's arguments, checked: which relay is asked what. The names of other chat models are translated here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from langchain_relay.replies import Reply
+from relay_core.errors import ConfigurationError
+from relay_core.relay import Relay
+from relay_core.settings import RelaySettings
+from relay_core.structured import Side
+from relay_core.tools import Offer
+
+SETTINGS = tuple(f.name for f in fields(RelaySettings))
+DEFAULTS = RelaySettings()
+
+# What other chat models call these.
+_SYNONYMS = {
+    "model": "student",
+    "model_name": "student",
+    "api_key": "teacher_api_key",
+    "timeout": "teacher_timeout_s",
+    "request_timeout": "teacher_timeout_s",
+    "stop_sequences": "stop",
+    "max_completion_tokens": "max_tokens",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of which relay.
+
+    ``opening``: text with which the answer begins and which belongs to it; ``schema``: what its JSON, written by
+    ``structured_by``, follows; ``names``: the student's and the teacher's spec.
+    """
+
+    relay: Relay
+    prompt: list[dict[str, Any]]
+    settings: RelaySettings
+    offered: Offer
+    opening: str
+    schema: Mapping[str, Any] | None
+    structured_by: Side
+    names: Mapping[str, str]
+
+    def reply(self, *, blocks: bool) -> Reply:
+        """An empty reply to it."""
+        return Reply(self.prompt, self.offered, opening=self.opening, blocks=blocks)
+
+    def options(self) -> dict[str, Any]:
+        """For :meth:`Relay.astream`: tools, the beginning, and settings that are not the relay's own."""
+        mine, own = self.settings, self.relay.settings
+        changed = {name: value for name in SETTINGS if (value := getattr(mine, name)) != getattr(own, name)}
+        prefix = self.offered.prefix or self.opening
+        return {"tools": self.offered.tools or None, "prefix": prefix, **changed}
+
+
+def translated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` under our names; settings given as ``None`` that cannot be ``None`` count as not given.
+
+    Raises:
+        ConfigurationError: one thing under two names.
+    """
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        ours = _SYNONYMS.get(name, name)
+        if ours in given:
+            raise ConfigurationError(f"{name} is another name for {ours}: write one of them")
+        if value is not None or ours not in SETTINGS or getattr(DEFAULTS, ours) is None:
+            given[ours] = value
+    return given
+
+
+def check_names(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ConfigurationError for the first unknown name, with the nearest known one."""
+    known = sorted({*known, *_SYNONYMS})
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ConfigurationError(f"ChatRelay has no argument {name!r}; {hint}")
+
+
+def output_format(response_format: Any, offered: Offer) -> tuple[str, Mapping[str, Any] | None]:
+    """How the answer begins, and the schema of its JSON, for OpenAI's ``response_format``.
+
+    Raises:
+        ConfigurationError: it is none of ``text``, ``json_object`` and ``json_schema``.
+    """
+    kind = response_format.get("type") if isinstance(response_format, Mapping) else response_format
+    if kind in (None, "text"):
+        return "", None
+    if kind == "json_object":
+        return ("" if offered.tools else "{"), None  # with tools on offer, the answer may begin with a call
+    if kind == "json_schema" and isinstance(response_format, Mapping):
+        schema = response_format.get("json_schema")
+        schema = schema.get("schema", schema) if isinstance(schema, Mapping) else None
+        if isinstance(schema, Mapping):
+            return "", schema
+    raise ConfigurationError(
+        f'response_format is {response_format!r}: write {{"type": "json_object"}} or {{"type": "json_schema", '
+        '"json_schema": {"name": ..., "schema": {...}}}'
+    )
