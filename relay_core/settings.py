@@ -29,7 +29,7 @@ class Prices:
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if value is not None and not (_is_number(value) and value >= 0):
+            if not (_is_number(value) and value >= 0) and not (value is None and f.default is None):
                 raise ConfigurationError(f"Prices.{f.name} is {value!r}: write a price per million tokens, 0 or more")
 
 
@@ -86,7 +86,7 @@ class RelaySettings:
         elif isinstance(self.stop, (list, tuple)):
             object.__setattr__(self, "stop", tuple(self.stop))
         if isinstance(self.prices, Mapping):
-            object.__setattr__(self, "prices", Prices(**self.prices))
+            object.__setattr__(self, "prices", _prices(self.prices))
         self._check_kinds()
         self._check_budgets()
 
@@ -143,6 +143,13 @@ class RelaySettings:
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
                 raise ConfigurationError(f"no setting is called {name!r}; {hint}")
         return dataclasses.replace(self, **overrides)
+
+
+def _prices(given: Mapping[str, Any]) -> Prices:
+    known = [f.name for f in fields(Prices)]
+    if unknown := sorted(map(str, set(given).difference(known))):
+        raise ConfigurationError(f"prices has {', '.join(unknown)}; known: {', '.join(known)}")
+    return Prices(**given)
 
 
 def _is_number(value: object) -> bool:

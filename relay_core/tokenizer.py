@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _CONTEXT_IDS = 4  # enough ids to hold the bytes of one unfinished UTF-8 character
-_ANCHOR = "\n"  # ordinary text that nothing merges with
+_ANCHORS = ("\n", "a", ".")  # ordinary text to stand in front of what does not begin a text
 
 
 class Tokenizer:
@@ -58,11 +58,11 @@ class Tokenizer:
 
         Some vocabularies put a space before whatever begins a text; ``begins`` says that this text does.
         """
-        anchor = () if begins else self._anchor
-        ids = self._encode(_ANCHOR + text if anchor else text)
-        if not anchor:
-            return ids
-        return ids[len(anchor) :] if tuple(ids[: len(anchor)]) == anchor else self._encode(text)
+        for anchor, anchor_ids in () if begins else self._anchors:
+            ids = self._encode(anchor + text)
+            if ids[: len(anchor_ids)] == anchor_ids:  # else they have merged
+                return ids[len(anchor_ids) :]
+        return self._encode(text)
 
     def _encode(self, text: str) -> list[int]:
         try:
@@ -72,10 +72,10 @@ class Tokenizer:
             return list(self.hf.backend_tokenizer.encode(clean, add_special_tokens=False).ids)
 
     @cached_property
-    def _anchor(self) -> tuple[int, ...]:
-        """Ids to encode behind, where text alone would get a space in front; empty for most vocabularies."""
-        ids = self._encode(_ANCHOR)
-        return () if self._encode(_ANCHOR + "a") == ids + self._encode("a") else tuple(ids)
+    def _anchors(self) -> list[tuple[str, list[int]]]:
+        """What to encode behind, where text alone would get a space in front; empty for most vocabularies."""
+        anchors = [(anchor, self._encode(anchor)) for anchor in _ANCHORS]
+        return [] if self._encode("\na") == anchors[0][1] + anchors[1][1] else anchors
 
     def decode(self, ids: Sequence[int], *, control: bool = False) -> str:
         """Text of ``ids``, spaces untouched; control tokens only with ``control``."""
@@ -86,7 +86,7 @@ class Tokenizer:
     def spells(self, ids: Sequence[int], text: str) -> bool:
         """Whether ``ids``, somewhere within a text, say exactly ``text`` and nothing else, control tokens included."""
         if self.token_bytes is None:
-            anchor = [*self._anchor]
+            anchor = self._anchors[0][1] if self._anchors else []
             return self.decode([*anchor, *ids], control=True) == self.decode(anchor) + text
         if not self.special_ids.isdisjoint(ids):
             return False
@@ -173,6 +173,8 @@ class Decoder:
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._window = list(context[-_CONTEXT_IDS:])  # other vocabularies: ids decoded together,
         self._read = len(self._window)  # the text of the first so many of which has been given out
+        while self._table is None and self._read and tokenizer.decode(self._window[: self._read]).endswith("\ufffd"):
+            self._read -= 1
         if self._table is not None:
             for token_id in self._window:
                 self.step(token_id)
