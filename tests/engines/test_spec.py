@@ -1,0 +1,33 @@
+import pytest
+
+from relay_core import ConfigurationError, engine_from_spec
+
+
+@pytest.mark.parametrize("spec", ["", "  ", None, 7, "ollama:llama3", "transformers:", "vllm: ", "openai:"])
+def test_a_spec_that_cannot_be_read_says_what_is_accepted(spec: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"openai:MODEL@BASE_URL"):
+        engine_from_spec(spec)
+
+
+@pytest.mark.parametrize("spec", ["openai:Qwen3-8B", "openai:Qwen3-8B@localhost:8000", "openai:@http://localhost/v1"])
+def test_an_endpoint_needs_a_model_and_a_url(spec: str) -> None:
+    with pytest.raises(ConfigurationError, match="such as openai:Qwen3-8B@http://localhost:8000/v1"):
+        engine_from_spec(spec)
+
+
+def test_an_endpoint() -> None:
+    engine = engine_from_spec("openai:Qwen/Qwen3-8B@http://user:secret@host:8000/v1")
+    assert type(engine).__name__ == "OpenAIEngine"
+
+
+@pytest.mark.parametrize("spec", ["transformers:{}", "{}", " {} "])
+def test_a_folder_without_a_model(spec: str, tmp_path) -> None:
+    with pytest.raises(ConfigurationError):
+        engine_from_spec(spec.format(tmp_path))
+
+
+def test_a_bundled_model_that_there_is_not() -> None:
+    with pytest.raises(ConfigurationError, match="bundled"):
+        engine_from_spec("bundled:nobody")
+    with pytest.raises(ConfigurationError, match="bundled"):
+        engine_from_spec("bundled:")
