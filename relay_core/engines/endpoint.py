@@ -191,6 +191,10 @@ class _Probe:
         if not isinstance(choice.get("token_ids"), list) or not isinstance(theirs, list):
             self.tried[Mode.IDS] = "it gives no token ids back"
         elif theirs != tokenizer.encode(PROBE_TEXT):
+            if self.given is not None:
+                raise ConfigurationError(
+                    f"tokenizer= is {tokenizer.name}, which is not {self.model}'s: the same text gives other ids there"
+                )
             self.tried[Mode.IDS] = f"the tokenizer {tokenizer.name} is not the endpoint's: their ids differ"
         else:
             return Dialect(Mode.IDS)

@@ -1,0 +1,133 @@
+"""Real OpenAI-compatible servers that nobody here wrote, started on loopback and stopped for certain; and the tiny
+random model that they serve."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+
+READY_S = 400  # of a machine that has much else to do
+
+
+def make_model(folder: Path) -> Path:
+    """A Qwen3 of random weights with a vocabulary of about 1,000, which writes printable ASCII and never ends."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from relay_core.bundled import tokenizer as bundled
+    from relay_core.tokenizer import Tokenizer
+
+    hf = bundled.train(0)
+    config = Qwen3Config(
+        vocab_size=len(hf),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        intermediate_size=128,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        eos_token_id=hf.eos_token_id,
+        pad_token_id=hf.pad_token_id,
+    )
+    torch.manual_seed(0)
+    model = Qwen3ForCausalLM(config)
+    table = Tokenizer(hf).token_bytes
+    assert table is not None
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.dim() > 1:
+                weights.normal_(0, 0.5)
+        for token_id, text in enumerate(table):
+            if not text or any(byte < 32 or byte > 126 for byte in text) or token_id in hf.get_added_vocab().values():
+                model.model.embed_tokens.weight[token_id] = 0  # never the likeliest
+    model.save_pretrained(folder)
+    hf.save_pretrained(folder)
+    return folder
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_NO_USAGE_STATS": "1",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+@contextlib.contextmanager
+def vllm_server(model: Path, log: Path, *, name: str = "tiny", context: int = 512) -> Iterator[str]:
+    """vLLM's OpenAI server; its URL."""
+    port = free_port()
+    command = [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--port", str(port),
+        "--host", "127.0.0.1", "--served-model-name", name, "--enforce-eager", "--dtype", "float32",
+        "--max-model-len", str(context), "--enable-prompt-tokens-details", "--uvicorn-log-level", "warning",
+    ]  # fmt: skip
+    with running(command, f"http://127.0.0.1:{port}", "/health", log) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def transformers_server(model: Path, log: Path) -> Iterator[str]:
+    """``transformers serve``; its URL."""
+    port = free_port()
+    command = [
+        str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--host", "127.0.0.1",
+        "--port", str(port), "--device", "cpu",
+    ]  # fmt: skip
+    with running(command, f"http://127.0.0.1:{port}", "/health", log) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def running(command: list[str], url: str, health: str, log: Path) -> Iterator[str]:
+    """A server process, from when it answers; with all its children it is gone at the end."""
+    with open(log, "wb") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=environment(), cwd=log.parent, start_new_session=True
+        )
+    children: list[psutil.Process] = []
+    try:
+        until = time.monotonic() + READY_S
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(url + health, timeout=5, trust_env=False).status_code == 200:
+                    break
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"{command[:4]} did not come up:\n{log.read_text(errors='replace')[-3000:]}")
+            time.sleep(0.2)
+        yield url
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(process.pid).children(recursive=True)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
