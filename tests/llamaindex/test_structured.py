@@ -1,0 +1,136 @@
+"""Tools chosen and forced, and answers as objects."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.tools import FunctionTool
+from llama_index.core.types import PydanticProgramMode
+from pydantic import BaseModel
+
+from relay_core.engines.base import Prompt
+from relay_core.errors import ConfigurationError
+
+
+class Offer(BaseModel):
+    """What a thing costs."""
+
+    item: str
+    coins: int
+
+
+ASK = PromptTemplate("What does a {item} cost?")
+ARGUMENTS = [' {"item": "lamp", "coins": <call>2</call>', "}}\n</tool_call>"]
+
+
+def price(item: str) -> str:
+    """The price of an item."""
+    return f"A {item} costs 47 coins."
+
+
+def stock(item: str) -> str:
+    """How many there are."""
+    return f"There are 12 {item}s."
+
+
+TOOLS = [FunctionTool.from_defaults(price), FunctionTool.from_defaults(stock)]
+
+
+def speaks_qwen(prompt: Prompt) -> str | list[Any]:
+    """A student that can follow tools: goes on with the call that its turn begins with, or makes one of its own."""
+    asked = re.findall(r"a (\w+) cost", prompt.text)[-1]
+    begun = prompt.text.rpartition("<|im_start|>assistant")[2].partition("</think>\n\n")[2]
+    if begun.endswith('"arguments":'):
+        return f' {{"item": "{asked}"}}}}\n</tool_call>'
+    if begun.endswith('"name": "'):
+        return f'price", "arguments": {{"item": "{asked}"}}}}\n</tool_call>'
+    if "<tools>" not in prompt.text:
+        return "I cannot look."
+    return "\n".join(
+        f'<tool_call>\n{{"name": "{name}", "arguments": {{"item": "{asked}"}}}}\n</tool_call>'
+        for name in re.findall(r'"name": "(\w+)", "description"', prompt.text)
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "called"),
+    [
+        ({"allow_parallel_tool_calls": True}, ["price", "stock"]),
+        ({}, ["price"]),
+        ({"tool_required": True}, ["price"]),
+        ({"tool_choice": "any"}, ["price"]),
+        ({"tool_choice": "stock"}, ["stock"]),
+        ({"tool_choice": {"type": "function", "function": {"name": "stock"}}}, ["stock"]),
+        ({"tool_choice": "none"}, []),
+    ],
+)
+async def test_the_choice_of_tools_is_enforced(make_llm: Any, options: dict[str, Any], called: list[str]) -> None:
+    llm = make_llm(speaks_qwen)
+    asked = {"user_msg": "What does a lamp cost?", **options}
+    answers = [llm.chat_with_tools(TOOLS, **asked), await llm.achat_with_tools(TOOLS, **asked)]
+    answers.append(list(llm.stream_chat_with_tools(TOOLS, **asked))[-1])
+    answers.append([r async for r in await llm.astream_chat_with_tools(TOOLS, **asked)][-1])
+    for answer in answers:
+        calls = llm.get_tool_calls_from_response(answer, error_on_no_tool_call=False)
+        assert [call.tool_name for call in calls] == called
+        assert all(call.tool_kwargs == {"item": "lamp"} and call.tool_id.startswith("call_") for call in calls)
+    if not called:
+        with pytest.raises(ValueError, match="expected a tool call, got 'I cannot look"):
+            llm.get_tool_calls_from_response(answers[0])
+
+
+def test_a_broken_call_is_named(make_llm: Any) -> None:
+    answer = make_llm('<tool_call>\n{"name": "price", "arguments": {"item": }}\n</tool_call>')
+    with pytest.raises(ValueError, match="a call of 'price' is broken: not JSON"):
+        answer.get_tool_calls_from_response(answer.chat_with_tools(TOOLS, user_msg="?"))
+
+
+def test_a_choice_that_is_not_there_is_refused(make_llm: Any) -> None:
+    with pytest.raises(ConfigurationError, match="'weather', which is not among the tools"):
+        make_llm("?").chat_with_tools(TOOLS, user_msg="?", tool_choice="weather")
+
+
+def test_predict_and_call_runs_the_tool(make_llm: Any) -> None:
+    asked = [ChatMessage(content="What does a lamp cost?")]
+    assert str(make_llm(speaks_qwen).predict_and_call(TOOLS, chat_history=asked)) == "A lamp costs 47 coins."
+
+
+# -- objects -------------------------------------------------------------------------------------------------------
+
+
+async def test_objects_by_a_forced_call_the_number_by_the_teacher(make_llm: Any) -> None:
+    llm = make_llm(ARGUMENTS, "47", on_teacher_stop="continue")
+    wanted = Offer(item="lamp", coins=47)
+    assert llm.structured_predict(Offer, ASK, item="lamp") == wanted
+    assert await llm.astructured_predict(Offer, ASK, item="lamp") == wanted
+    assert llm.as_structured_llm(Offer).complete("What does a lamp cost?").raw == wanted
+    prompt, _ = llm.relay.student.requests[0]
+    assert prompt.text.endswith('<tool_call>\n{"name": "Offer", "arguments":')
+
+
+async def test_objects_grow_while_they_stream(make_llm: Any) -> None:
+    llm = make_llm(ARGUMENTS, "47", on_teacher_stop="continue")
+    partial = list(llm.stream_structured_predict(Offer, ASK, item="lamp"))
+    assert partial[-1] == Offer(item="lamp", coins=47)
+    assert any(getattr(p, "item", None) == "lamp" and not getattr(p, "coins", None) for p in partial)
+    stream = await llm.astream_structured_predict(Offer, ASK, item="lamp")
+    assert [p async for p in stream][-1] == partial[-1]
+
+
+def test_an_object_that_does_not_fit_is_an_error(make_llm: Any) -> None:
+    with pytest.raises(ValueError, match="coins"):
+        make_llm(' {"item": "lamp"}}\n</tool_call>').structured_predict(Offer, ASK, item="lamp")
+
+
+def test_without_tools_objects_are_asked_for_in_words(make_llm: Any) -> None:
+    llm = make_llm('{"item": "lamp", "coins": 47}', is_function_calling_model=False)
+    assert llm.structured_predict(Offer, ASK, item="lamp") == Offer(item="lamp", coins=47)
+    prompt, _ = llm.relay.student.requests[0]
+    assert "schema" in prompt.text
+    assert "<tools>" not in prompt.text
+    llm.pydantic_program_mode = PydanticProgramMode.LLM
+    assert llm.structured_predict(Offer, ASK, item="lamp").coins == 47
