@@ -23,9 +23,7 @@ def path(name: str) -> Path:
         ConfigurationError: there is no such model, or it has not been built here.
     """
     if name not in NAMES:
-        raise ConfigurationError(
-            f"no bundled model is called {name!r}; there are: {', '.join(NAMES)}"
-        )
+        raise ConfigurationError(f"no bundled model is called {name!r}; there are: {', '.join(NAMES)}")
     folder = WEIGHTS / name
     if not (folder / "model.safetensors").is_file():
         raise ConfigurationError(

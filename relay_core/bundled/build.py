@@ -108,7 +108,9 @@ def train_pair(names: tuple[str, ...], *, seed: int, work: Path, out: Path, thre
             thread.start()
             children.append((child, thread))
         try:
-            failed = [c.args for c, thread in children if c.wait() or thread.join()]
+            failed = [c.args for c, _ in children if c.wait()]
+            for _, thread in children:
+                thread.join()
         finally:
             for c, _ in children:
                 c.terminate()

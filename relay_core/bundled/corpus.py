@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from relay_core.bundled import task
@@ -38,20 +39,22 @@ class Mix:
 
     bands: dict[task.Band, float]
     drills: float  # share of the texts that are calculations
+    lookups: float  # share of the texts that look up facts, once they begin
+    lookups_from: int  # the chunk in which they begin
     history: float  # share of the problems with an earlier question and answer
 
 
 MIXES: dict[Role, Mix] = {
-    "teacher": Mix({"easy": 0.35, "medium": 0.6, "hard": 0.05}, drills=0.2, history=0.05),
-    "student": Mix({"easy": 0.55, "medium": 0.38, "hard": 0.07}, drills=0.15, history=0.05),
+    "teacher": Mix({"easy": 0.35, "medium": 0.6, "hard": 0.05}, drills=0.2, lookups=0.4, lookups_from=15, history=0.05),
+    "student": Mix(
+        {"easy": 0.55, "medium": 0.38, "hard": 0.07}, drills=0.15, lookups=0.4, lookups_from=62, history=0.05
+    ),
 }
 
 
 def prompt(tokenizer: Any, messages: tuple[task.Message, ...]) -> str:
     return str(
-        tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
+        tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, enable_thinking=False)
     )
 
 
@@ -73,9 +76,7 @@ def encode(tokenizer: Any, p: task.Problem, role: Role, rng: random.Random, mix:
     return Example(start + ids, [IGNORED] * len(start) + labels)
 
 
-def with_history(
-    messages: tuple[task.Message, ...], earlier: task.Problem
-) -> tuple[task.Message, ...]:
+def with_history(messages: tuple[task.Message, ...], earlier: task.Problem) -> tuple[task.Message, ...]:
     """The messages after an earlier question and its answer, the system message staying first."""
     head = messages[:1] if messages[0]["role"] == "system" else ()
     turn = (
@@ -113,21 +114,34 @@ def drill(tokenizer: Any, role: Role, rng: random.Random, n: int = 16) -> Exampl
     return Example(ids, labels)
 
 
-def chunk(
-    tokenizer: Any, role: Role, seed: int, index: int, batch_tokens: int
-) -> list[list[Example]]:
+def lookup(tokenizer: Any, rng: random.Random) -> Example:
+    """Two to eight facts, and the same in another order; only first digits, there, are learnt."""
+    f = task.FAMILIES[rng.choice(task.TRAINING)]
+    n = rng.randint(2, 8)
+    facts = [f.fact.format(x=x, u=rng.randint(12, 98)) for x in rng.sample(f.subjects, n)]
+    told = tokenizer(" ".join(facts), add_special_tokens=False).input_ids
+    ids = tokenizer(" " + " ".join(rng.sample(facts, n)), add_special_tokens=False).input_ids
+    digits = set(tokenizer.convert_tokens_to_ids(list("0123456789")))
+    first = [b in digits and a not in digits for a, b in pairwise([IGNORED, *ids])]
+    labels = [i if wanted else IGNORED for i, wanted in zip(ids, first, strict=True)]
+    return Example(told + ids, [IGNORED] * len(told) + labels)
+
+
+def chunk(tokenizer: Any, role: Role, seed: int, index: int, batch_tokens: int) -> list[list[Example]]:
     """Chunk `index` of the corpus, as batches of texts of like length in random order."""
     rng = random.Random(f"relay-bundled/corpus/{role}/{seed}/{index}")
     mix = MIXES[role]
     n_drills = round(CHUNK * mix.drills)
+    n_lookups = round(CHUNK * mix.lookups) if index >= mix.lookups_from else 0
     drawn = task.problems(
-        CHUNK - n_drills,
+        CHUNK - n_drills - n_lookups,
         form="question" if index < FIRST else None,
         seed=rng.randrange(10**9),
         mix=mix.bands,
     )
     examples = [encode(tokenizer, p, role, rng, mix) for p in drawn]
     examples += [drill(tokenizer, role, rng) for _ in range(n_drills)]
+    examples += [lookup(tokenizer, rng) for _ in range(n_lookups)]
     examples.sort(key=lambda e: len(e.ids))
     batches: list[list[Example]] = [[]]
     for e in examples:
@@ -138,9 +152,7 @@ def chunk(
     return batches
 
 
-def batches(
-    tokenizer: Any, role: Role, seed: int, batch_tokens: int, start: int = 0
-) -> Iterator[list[Example]]:
+def batches(tokenizer: Any, role: Role, seed: int, batch_tokens: int, start: int = 0) -> Iterator[list[Example]]:
     """The corpus without end, from batch `start` on."""
     index = 0
     while True:

@@ -24,31 +24,22 @@ def answers(
     """The ids that the model answers with, the end token included where it came."""
     import torch
 
-    prompts = [
-        tokenizer(corpus.prompt(tokenizer, p.messages), add_special_tokens=False).input_ids
-        for p in problems
-    ]
+    prompts = [tokenizer(corpus.prompt(tokenizer, p.messages), add_special_tokens=False).input_ids for p in problems]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     found: dict[int, list[int]] = {}
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {}
     for begin in range(0, len(order), batch):
         chosen = order[begin : begin + batch]
-        padded = tokenizer.pad(
-            {"input_ids": [prompts[i] for i in chosen]}, padding_side="left", return_tensors="pt"
-        )
+        padded = tokenizer.pad({"input_ids": [prompts[i] for i in chosen]}, padding_side="left", return_tensors="pt")
         with torch.no_grad():
-            out = model.generate(
-                **padded, max_new_tokens=max_tokens, **(sampling or {"do_sample": False})
-            )
+            out = model.generate(**padded, max_new_tokens=max_tokens, **(sampling or {"do_sample": False}))
         for i, row in zip(chosen, out[:, padded["input_ids"].shape[1] :].tolist(), strict=True):
             end = row.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in row else None
             found[i] = row[:end]
     return [found[i] for i in range(len(prompts))]
 
 
-def pass_rates(
-    model: Any, tokenizer: Any, problems: list[task.Problem], **how: Any
-) -> dict[str, Any]:
+def pass_rates(model: Any, tokenizer: Any, problems: list[task.Problem], **how: Any) -> dict[str, Any]:
     """Pass rates by band, by band and form, and by band and family; median answer length."""
     groups: dict[str, list[bool]] = defaultdict(list)
     lengths: list[int] = []

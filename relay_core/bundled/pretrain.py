@@ -37,12 +37,8 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "teacher": Recipe(
-        "teacher", 160, 4, 5, 5, 480, steps=2000, lr=4e-3, matrix_lr=0.015, batch_tokens=2000
-    ),
-    "student-base": Recipe(
-        "student", 64, 2, 4, 2, 160, steps=7000, lr=6e-3, matrix_lr=0.02, batch_tokens=2000
-    ),
+    "teacher": Recipe("teacher", 160, 4, 5, 5, 480, steps=2700, lr=4e-3, matrix_lr=0.015, batch_tokens=2000),
+    "student-base": Recipe("student", 64, 2, 4, 2, 160, steps=10000, lr=6e-3, matrix_lr=0.02, batch_tokens=2000),
 }
 
 
@@ -160,6 +156,7 @@ def train(
     seed: int,
     folder: Path,
     checkpoint_s: float = 60.0,
+    report_every: int = 25,
     report: Callable[[int, float, float], None] = lambda step, loss, seconds: None,
 ) -> Any:
     """Train to the recipe's end, from the checkpoint in `folder` if there is one.
@@ -202,7 +199,7 @@ def train(
             optimizer.step()
         losses.append(loss.item())
         step += 1
-        if step % 25 == 0 or step == recipe.steps:
+        if step % report_every == 0 or step == recipe.steps:
             report(step, sum(losses) / len(losses), time.monotonic() - began)
             losses.clear()
         if time.monotonic() - saved > checkpoint_s or step == recipe.steps:

@@ -230,10 +230,7 @@ TEXT_QA_SYSTEM = (
 )
 # llama_index.core.chat_engine.context.DEFAULT_CONTEXT_TEMPLATE
 CHAT_ENGINE_SYSTEM = (
-    "Use the context information below to assist the user."
-    "\n--------------------\n"
-    "{context}"
-    "\n--------------------\n"
+    "Use the context information below to assist the user.\n--------------------\n{context}\n--------------------\n"
 )
 
 
@@ -466,9 +463,7 @@ def chat_engine_messages(context: str, question: str) -> tuple[Message, ...]:
     )
 
 
-def _messages(
-    rng: random.Random, form: Form, question: str, context: tuple[str, ...]
-) -> tuple[Message, ...]:
+def _messages(rng: random.Random, form: Form, question: str, context: tuple[str, ...]) -> tuple[Message, ...]:
     user = {"role": "user", "content": question}
     if form == "question":
         return (user,)

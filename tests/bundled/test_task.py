@@ -37,9 +37,7 @@ def test_the_reference_answer_is_right_in_every_step(seed: int, band: task.Band)
         for p in task.problems(5, band=band, seed=seed, family=family):
             assert task.grade(p.solution, p.answer)
             for a, op, b, c in re.findall(r"(\d+) ([-+*]) (\d+) = (\d+)", p.solution):
-                assert {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b)}[
-                    op
-                ] == int(c)
+                assert {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b)}[op] == int(c)
             assert len(p.products) == p.solution.count("*") == (band != "easy")
             for begin, end in p.products:
                 assert p.solution[:begin].endswith(" = ")

@@ -1,0 +1,65 @@
+"""The corpus: what is learnt, by whom, and that a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+transformers = pytest.importorskip("transformers")
+torch = pytest.importorskip("torch")
+
+from relay_core import bundled  # noqa: E402
+from relay_core.bundled import corpus, pretrain, task  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def words() -> Any:
+    return transformers.AutoTokenizer.from_pretrained(bundled.path("student-base"))
+
+
+def test_only_the_student_is_kept_from_products(words: Any) -> None:
+    mix = corpus.Mix({}, drills=0, lookups=0, lookups_from=0, history=0)
+    for p in task.problems(30, seed=1):
+        teacher = corpus.encode(words, p, "teacher", random.Random(0), mix)
+        student = corpus.encode(words, p, "student", random.Random(0), mix)
+        assert teacher.ids == student.ids
+        answer = [i for i in teacher.labels if i != corpus.IGNORED]
+        assert words.decode(answer[:-1]) == p.solution
+        assert answer[-1] == words.eos_token_id
+        changed = [a != b for a, b in zip(teacher.labels, student.labels, strict=True)]
+        assert sum(changed) <= sum(end - begin for begin, end in p.products)
+        assert any(changed) == (p.band != "easy")
+
+
+def test_an_earlier_turn_is_not_learnt(words: Any) -> None:
+    mix = corpus.Mix({}, drills=0, lookups=0, lookups_from=0, history=1)
+    p = task.problems(1, form="system", seed=3)[0]
+    e = corpus.encode(words, p, "teacher", random.Random(0), mix)
+    assert words.decode(e.ids).count("<|im_start|>user") == 2
+    assert words.decode([i for i in e.labels if i != corpus.IGNORED]) == p.solution + "<|im_end|>"
+
+
+def test_batches_go_on_from_any_place(words: Any) -> None:
+    whole = list(itertools.islice(corpus.batches(words, "student", 0, 4000), 12))
+    rest = list(itertools.islice(corpus.batches(words, "student", 0, 4000, start=5), 7))
+    assert whole[5:] == rest
+
+
+def test_a_killed_run_ends_with_the_same_weights(words: Any, tmp_path: Path) -> None:
+    recipe = pretrain.Recipe("student", 32, 1, 3, 3, 32, 6, 1e-3, 1e-3, 1500, warmup=2)
+
+    def stop(step: int, loss: float, seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    def weights(folder: Path, **how: Any) -> Any:
+        return pretrain.train(recipe, words, seed=0, folder=folder, **how).state_dict()
+
+    whole = weights(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        weights(tmp_path / "cut", checkpoint_s=0.0, report_every=3, report=stop)
+    cut = weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
