@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 RETRIED = (408, 409, 429)  # and all from 500 on
 _MAX_LINE_BYTES = 64 * 2**20
-_OVERFLOW = re.compile(r"context[ _](length|size|window)|maximum (model|input) length|too many tokens|must be at least 1, got (0|-\d)", re.I)
+_OVERFLOW = re.compile(
+    r"context[ _](length|size|window)|maximum (model|input) length|too many tokens|at least 1, got (0|-\d)", re.I
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class Address:
     api_key: SecretStr
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
-    verify: bool | str | ssl.SSLContext = True
+    verify: bool | ssl.SSLContext = True
     proxy: str | None = field(default=None, repr=False)
 
     def hide(self, text: str) -> str:
@@ -50,7 +52,6 @@ class Connection:
     """The client; :meth:`get` and :meth:`post` return JSON, :meth:`open` streams.
 
     Raises:
-        ConfigurationError: a CA file that cannot be read.
         MissingExtraError: ``openai`` is not installed.
     """
 
@@ -64,7 +65,7 @@ class Connection:
         timeout = httpx.Timeout(patience.first_token_s, connect=patience.connect_s, pool=None)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=patience.max_in_flight)
         self._http = httpx.AsyncClient(
-            timeout=timeout, limits=limits, verify=_verify(address.verify), proxy=address.proxy, follow_redirects=True
+            timeout=timeout, limits=limits, verify=address.verify, proxy=address.proxy, follow_redirects=True
         )
         self._client = AsyncOpenAI(
             api_key=address.api_key.get_secret_value() or "none",
@@ -226,7 +227,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _verify(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContext:
+def ca(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContext:
+    """``verify`` as ``httpx`` takes it, a file of CAs read.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
     if not isinstance(verify, str):
         return verify
     try:

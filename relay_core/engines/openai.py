@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
-from relay_core.engines.connection import Address, Connection, Response
+from relay_core.engines.connection import Address, Connection, Response, ca
 from relay_core.engines.endpoint import Endpoint, probe
 from relay_core.engines.steady import Breaker, BreakerState, Fault, Patience, hedged, persist
 from relay_core.engines.wire import APPROXIMATE, Mode, Reader, event_data, request_body
@@ -93,7 +93,7 @@ class OpenAIEngine(Engine):
             api_key=_secret(api_key),
             headers=dict(headers or {}),
             query=dict(query or {}),
-            verify=verify,
+            verify=ca(verify),
             proxy=proxy,
         )
         self._mode: Mode | Literal["auto"] = "auto" if mode == "auto" else Mode(mode)
@@ -168,6 +168,9 @@ class OpenAIEngine(Engine):
             mode=self._mode,
             tokenizer=self._given,
         )
+        self._adopt(found)
+
+    def _adopt(self, found: Endpoint) -> None:
         self.speaks_ids = self.constrains = found.mode is Mode.IDS
         self._endpoint = found
 

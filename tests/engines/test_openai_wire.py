@@ -20,7 +20,9 @@ PROMPT = Prompt("<user>Hi", [1, 2], [{"role": "user", "content": "Hi"}], "So far
 
 def body(dialect: Dialect, sampling: Sampling | None = None, prompt: Prompt = PROMPT, **so_far: Any) -> dict[str, Any]:
     sampling = sampling or Sampling(7)
-    return request_body("m", dialect, prompt, sampling, **{"ids": [], "text": "", "left": sampling.max_tokens, **so_far})
+    return request_body(
+        "m", dialect, prompt, sampling, **{"ids": [], "text": "", "left": sampling.max_tokens, **so_far}
+    )
 
 
 def test_ids_are_sent_as_they_are_and_asked_for_back() -> None:

@@ -96,9 +96,8 @@ def test_the_breaker_opens_half_opens_and_closes() -> None:
     broken(breaker)  # one was let through; it failed
     assert breaker.state is BreakerState.OPEN
     clock.now += 10
-    with breaker.watching():
-        with pytest.raises(BreakerOpen):  # one only
-            breaker.watching().__enter__()
+    with breaker.watching(), pytest.raises(BreakerOpen):  # one only
+        breaker.watching().__enter__()
     assert breaker.state is BreakerState.CLOSED
 
 
