@@ -1,0 +1,139 @@
+"""The flags that every command takes about models and settings, said once.
+
+A command declares one parameter, `options: Options`; `with_options` gives it the flags. A flag left out is not passed
+on, so that defaults are those of `RelaySettings`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relay_core.errors import ConfigurationError
+from relay_core.settings import Prices, RelaySettings
+
+if TYPE_CHECKING:
+    from relay_core.relay import Relay
+
+SPECS = "bundled, bundled:NAME, transformers:PATH_OR_ID, vllm:PATH_OR_ID, openai:MODEL@BASE_URL, or a path or hub id"
+STUDENT_HELP = f"The model that leads: {SPECS}."
+TEACHER_HELP = "The model that is called; written as --student. A key for openai: comes from OPENAI_API_KEY."
+JSON_HELP = "One JSON object on stdout, and nothing else there."
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for: two engine specs, the settings, and whether to answer in JSON."""
+
+    student: str
+    teacher: str
+    settings: RelaySettings
+    json: bool
+
+    def relay(self) -> Relay:
+        """The relay that these name; nothing heavy is loaded yet.
+
+        Raises:
+            ConfigurationError: a spec that cannot be used.
+        """
+        from relay_core.relay import Relay
+
+        quiet_loading(self.student, self.teacher)
+        return Relay(self.student, self.teacher, self.settings)
+
+
+def quiet_loading(*specs: str) -> None:
+    """No progress bars of libraries where only bundled models load: they take no time. Call it before any loads."""
+    if all(spec.partition(":")[0] == "bundled" for spec in specs):
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _flag(kind: Any, help: str, *names: str, **more: Any) -> Any:
+    return Annotated[kind, typer.Option(*names, help=help, show_default=False, **more)]
+
+
+_BUDGETS, _SAMPLING = {"rich_help_panel": "Budgets"}, {"rich_help_panel": "Sampling"}
+#: flag by setting; each is a field of RelaySettings
+_SETTINGS: dict[str, Any] = {
+    "max_tokens": _flag(int | None, "Tokens of the answer, of both models together.", **_BUDGETS),
+    "max_calls": _flag(int | None, "Calls per answer.", **_BUDGETS),
+    "max_call_tokens": _flag(int | None, "Teacher tokens per call.", **_BUDGETS),
+    "max_teacher_tokens": _flag(int | None, "Teacher tokens per answer.", **_BUDGETS),
+    "deadline_s": _flag(float | None, "Seconds for the whole answer.", "--deadline", **_BUDGETS),
+    "teacher_timeout_s": _flag(float | None, "Seconds for one call.", "--teacher-timeout", **_BUDGETS),
+    "on_teacher_error": _flag(str | None, "continue (the student goes on) or raise.", **_BUDGETS),
+    "on_teacher_stop": _flag(str | None, "The teacher's end token: finish, or continue with the student.", **_BUDGETS),
+    "temperature": _flag(float | None, "0 is greedy, and the default.", **_SAMPLING),
+    "top_p": _flag(float | None, "Nucleus sampling.", **_SAMPLING),
+    "top_k": _flag(int | None, "Only the k likeliest tokens.", **_SAMPLING),
+    "seed": _flag(int | None, "Makes a sampled answer repeatable.", **_SAMPLING),
+    "teacher_temperature": _flag(float | None, "The teacher's, where it differs.", **_SAMPLING),
+    "stop": _flag(list[str] | None, "End at this text; can be given several times.", **_SAMPLING),
+}
+_OTHERS: dict[str, Any] = {
+    "student": Annotated[str, typer.Option("--student", help=STUDENT_HELP)],
+    "teacher": Annotated[str, typer.Option("--teacher", help=TEACHER_HELP)],
+    "no_calls": _flag(bool, "Teacher-free: every call is refused.", "--no-calls", **_BUDGETS),
+    "price": _flag(
+        list[str] | None,
+        "NAME=AMOUNT per million tokens; names: student_input, student_output, teacher_input, teacher_output, ...",
+        "--price",
+        rich_help_panel="Budgets",
+    ),
+    "json": Annotated[bool, typer.Option("--json", help=JSON_HELP)],
+}
+_DEFAULTS: dict[str, Any] = {"student": "bundled", "teacher": "bundled", "no_calls": False, "json": False}
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace the command's parameter `options` by the flags it stands for."""
+
+    @functools.wraps(command)
+    def run(**flags: Any) -> None:
+        mine = {name: flags.pop(name) for name in [*_SETTINGS, *_OTHERS]}
+        command(options=_read(mine), **flags)
+
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=annotation)
+        for name, annotation in {**_OTHERS, **_SETTINGS}.items()
+    ]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _read(flags: dict[str, Any]) -> Options:
+    given = {name: flags[name] for name in _SETTINGS if flags[name] is not None and flags[name] != []}
+    if flags["no_calls"]:
+        given["calls"] = False
+    if flags["price"]:
+        given["prices"] = read_prices(flags["price"])
+    return Options(flags["student"], flags["teacher"], RelaySettings(**given), flags["json"])
+
+
+def read_prices(items: list[str]) -> Prices:
+    """`["teacher_output=0.40", ...]` as `Prices`.
+
+    Raises:
+        ConfigurationError: not of that form, or an unknown name.
+    """
+    known = list(Prices.__dataclass_fields__)
+    prices: dict[str, float] = {}
+    for item in items:
+        name, _, amount = item.partition("=")
+        name = name.strip().replace("-", "_")
+        try:
+            prices[name] = float(amount)
+        except ValueError:
+            raise ConfigurationError(f"--price {item!r}: write NAME=AMOUNT, such as teacher_output=0.40") from None
+        if name not in known:
+            raise ConfigurationError(f"--price {item!r}: there is no {name!r}; names: {', '.join(known)}")
+    return Prices(**prices)
