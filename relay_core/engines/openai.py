@@ -24,7 +24,7 @@ from relay_core.engines.connection import Address, Connection, Response, ca
 from relay_core.engines.endpoint import Endpoint, probe
 from relay_core.engines.steady import Breaker, BreakerState, Fault, Patience, hedged, persist
 from relay_core.engines.wire import APPROXIMATE, Mode, Reader, event_data, request_body
-from relay_core.errors import ConfigurationError, EngineError, MissingExtraError
+from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
     import ssl
@@ -208,6 +208,9 @@ class OpenAIEngine(Engine):
         await self.start()
         assert self._endpoint is not None
         here, endpoint = self._here(), self._endpoint
+        length = 0 if prompt.token_ids is None else len(prompt.token_ids)
+        if endpoint.mode is Mode.IDS and endpoint.context_length is not None and length >= endpoint.context_length:
+            raise ContextOverflow(f"the prompt has {length} tokens, the model's context is {endpoint.context_length}")
         written = _Written(endpoint, prompt, sampling)
         until = here.loop.time() + self.patience.total_s
         notes: dict[str, Any] = {"approximate": APPROXIMATE} if endpoint.mode is Mode.CHAT else {}

@@ -1,8 +1,9 @@
 """vLLM in this process: ``AsyncLLM``, token ids in and out, prefix caching on.
 
-vLLM runs the model in a process of its own and talks to it from one event loop: the one that started the engine.
-Streams asked for on another loop are carried across. Text is decoded here, token by token, so that every engine
-says the same; vLLM decodes only where it must look for a stop string.
+vLLM runs the model in a process of its own and talks to it from one event loop. That loop is the background one of
+``portal.py``, which lasts as long as this process, so that starting costs its half minute once, however many loops
+come and go; streams asked for elsewhere are carried across. Text is decoded here, token by token, so that every
+engine says the same; vLLM decodes only where it must look for a stop string.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relay_core import portal
 from relay_core.engines import loading
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
@@ -86,9 +88,9 @@ class VLLMEngine(Engine):
 
     async def start(self) -> None:
         if not self.running:
-            await asyncio.to_thread(self._start, asyncio.get_running_loop())
+            await asyncio.to_thread(self._start)
 
-    def _start(self, home: asyncio.AbstractEventLoop) -> None:
+    def _start(self) -> None:
         """Start vLLM's process; blocking, tens of seconds."""
         with self._starting:
             if self.running:
@@ -115,7 +117,7 @@ class VLLMEngine(Engine):
                 self._llm = AsyncLLM.from_engine_args(config)
             except Exception as error:
                 raise EngineError(f"vLLM could not load {self._source}: {type(error).__name__}: {error}") from error
-            self._home = home
+            self._home = portal.run(_running_loop)
             self._context = self._llm.model_config.max_model_len
             atexit.register(self._shut_down)
 
@@ -215,6 +217,10 @@ def _read(output: RequestOutput) -> tuple[list[Token], Finish | None, Token | No
             return tokens, Finish.STOP, None
         return tokens, Finish.END, tokens.pop() if tokens else None
     raise EngineError(f"vLLM ended with {said.finish_reason!r}")
+
+
+async def _running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
 
 
 async def _carried(chunks: AsyncGenerator[Chunk, None], home: asyncio.AbstractEventLoop) -> AsyncGenerator[Chunk, None]:

@@ -70,12 +70,11 @@ def request_body(
         "model": model,
         dialect.limit_name: left,
         "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
         "stream": True,
     }
     if dialect.stream_usage:
         body["stream_options"] = {"include_usage": True}
-    if sampling.top_p != 1.0:
-        body["top_p"] = sampling.top_p
     if sampling.top_k is not None:
         body["top_k"] = sampling.top_k
     if sampling.seed is not None:  # taken up again, the same seed would repeat the same draws
@@ -83,6 +82,8 @@ def request_body(
     if dialect.mode is Mode.IDS:
         body["prompt"] = [*(prompt.token_ids or ()), *ids]
         body["return_token_ids"] = True
+        # what is not said, vLLM fills in from the model's generation_config.json, which is not what was asked for
+        body.update({"top_k": sampling.top_k or 0, "min_p": 0.0, "repetition_penalty": 1.0})
         if sampling.stop:
             body["stop"] = list(sampling.stop)
             body["include_stop_str_in_output"] = True

@@ -35,6 +35,11 @@ def test_ids_are_sent_as_they_are_and_asked_for_back() -> None:
     assert sent["seed"] == 5, "taken up after 2 tokens: other draws than the first time"
 
 
+def test_nothing_is_left_to_the_models_own_generation_config() -> None:
+    sent = body(Dialect(Mode.IDS))
+    assert (sent["top_p"], sent["top_k"], sent["min_p"], sent["repetition_penalty"]) == (1.0, 0, 0.0, 1.0)
+
+
 def test_text_goes_on_from_what_came() -> None:
     assert body(Dialect(Mode.COMPLETIONS), text=" world")["prompt"] == "<user>Hi world"
 
