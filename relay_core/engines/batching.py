@@ -112,23 +112,8 @@ def _note_cached(manager: ContinuousBatchingManager) -> None:
     cache.search_prefix_match = search_and_note
 
 
-@contextlib.contextmanager
-def pause(manager: ContinuousBatchingManager) -> Iterator[None]:
-    """No step runs inside; the model has its own attention implementation."""
-    with manager.pause():
-        paged = manager.model.config._attn_implementation
-        own = manager._original_attn_impl
-        if own is not None:
-            manager.model.set_attn_implementation(own)
-        try:
-            yield
-        finally:
-            if own is not None:
-                manager.model.set_attn_implementation(paged)
-
-
 def drop_cache(manager: ContinuousBatchingManager) -> None:
-    """Forget every cached prefix; only inside :func:`pause`. Pages of running requests stay theirs."""
+    """Forget every cached prefix; only while the manager is paused. Pages of running requests stay theirs."""
     cache = manager.batch_processor.cache
     cache.evict_cached_blocks()
     for allocator in cache.cache_allocators.values():
@@ -152,7 +137,10 @@ def _watch(manager: ContinuousBatchingManager) -> None:
     global _watcher, _watcher_pid
     _running.add(manager)
     if _watcher is None or _watcher_pid != os.getpid():
-        _watcher, _watcher_pid = threading.Thread(target=_stop_all_at_exit, name="relay-engines", daemon=False), os.getpid()
+        _watcher, _watcher_pid = (
+            threading.Thread(target=_stop_all_at_exit, name="relay-engines", daemon=False),
+            os.getpid(),
+        )
         _watcher.start()
 
 

@@ -124,10 +124,13 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
     try:
         import torch
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
     except ImportError as error:
         raise MissingExtraError("TransformersEngine (torch and transformers)", "train") from error
     folder = check_source(source, tokenizer=False)
+    bars = logging.is_progress_bar_enabled()
     try:
+        logging.disable_progress_bar()
         model, report = AutoModelForCausalLM.from_pretrained(
             str(folder or source),
             dtype=dtype,
@@ -141,6 +144,9 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
         raise EngineError(f"not enough memory to load {source}: {error}") from error
     except Exception as error:
         raise ConfigurationError(f"{source} cannot be loaded: {_first_line(error)}; write {ACCEPTED}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     if missing := sorted(report["missing_keys"]):
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ConfigurationError(f"the weights of {source} lack {len(missing)} tensors: {shown}")

@@ -70,7 +70,7 @@ class TransformersEngine(Engine):
         cache_tokens: int | None = None,
         cache_gib: float = 2.0,
         max_batch_tokens: int = 512,
-        max_requests: int = 128,
+        max_requests: int = 256,
     ) -> None:
         self._source: str | None = None
         self._given: PreTrainedModel | None = None
@@ -79,8 +79,11 @@ class TransformersEngine(Engine):
         self._tokenizer: Tokenizer | None = None
         if dtype not in DTYPES:
             raise ConfigurationError(f"dtype is {dtype!r}: write one of {', '.join(DTYPES)}")
-        for name, value, least in (("page_size", page_size, 4), ("max_batch_tokens", max_batch_tokens, 1),
-                                   ("max_requests", max_requests, 1)):
+        for name, value, least in (
+            ("page_size", page_size, 4),
+            ("max_batch_tokens", max_batch_tokens, 1),
+            ("max_requests", max_requests, 1),
+        ):
             if not isinstance(value, int) or value < least:
                 raise ConfigurationError(f"{name} is {value!r}: write a whole number, {least} or more")
         if tokenizer is not None:
@@ -108,6 +111,7 @@ class TransformersEngine(Engine):
         self._requests: set[Request] = set()
         self._numbers = itertools.count()
         self._was_training = False
+        self._attention = self._own_attention = ""
         self._retire: weakref.finalize[..., Any] | None = None
 
     # -- life ----------------------------------------------------------------------------------------------
@@ -148,6 +152,9 @@ class TransformersEngine(Engine):
                 else:
                     self._model = self._given
             _ = self.tokenizer
+            if self._retire is not None:
+                self._retire()  # of a manager that died
+            self._own_attention, training = self._model.config._attn_implementation, self._model.training
             from relay_core.engines import batching
 
             self._manager, capacity = batching.start_manager(
@@ -161,6 +168,10 @@ class TransformersEngine(Engine):
             )
             own = loading.context_in(self._model.config.to_dict())
             self._context = capacity if own is None else min(own, capacity)
+            self._attention = self._model.config._attn_implementation
+            if self._given is not None:
+                self._given.set_attn_implementation(self._own_attention)
+                self._given.train(training)
             self._retire = weakref.finalize(self, batching.retire, self._manager)
             self._retire.atexit = False
 
@@ -210,10 +221,8 @@ class TransformersEngine(Engine):
 
     def _enter(self, request: Request) -> None:
         assert self._model is not None
-        if not self._requests:
-            self._was_training = self._model.training
-            if self._was_training:
-                self._model.eval()
+        if not self._requests and self._given is not None:
+            self._borrow(self._given)
         self._requests.add(request)
         self._submit(request)
 
@@ -222,8 +231,8 @@ class TransformersEngine(Engine):
         if not request.over and request.ticket is not None and self._manager is not None:
             self._manager.cancel_request(request.ticket.id)
         request.over = True
-        if not self._requests and self._was_training and self._model is not None:
-            self._model.train()
+        if not self._requests and self._given is not None:
+            self._hand_back(self._given)
 
     def _submit(self, request: Request) -> None:
         from relay_core.engines.sampler import Ticket, fail
@@ -244,6 +253,22 @@ class TransformersEngine(Engine):
         if refused is not None:
             cause = None if manager is None else manager.background_thread_status.fatal_error
             fail(request.ticket, cause or RuntimeError(refused))
+
+    def _borrow(self, model: PreTrainedModel) -> None:
+        """Put the owner's model in the state that generation needs."""
+        self._was_training = model.training
+        if self._was_training:
+            model.eval()
+        if self._attention != model.config._attn_implementation:
+            self._own_attention = model.config._attn_implementation
+            model.set_attn_implementation(self._attention)
+
+    def _hand_back(self, model: PreTrainedModel) -> None:
+        """Put the owner's model back in its own state."""
+        if self._was_training:
+            model.train()
+        if self._own_attention != model.config._attn_implementation:
+            model.set_attn_implementation(self._own_attention)
 
     # -- live weights --------------------------------------------------------------------------------------
 
@@ -268,15 +293,14 @@ class TransformersEngine(Engine):
         if manager is None or model is None or not manager.is_running():
             yield
             return
-        with batching.pause(manager):
-            if self._requests and self._was_training:
-                model.train()
+        with manager.pause():
+            if self._requests and self._given is not None:
+                self._hand_back(model)
             try:
                 yield
             finally:
-                if self._requests:
-                    self._was_training = model.training
-                    model.eval()
+                if self._requests and self._given is not None:
+                    self._borrow(model)
                 batching.drop_cache(manager)
                 for request in list(self._requests):
                     if not request.over and request.ticket is not None:
