@@ -26,7 +26,7 @@ from relay_core.train.journal import Journal
 from relay_core.train.recipe import Grpo, Recipe
 from relay_core.train.rewards import Outcome, Scenario, difficulty_aware, scenario, simple
 from relay_core.train.rollout import Rollout
-from relay_core.train.trainer import Following, last_checkpoint, plain
+from relay_core.train.trainer import Following, arguments, last_checkpoint, plain
 
 if TYPE_CHECKING:
     from relay_core.engines.base import Engine
@@ -181,8 +181,16 @@ def run(
         model: the warmed-up student, loaded from a folder (the reference model is loaded from there again).
         teacher: its engine; ``None`` with ``grpo.calls: false``.
         problems: filtered; each group is one of them.
+
+    Raises:
+        ConfigurationError: fewer problems than a rollout takes, or values that TRL does not know.
     """
     config = recipe.grpo
+    if len(problems) < config.prompts:
+        raise ConfigurationError(
+            f"{len(problems)} problems are fewer than one rollout's {config.prompts}: raise filter.problems or lower "
+            "grpo.prompts"
+        )
     journal = Journal(out / "rollouts.jsonl")
     checkpoint = last_checkpoint(out)
     first = 0 if checkpoint is None else int(checkpoint.rpartition("-")[2])
@@ -221,11 +229,13 @@ def _trainer(
     key: Callable[[Any], str],
 ) -> Any:
     from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig
+
+    from relay_core.train.trimmed import TrimmedGRPOTrainer
 
     config = recipe.grpo
     answers = config.prompts * config.group_size
-    arguments = {
+    values = {
         **plain(out, seed=recipe.seed),
         "num_generations": config.group_size,
         "per_device_train_batch_size": answers // config.updates,
@@ -240,9 +250,9 @@ def _trainer(
     }
     data = [{"prompt": [dict(m) for m in p.messages], "problem": key(p), "band": p.band, "answer": p.answer}
             for p in problems]  # fmt: skip
-    return GRPOTrainer(
+    return TrimmedGRPOTrainer(
         model=model,
-        args=GRPOConfig(**arguments),
+        args=arguments(GRPOConfig, "grpo", values),
         reward_funcs=[reward],
         train_dataset=Dataset.from_list(data),
         processing_class=tokenizer,

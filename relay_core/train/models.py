@@ -60,6 +60,16 @@ def require_extra() -> None:
             raise MissingExtraError(f"training ({package})", "train")
 
 
+def quiet() -> None:
+    """No bars for files of a megabyte, and no word on a vLLM that is not used here."""
+    import warnings
+
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message="TRL currently supports vLLM")
+
+
 def engine_on(model: Any, tokenizer: Any, name: str) -> TransformersEngine:
     """An engine on live weights."""
     from relay_core.engines.transformers import TransformersEngine

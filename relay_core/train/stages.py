@@ -45,6 +45,7 @@ class Run:
         models.require_extra()
         import torch
 
+        models.quiet()
         self.recipe, self.out = recipe, out
         if recipe.threads is not None:
             torch.set_num_threads(recipe.threads)
@@ -88,6 +89,10 @@ class Run:
             )
         finally:
             portal.run(engine.aclose)
+        if not samples:
+            raise ConfigurationError(
+                f"none of {len(problems)} samples of {self.recipe.student} ended: raise relay.max_tokens"
+            )
         rows = warmup.rows(samples, engine.tokenizer.encode, config, seed=self.recipe.seed)
         warmup.fine_tune(model, tokenizer, rows, config, folder, seed=self.recipe.seed)
         models.save(model, tokenizer, self.warm)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import json
 import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+from relay_core.errors import ConfigurationError
 from relay_core.train.progress import Progress
+
+T = TypeVar("T")
 
 
 def plain(out: Path, *, seed: int) -> dict[str, Any]:
@@ -33,6 +39,24 @@ def plain(out: Path, *, seed: int) -> dict[str, Any]:
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
     }
+
+
+def arguments(cls: type[T], section: str, values: Mapping[str, Any]) -> T:
+    """TRL's configuration from a recipe's values.
+
+    Raises:
+        ConfigurationError: TRL knows no such name, or refuses the values.
+    """
+    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigurationError(f"{section}.trainer.{name}: {cls.__name__} has no such value{hint}")
+    try:
+        return cls(**values)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{section}.trainer: {error}") from error
 
 
 def last_checkpoint(out: Path) -> str | None:

@@ -22,7 +22,7 @@ from relay_core.relay import Relay
 from relay_core.train.journal import Journal
 from relay_core.train.progress import Progress
 from relay_core.train.recipe import Warmup
-from relay_core.train.trainer import Following, last_checkpoint, plain
+from relay_core.train.trainer import Following, arguments, last_checkpoint, plain
 
 IGNORED = -100
 
@@ -111,10 +111,10 @@ def fine_tune(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    arguments = {**plain(out, seed=seed), "max_length": None, "packing": False, **config.trainer}
+    values = {**plain(out, seed=seed), "max_length": None, "packing": False, **config.trainer}
     trainer = SFTTrainer(
         model=model,
-        args=SFTConfig(**arguments),
+        args=arguments(SFTConfig, "warmup", values),
         train_dataset=Dataset.from_list([dict(row) for row in data]),
         processing_class=tokenizer,
     )

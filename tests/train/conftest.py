@@ -1,8 +1,7 @@
-"""A tokenizer and models of the bundled kind, small enough to be made in a moment."""
+"""A tokenizer and a model of the bundled kind, small enough to be made in a moment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +21,32 @@ def tokenizer() -> Any:
 
 
 @pytest.fixture(scope="session")
-def new_model(tokenizer: Any) -> Callable[..., Any]:
-    """A tiny random Qwen3 with that tokenizer's vocabulary."""
+def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """A folder with a tiny Qwen3, taught for a moment to give one short answer to everything and to end there."""
+    import torch
+    from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-    def make(seed: int = 0, hidden: int = 16) -> Any:
-        import dataclasses
-
-        from relay_core.bundled import pretrain
-
-        recipe = dataclasses.replace(
-            pretrain.RECIPES["student-base"], hidden=hidden, layers=1, heads=2, kv_heads=1, intermediate=32, head_dim=8
-        )
-        return pretrain.new_model(recipe, tokenizer, seed)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any, new_model: Any) -> Path:
-    """A folder with such a model."""
     from relay_core.train import models
 
+    torch.manual_seed(0)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+            num_attention_heads=2, num_key_value_heads=1, head_dim=8, max_position_embeddings=1024,
+            tie_word_embeddings=True, bos_token_id=None, dtype="float32", **ends,
+        )
+    )  # fmt: skip
+    model.generation_config = GenerationConfig(do_sample=False, **ends)
+    start = tokenizer("assistant\n<think>\n\n</think>\n\n").input_ids
+    answer = [*tokenizer("The answer is \\boxed{5}.").input_ids, tokenizer.eos_token_id]
+    ids = torch.tensor([start + answer])
+    labels = torch.tensor([[-100] * len(start) + answer])
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-2)
+    for _ in range(250):
+        optimizer.zero_grad()
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.save(new_model(), tokenizer, folder)
+    models.save(model, tokenizer, folder)
     return folder

@@ -1,0 +1,95 @@
+"""The command, on tiny random models: all of it in miniature, and a run that is killed on the way."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from relay_core import ConfigurationError
+from relay_core.train.__main__ import main, parse
+
+SMALL = [
+    "--warmup.problems", "6", "--warmup.trainer.per_device_train_batch_size", "4",
+    "--warmup.trainer.num_train_epochs", "1", "--relay.max_tokens", "24",
+    "--filter.problems", "3", "--filter.samples", "2", "--filter.keep", "0",
+    "--grpo.prompts", "2", "--grpo.group_size", "2", "--grpo.rollouts", "2", "--grpo.checkpoint_every", "1",
+    "--measure.problems", "4",
+]  # fmt: skip
+
+
+def flags(folder, out):
+    return ["--student", str(folder), "--teacher", str(folder), "--out", str(out), *SMALL]
+
+
+def test_flags_replace_the_recipes_values():
+    args, overrides = parse(["grpo", "--seed", "4", "--grpo.trainer.learning_rate", "1e-4", "--grpo.calls=false"])
+    assert args.stage == "grpo"
+    assert overrides == {"seed": 4, "grpo.trainer.learning_rate": 1e-4, "grpo.calls": False}
+    with pytest.raises(ConfigurationError, match="--SECTION.NAME VALUE"):
+        parse(["all", "--grpo.rollouts"])
+
+
+def test_what_is_wrong_is_said_in_one_line(capsys, tmp_path):
+    assert main(["all", "--recipe", "bundel", "--out", str(tmp_path)]) == 2
+    assert main(["all", "--grpo.rolouts", "3", "--out", str(tmp_path)]) == 2
+    assert main(["grpo", "--student", "openai:m@http://x", "--out", str(tmp_path / "a"), *SMALL]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert "bundled" in errors[0] and "grpo.rollouts" in errors[1] and errors[-1].startswith("error: ")
+    assert "Traceback" not in "".join(errors)
+
+
+def test_a_folder_of_another_recipe_is_refused(tmp_path):
+    from relay_core.train.recipe import load
+    from relay_core.train.stages import Run
+
+    Run(load("bundled"), tmp_path)
+    Run(load("bundled"), tmp_path)
+    with pytest.raises(ConfigurationError, match="another recipe"):
+        Run(load("bundled", {"seed": 1}), tmp_path)
+
+
+def test_the_whole_of_it_in_miniature(tmp_path, capsys, model_folder):
+    assert main(["all", *flags(model_folder, tmp_path), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report["methods"]) == {"teacher", "student-base", "student-warm", "student-relay", "relay"}
+    assert report["problems"] == 4 and report["methods"]["teacher"]["call_ratio"] == 1.0
+    assert report == json.loads((tmp_path / "measured.json").read_text())
+    assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
+    assert len((tmp_path / "filter.jsonl").read_text().splitlines()) == 3
+    rollouts = [json.loads(line) for line in (tmp_path / "grpo" / "rollouts.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rollouts] == [0, 2]
+    assert list((tmp_path / "grpo" / "tensorboard").glob("events.*"))
+    for name in ("student-warm", "student-relay"):
+        assert {f.name for f in (tmp_path / name).iterdir()} >= {
+            "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+        }  # fmt: skip
+    from relay_core import Relay
+
+    with Relay(str(tmp_path / "student-relay"), str(model_folder)) as relay:
+        assert relay.generate("How much is 2 + 3?", max_tokens=8).usage.completion_tokens <= 8
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, capfd, model_folder):
+    out = tmp_path / "run"
+    more = ["--grpo.rollouts", "4"]
+    command = [sys.executable, "-m", "relay_core.train", "all", *flags(model_folder, out), *more]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("grpo 2/4"):
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.wait() == -signal.SIGKILL
+    before = [json.loads(line) for line in (out / "grpo" / "rollouts.jsonl").read_text().splitlines()]
+    warm = (out / "student-warm" / "model.safetensors").read_bytes()
+
+    assert main(["grpo", *flags(model_folder, out), *more]) == 0
+    said = capfd.readouterr().err
+    assert "grpo 1/4" not in said and "grpo 4/4" in said
+    after = [json.loads(line) for line in (out / "grpo" / "rollouts.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in after] == [0, 2, 4, 6]
+    assert after[0] == before[0]
+    assert (out / "student-warm" / "model.safetensors").read_bytes() == warm
+    assert (out / "student-relay" / "model.safetensors").is_file()
