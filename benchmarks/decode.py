@@ -38,8 +38,8 @@ Messages = Sequence[dict[str, str]]
 class Dictated(Engine):
     """A student whose words are its own but for a command every ``every`` tokens.
 
-    Every token is decoded by the student and takes its time; those of the command then get its ids, and the end
-    token is passed over. So the schedule of calls is exact whatever the student has learned.
+    Every token is decoded by the student and takes its time; those of the command then get its ids. So calls come
+    on schedule whatever the student has learned, until it ends the answer.
     """
 
     def __init__(self, inner: Engine, every: int, n: int) -> None:

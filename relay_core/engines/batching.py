@@ -13,9 +13,11 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
 from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
+from transformers.generation.continuous_batching.continuous_api import BackgroundThreadStatus
 
 from relay_core.engines import attention
 from relay_core.engines.sampler import Router, Sampler
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.generation.continuous_batching import ContinuousBatchingManager
 
-SESSIONS = 64  # an automatic cache holds this many requests of MEAN_TOKENS, or one whole context
-MEAN_TOKENS = 512
+SESSIONS, MEAN_TOKENS = 128, 512  # an automatic cache holds so many requests of so many tokens, or one whole context
+FREE_SHARE = {"cpu": 0.25, "cuda": 0.7}  # of the memory that is free, unless the caller says how much
 STOP_TIMEOUT_S = 60.0
 
 
@@ -35,7 +37,7 @@ def start_manager(
     *,
     page_size: int,
     cache_tokens: int | None,
-    cache_gib: float,
+    cache_gib: float | None,
     max_batch_tokens: int,
     max_requests: int,
     end_ids: frozenset[int],
@@ -77,14 +79,23 @@ def start_manager(
     return manager, (cache.num_blocks - 1) * page_size
 
 
-def _automatic_tokens(model: PreTrainedModel, cache_gib: float) -> int:
+def _automatic_tokens(model: PreTrainedModel, cache_gib: float | None) -> int:
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     bytes_per_token = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
     context = getattr(config, "max_position_embeddings", None) or MEAN_TOKENS
     wanted = max(context, SESSIONS * MEAN_TOKENS)
-    return min(wanted, int(cache_gib * 2**30) // bytes_per_token)
+    limit = _free_bytes(model.device) if cache_gib is None else cache_gib * 2**30
+    return min(wanted, int(limit) // bytes_per_token)
+
+
+def _free_bytes(device: torch.device) -> float:
+    if device.type == "cuda":
+        free: float = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = psutil.virtual_memory().available
+    return free * FREE_SHARE.get(device.type, FREE_SHARE["cpu"])
 
 
 @contextlib.contextmanager
@@ -123,7 +134,9 @@ def drop_cache(manager: ContinuousBatchingManager) -> None:
 
 def retire(manager: ContinuousBatchingManager) -> None:
     """Stop the manager's thread now; what still runs fails."""
-    if manager.is_running():
+    if manager._generation_thread is threading.current_thread():  # the garbage collector came by there
+        manager.background_thread_status.request_stop(BackgroundThreadStatus.HARD_STOP, 0)
+    elif manager.is_running():
         manager.stop(block=True, timeout=STOP_TIMEOUT_S, hard_stop=True)
 
 

@@ -51,7 +51,7 @@ def check_folder(folder: Path, *, tokenizer: bool = True) -> None:
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             raise ConfigurationError(
-                f"{folder} is an adapter without its model: merge it first (peft: merge_and_unload, then save_pretrained)"
+                f"{folder} is an adapter without its model: merge it first (merge_and_unload, then save_pretrained)"
             )
         raise ConfigurationError(f"{folder} has no config.json ({_listing(folder)}): write {ACCEPTED}")
     read_config(folder)

@@ -9,6 +9,7 @@ half runs on the manager's thread. The engine around it is in ``transformers.py`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -256,7 +257,5 @@ def fail(ticket: Ticket, cause: BaseException) -> None:
     request.over = True
     error = EngineError(f"generation stopped: {cause}")
     error.__cause__ = cause
-    try:
+    with contextlib.suppress(RuntimeError):  # raised where that loop is closed: nobody waits any more
         request.loop.call_soon_threadsafe(request.receive, None, None, error)
-    except RuntimeError:
-        pass  # that loop is closed: nobody waits any more

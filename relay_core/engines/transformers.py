@@ -43,9 +43,9 @@ class TransformersEngine(Engine):
         dtype: ``"auto"`` (as the checkpoint says), ``"float32"``, ``"bfloat16"`` or ``"float16"``. Greedy decoding
             is exactly repeatable in float32.
         page_size: tokens per page of the cache; prefixes are shared by whole pages.
-        cache_tokens: tokens that the cache holds, all requests together; ``None`` sizes it from the model's
-            context and ``cache_gib``.
-        cache_gib: the most memory that an automatic cache takes.
+        cache_tokens: tokens that the cache holds, all requests together; ``None`` sizes it for one whole context
+            and for many short requests, as far as ``cache_gib`` allows. One request cannot be longer than it.
+        cache_gib: the most memory that such a cache takes; ``None`` is a share of what is free.
         max_batch_tokens: tokens per step, prompts included.
         max_requests: requests per step; more wait their turn.
 
@@ -68,7 +68,7 @@ class TransformersEngine(Engine):
         dtype: str = "auto",
         page_size: int = 16,
         cache_tokens: int | None = None,
-        cache_gib: float = 2.0,
+        cache_gib: float | None = None,
         max_batch_tokens: int = 512,
         max_requests: int = 256,
     ) -> None:
@@ -108,7 +108,9 @@ class TransformersEngine(Engine):
         self._max_batch_tokens, self._max_requests = max_batch_tokens, max_requests
         self._manager: ContinuousBatchingManager | None = None
         self._starting = threading.Lock()
+        self._counting = threading.Lock()  # requests may come from several event loops
         self._requests: set[Request] = set()
+        self._ends: frozenset[int] = frozenset()
         self._numbers = itertools.count()
         self._was_training = False
         self._attention = self._own_attention = ""
@@ -154,6 +156,7 @@ class TransformersEngine(Engine):
             _ = self.tokenizer
             if self._retire is not None:
                 self._retire()  # of a manager that died
+            self._ends = self._end_ids()
             self._own_attention, training = self._model.config._attn_implementation, self._model.training
             from relay_core.engines import batching
 
@@ -164,7 +167,7 @@ class TransformersEngine(Engine):
                 cache_gib=self._cache_gib,
                 max_batch_tokens=self._max_batch_tokens,
                 max_requests=self._max_requests,
-                end_ids=self._end_ids(),
+                end_ids=self._ends,
             )
             own = loading.context_in(self._model.config.to_dict())
             self._context = capacity if own is None else min(own, capacity)
@@ -208,7 +211,7 @@ class TransformersEngine(Engine):
         if not ids:
             raise EngineError("the prompt has no tokens")
         limit = min(sampling.max_tokens, room)
-        request = Request(asyncio.get_running_loop(), self.tokenizer, ids, sampling, limit, self._end_ids())
+        request = Request(asyncio.get_running_loop(), self.tokenizer, ids, sampling, limit, self._ends)
         self._enter(request)
         try:
             while True:
@@ -220,19 +223,37 @@ class TransformersEngine(Engine):
             self._leave(request)
 
     def _enter(self, request: Request) -> None:
-        assert self._model is not None
-        if not self._requests and self._given is not None:
-            self._borrow(self._given)
-        self._requests.add(request)
+        with self._counting:
+            if not self._requests and self._given is not None:
+                self._borrow(self._given)
+            self._requests.add(request)
         self._submit(request)
 
     def _leave(self, request: Request) -> None:
-        self._requests.discard(request)
-        if not request.over and request.ticket is not None and self._manager is not None:
+        early, request.over = not request.over, True
+        if early and request.ticket is not None and self._manager is not None:
             self._manager.cancel_request(request.ticket.id)
-        request.over = True
-        if not self._requests and self._given is not None:
-            self._hand_back(self._given)
+        with self._counting:
+            self._requests.discard(request)
+            if not self._requests and self._given is not None:
+                # a step may still be at work for a stream that was closed early: its pages would hold nonsense
+                with self._between_steps() if early else contextlib.nullcontext():
+                    self._hand_back(self._given)
+
+    @contextlib.contextmanager
+    def _between_steps(self) -> Iterator[bool]:
+        """Hold the manager before its next step; false where it does not run."""
+        manager = self._manager
+        with contextlib.ExitStack() as held:
+            try:
+                if manager is not None and manager.is_running():
+                    held.enter_context(manager.pause())
+                    running = True
+                else:
+                    running = False
+            except RuntimeError:  # its thread ended before it could pause
+                running = False
+            yield running
 
     def _submit(self, request: Request) -> None:
         from relay_core.engines.sampler import Ticket, fail
@@ -289,23 +310,21 @@ class TransformersEngine(Engine):
         """
         from relay_core.engines import batching
 
-        manager, model = self._manager, self._model
-        if manager is None or model is None or not manager.is_running():
-            yield
-            return
-        with manager.pause():
-            if self._requests and self._given is not None:
-                self._hand_back(model)
+        with self._between_steps() as running:
+            lent = self._given if self._requests else None
+            if lent is not None:
+                self._hand_back(lent)
             try:
                 yield
             finally:
-                if self._requests and self._given is not None:
-                    self._borrow(model)
-                batching.drop_cache(manager)
-                for request in list(self._requests):
-                    if not request.over and request.ticket is not None:
-                        manager.cancel_request(request.ticket.id)
-                        self._submit(request)
+                if lent is not None:
+                    self._borrow(lent)
+                if running and self._manager is not None:
+                    batching.drop_cache(self._manager)
+                    for request in list(self._requests):
+                        if not request.over and request.ticket is not None:
+                            self._manager.cancel_request(request.ticket.id)
+                            self._submit(request)
 
     def describe(self) -> dict[str, Any]:
         model = self._model
