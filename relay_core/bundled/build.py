@@ -2,9 +2,9 @@
 
     tokenizer               trained on the task's own text                 seconds
     teacher, student-base   side by side, one core each                    at most 30 minutes
-    measure                 pass rates on held-out problems                2 minutes
     train                   student-warm, student-relay, student-grpo,
                             by `python -m relay_core.train`                at most 60 minutes
+    measure                 pass rates on held-out problems                2 minutes
 
 A run that was killed goes on where it was when the same command is given again: `--work` holds the
 checkpoints. Models come to lie in `--out` only when they are done.
@@ -25,7 +25,7 @@ from typing import Any
 from relay_core.bundled import WEIGHTS, measure, pretrain, task, tokenizer
 
 PAIR = ("teacher", "student-base")
-STAGES = ("tokenizer", *PAIR, "measure", "train")
+STAGES = ("tokenizer", *PAIR, "train", "measure")
 
 
 def load_tokenizer(work: Path, seed: int) -> Any:
@@ -118,6 +118,18 @@ def train_pair(names: tuple[str, ...], *, seed: int, work: Path, out: Path, thre
         raise RuntimeError(f"a training process failed: {failed}")
 
 
+def train_students(*, seed: int, work: Path, out: Path) -> None:
+    """The students that learn from the pair, by the training's own command line."""
+    command = [sys.executable, "-m", "relay_core.train"]
+    given = ["--recipe", "bundled", "--seed", str(seed)]
+    given += ["--student", str(out / "student-base"), "--teacher", f"transformers:{out / 'teacher'}"]
+    relay, alone = work / "train", work / "train-grpo"
+    subprocess.run([*command, "all", *given, "--out", str(relay)], check=True)
+    subprocess.run([*command, "all", *given, "--grpo.calls", "false", "--out", str(alone)], check=True)
+    for run, name in ((relay, "student-warm"), (relay, "student-relay"), (alone, "student-grpo")):
+        shutil.copytree(run / name, out / name, dirs_exist_ok=True)
+
+
 def held_out(n: int, split: task.Split) -> list[task.Problem]:
     """`n` problems of each band from the training families, and as many from the one held out."""
     drawn = [p for b in task.BANDS for p in task.problems(n, split=split, band=b)]
@@ -170,13 +182,12 @@ def main(argv: list[str] | None = None) -> None:
     if wanted := tuple(s for s in stages if s in PAIR):
         load_tokenizer(args.work, args.seed)
         train_pair(wanted, **where)
+    if "train" in stages:
+        train_students(seed=args.seed, work=args.work, out=args.out)
     if "measure" in stages:
         file = args.out / "measured.json"
         measure_models(args.out, n=args.problems, split=args.split, file=file)
         print(f"written: {file}")
-    if "train" in stages:
-        command = [sys.executable, "-m", "relay_core.train", "all", "--recipe", "bundled"]
-        subprocess.run([*command, "--seed", str(args.seed), "--out", str(args.out)], check=True)
 
 
 if __name__ == "__main__":

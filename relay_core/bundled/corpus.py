@@ -20,6 +20,8 @@ from typing import Any, Literal
 from relay_core.bundled import task
 
 Role = Literal["teacher", "student"]
+Position = tuple[int, int]
+"""A chunk, and how many of its batches are done."""
 IGNORED = -100
 CHUNK = 512
 """Texts drawn, and sorted by length, at a time."""
@@ -119,7 +121,8 @@ def lookup(tokenizer: Any, rng: random.Random) -> Example:
     f = task.FAMILIES[rng.choice(task.TRAINING)]
     n = rng.randint(2, 8)
     facts = [f.fact.format(x=x, u=rng.randint(12, 98)) for x in rng.sample(f.subjects, n)]
-    told = tokenizer(" ".join(facts), add_special_tokens=False).input_ids
+    lines = rng.choice((" ", "\n", "\n\n")).join(facts)
+    told = tokenizer(lines, add_special_tokens=False).input_ids
     ids = tokenizer(" " + " ".join(rng.sample(facts, n)), add_special_tokens=False).input_ids
     digits = set(tokenizer.convert_tokens_to_ids(list("0123456789")))
     first = [b in digits and a not in digits for a, b in pairwise([IGNORED, *ids])]
@@ -152,13 +155,13 @@ def chunk(tokenizer: Any, role: Role, seed: int, index: int, batch_tokens: int) 
     return batches
 
 
-def batches(tokenizer: Any, role: Role, seed: int, batch_tokens: int, start: int = 0) -> Iterator[list[Example]]:
-    """The corpus without end, from batch `start` on."""
-    index = 0
+def batches(
+    tokenizer: Any, role: Role, seed: int, batch_tokens: int, start: Position = (0, 0)
+) -> Iterator[tuple[list[Example], Position]]:
+    """The corpus without end from `start` on; with each batch, the position after it."""
+    index, done = start
     while True:
-        for batch in chunk(tokenizer, role, seed, index, batch_tokens):
-            if start > 0:
-                start -= 1
-                continue
-            yield batch
-        index += 1
+        for i, batch in enumerate(chunk(tokenizer, role, seed, index, batch_tokens)):
+            if i >= done:
+                yield batch, (index, i + 1)
+        index, done = index + 1, 0

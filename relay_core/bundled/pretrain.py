@@ -37,7 +37,7 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "teacher": Recipe("teacher", 160, 4, 5, 5, 480, steps=2700, lr=4e-3, matrix_lr=0.015, batch_tokens=2000),
+    "teacher": Recipe("teacher", 160, 4, 5, 5, 480, steps=3600, lr=4e-3, matrix_lr=0.015, batch_tokens=2000),
     "student-base": Recipe("student", 64, 2, 4, 2, 160, steps=10000, lr=6e-3, matrix_lr=0.02, batch_tokens=2000),
 }
 
@@ -176,22 +176,23 @@ def train(
         Muon(inner, lr=recipe.matrix_lr),
         torch.optim.AdamW(outer, lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     )
-    step, seconds = 0, 0.0
+    step, seconds, position = 0, 0.0, (0, 0)
     if path.exists():
         state = torch.load(path, weights_only=True)
         model.load_state_dict(state["model"])
         for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved_state)
-        step, seconds = state["step"], state["seconds"]
+        step, seconds, position = state["step"], state["seconds"], state["position"]
     began, saved = time.monotonic() - seconds, time.monotonic()
     losses: list[float] = []
     model.train()
-    data = corpus.batches(tokenizer, recipe.role, seed, recipe.batch_tokens, start=step)
+    data = corpus.batches(tokenizer, recipe.role, seed, recipe.batch_tokens, start=position)
     while step < recipe.steps:
         for optimizer, lr in zip(optimizers, (recipe.matrix_lr, recipe.lr), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = lr * rate(recipe, step)
-        loss = loss_of(model, *tensors(next(data), tokenizer.pad_token_id))
+        batch, position = next(data)
+        loss = loss_of(model, *tensors(batch, tokenizer.pad_token_id))
         model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -207,6 +208,6 @@ def train(
                 "model": model.state_dict(),
                 "optimizers": [o.state_dict() for o in optimizers],
             }
-            save_state(path, {**state, "step": step, "seconds": time.monotonic() - began})
+            save_state(path, {**state, "step": step, "position": position, "seconds": time.monotonic() - began})
             saved = time.monotonic()
     return model.eval()
