@@ -130,14 +130,6 @@ def train_students(*, seed: int, work: Path, out: Path) -> None:
         shutil.copytree(run / name, out / name, dirs_exist_ok=True)
 
 
-def held_out(n: int, split: task.Split) -> list[task.Problem]:
-    """`n` problems of each band from the training families, and as many from the one held out."""
-    drawn = [p for b in task.BANDS for p in task.problems(n, split=split, band=b)]
-    for b in task.BANDS:
-        drawn += task.problems(n // 4, split=split, band=b, family=task.HELD_OUT)
-    return drawn
-
-
 def measure_models(out: Path, *, n: int, split: task.Split, file: Path) -> dict[str, Any]:
     """Pass rates, sizes and lengths of every model in `out`, written to `file`."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -146,8 +138,8 @@ def measure_models(out: Path, *, n: int, split: task.Split, file: Path) -> dict[
     for folder in sorted(p.parent for p in out.glob("*/model.safetensors")):
         words = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder).eval()
-        drawn = [p for p in held_out(n, split) if p.family != task.HELD_OUT]
-        other = [p for p in held_out(n, split) if p.family == task.HELD_OUT]
+        drawn = [p for b in task.BANDS for p in task.problems(n, split=split, band=b)]
+        other = [p for b in task.BANDS for p in task.problems(n // 4, split=split, band=b, family=task.HELD_OUT)]
         report["models"][folder.name] = {
             "parameters": model.num_parameters(),
             "bytes": (folder / "model.safetensors").stat().st_size,
