@@ -64,10 +64,10 @@ def with_commands(
 def rows(
     samples: Sequence[Sample], encode: Callable[[str], list[int]], config: Warmup, *, seed: int
 ) -> list[dict[str, list[int]]]:
-    """Training rows: ``input_ids`` and ``labels``, the prompt without a loss."""
+    """Training rows: ``input_ids`` and ``labels``, the prompt without a loss; ``config.draws`` for each sample."""
     rng = random.Random(f"relay-train/warmup/{seed}")
     out = []
-    for s in samples:
+    for s in [s for _ in range(config.draws) for s in samples]:
         ids = with_commands(s.token_ids, rng, encode, max_commands=config.max_commands, powers=config.powers)
         labels = [IGNORED] * len(s.prompt_ids) + ids
         out.append({"input_ids": [*s.prompt_ids, *ids], "labels": labels})
