@@ -48,7 +48,11 @@ def train_one(name: str, *, seed: int, work: Path, out: Path, threads: int) -> N
     recipe = pretrain.RECIPES[name]
     words = load_tokenizer(work, seed)
 
+    parent = os.getppid()
+
     def report(step: int, loss: float, seconds: float) -> None:
+        if os.getppid() != parent:
+            sys.exit("the build is gone; the checkpoint stays")
         line = {"step": step, "of": recipe.steps, "loss": round(loss, 4), "s": round(seconds, 1)}
         print(json.dumps(line), flush=True)
 
