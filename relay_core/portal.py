@@ -3,11 +3,12 @@ running loops included, and engines that belong to a loop always meet the same o
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import queue
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,24 +25,30 @@ class _Background:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._portal: BlockingPortal | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._exit: Callable[[], Any] | None = None
         self._pid = 0
 
-    def get(self) -> BlockingPortal:
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin ``work`` on the loop; cancelling the future cancels it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop())
+
+    def loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self._portal is None or self._pid != os.getpid():
+            if self._loop is None or self._pid != os.getpid():
                 from anyio.from_thread import start_blocking_portal
 
                 manager = start_blocking_portal("asyncio", name="relay")
                 self._portal = manager.__enter__()
+                self._loop = self._portal.call(asyncio.get_running_loop)
                 self._exit = lambda: manager.__exit__(None, None, None)
                 self._pid = os.getpid()
                 atexit.register(self.stop)
-            return self._portal
+            return self._loop
 
     def stop(self) -> None:
         with self._lock:
-            portal, stop, self._exit, self._portal = self._portal, self._exit, None, None
+            portal, stop, self._exit, self._loop = self._portal, self._exit, None, None
         if portal is not None and stop is not None and self._pid == os.getpid():
             with suppress(RuntimeError):
                 portal.call(portal.stop, True)  # nobody is left to wait for what still runs
@@ -61,7 +68,7 @@ def run(function: Callable[..., Awaitable[T]], *args: Any) -> T:
         finally:
             over.set()
 
-    future = _background.get().start_task_soon(work)
+    future = _background.start(work())
     try:
         return future.result()
     except BaseException:
@@ -88,7 +95,7 @@ def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
         finally:
             over.set()
 
-    future = _background.get().start_task_soon(pump)
+    future = _background.start(pump())
     try:
         while True:
             kind, value = items.get()

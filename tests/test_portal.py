@@ -1,0 +1,163 @@
+import asyncio
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from relay_core import portal
+
+
+class Work:
+    """An async generator that says when it was cancelled."""
+
+    def __init__(self, items: int = 3, error: BaseException | None = None, forever: bool = True) -> None:
+        self.items, self.error, self.forever = items, error, forever
+        self.ended = threading.Event()
+
+    async def __call__(self) -> AsyncGenerator[int, None]:
+        try:
+            for i in range(self.items):
+                yield i
+            if self.error is not None:
+                raise self.error
+            if self.forever:
+                await asyncio.sleep(3600)
+        finally:
+            self.ended.set()
+
+
+async def thread_name() -> str:
+    return threading.current_thread().name
+
+
+def test_all_work_runs_on_one_background_loop() -> None:
+    async def loop() -> int:
+        return id(asyncio.get_running_loop())
+
+    assert portal.run(loop) == portal.run(loop)
+    assert portal.run(thread_name) == "relay"
+
+
+async def test_inside_a_running_loop() -> None:
+    assert portal.run(thread_name) == "relay"
+    assert list(portal.iterate(Work(forever=False))) == [0, 1, 2]
+
+
+def test_from_many_threads_at_once() -> None:
+    names: list[str] = []
+    threads = [threading.Thread(target=lambda: names.append(portal.run(thread_name))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names == ["relay"] * 8
+
+
+def test_exceptions_travel() -> None:
+    async def fail() -> None:
+        raise LookupError("lost")
+
+    with pytest.raises(LookupError, match="lost"):
+        portal.run(fail)
+    got = []
+    with pytest.raises(LookupError, match="midway"):
+        got.extend(portal.iterate(Work(error=LookupError("midway"))))
+    work = portal.iterate(Work(error=LookupError("midway")))
+    assert [next(work), next(work), next(work)] == [0, 1, 2]
+    with pytest.raises(LookupError):
+        next(work)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_closing_early_cancels_the_work_within_a_second(taken: int) -> None:
+    work = Work()
+    stream = portal.iterate(work)
+    got = [next(stream) for _ in range(taken)]
+    began = time.monotonic()
+    stream.close()
+    assert time.monotonic() - began < 1
+    assert got == list(range(taken))
+    assert work.ended.is_set() == (taken > 0), "closed before its first item, it never begins"
+
+
+def test_leaving_a_for_loop_cancels_the_work() -> None:
+    work = Work()
+    for _ in portal.iterate(work):
+        break
+    assert work.ended.wait(1)
+
+
+def test_an_error_in_the_consumer_cancels_the_work() -> None:
+    work = Work()
+    stream = portal.iterate(work)
+    next(stream)
+    with pytest.raises(KeyboardInterrupt):
+        stream.throw(KeyboardInterrupt())
+    assert work.ended.is_set()
+
+
+@pytest.mark.parametrize("kind", ["run", "iterate"])
+def test_an_interrupt_while_waiting_cancels_the_work(kind: str) -> None:
+    began, cancelled = threading.Event(), threading.Event()
+
+    async def wait() -> AsyncGenerator[int, None]:
+        began.set()
+        try:
+            await asyncio.sleep(3600)
+            yield 1
+        finally:
+            cancelled.set()
+
+    async def drain() -> None:
+        async for _ in wait():
+            pass
+
+    def waits() -> bool:
+        """Whether the main thread stands where it waits for an answer."""
+        frame = sys._current_frames()[threading.main_thread().ident]
+        names = {frame.f_code.co_name, frame.f_back.f_code.co_name}
+        return bool(names & {"result", "iterate"})
+
+    def interrupt() -> None:
+        began.wait()
+        while not (waits() and (time.sleep(0.01) or waits())):
+            pass
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            portal.run(drain) if kind == "run" else next(portal.iterate(wait))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    thread.join()
+    assert cancelled.wait(1)
+
+
+def test_the_interpreter_ends_though_work_is_left() -> None:
+    script = """
+        import asyncio
+        from relay_core import portal
+        async def forever():
+            yield 1
+            await asyncio.sleep(3600)
+        kept = portal.iterate(forever)
+        print(next(kept))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+
+
+def test_a_closed_loop_is_opened_anew() -> None:
+    portal.run(thread_name)
+    portal._background.stop()
+    assert portal.run(thread_name) == "relay"
