@@ -174,7 +174,9 @@ class ScriptedEngine(Engine):
         steps: Iterable[Step] = [turn] if isinstance(turn, str) else turn
         decoder = None if self.tokenizer is None else self.tokenizer.decoder(prompt.token_ids or ())
         for step in steps:
-            if isinstance(step, str) and self.tokenizer is not None:
+            if isinstance(step, Finish):  # a string too
+                yield step
+            elif isinstance(step, str) and self.tokenizer is not None:
                 for token_id in self.tokenizer.encode(step):
                     assert decoder is not None
                     yield Token(token_id, decoder.step(token_id), self._logprob)
