@@ -8,9 +8,9 @@ import json
 import lzma
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -106,6 +106,36 @@ def metaspace(qwen3: Tokenizer) -> Tokenizer:
     hf = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", unk_token="<unk>")
     hf.chat_template = qwen3.hf.chat_template
     return Tokenizer(hf, "metaspace")
+
+
+class _Timeless(asyncio.SelectorEventLoop):
+    """An event loop whose clock stands still while anything runs, and jumps when all wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clock = 0.0
+        select = self._selector.select
+
+        def at_once(timeout: float | None = None) -> object:
+            events = select(0 if timeout is not None else None)
+            self._clock += (timeout or 0.0) if not events else 0.0
+            return events
+
+        self._selector.select = at_once
+
+    def time(self) -> float:
+        return self._clock
+
+
+@pytest.fixture
+def timeless() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Runs a coroutine in which hours of waiting take no time, and slow machines none either."""
+
+    def run(work: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=_Timeless) as runner:
+            return runner.run(work)
+
+    return run
 
 
 # -- a skip is a failure in CI, except for want of a GPU -------------------------------------------------------
