@@ -9,7 +9,9 @@ same engine and the same run, as many requests at once:
 
     ideal = student tokens / student-alone rate + teacher tokens / teacher-alone rate
     ratio = ideal / relay's time
-    hand-over = (relay's time - ideal) * student-alone rate / calls        in student steps
+
+One hand-over is timed by itself: from the command's last token to the student's next one, less the time that the
+teacher's tokens and that one student token take at those rates; in steps of the student, as many requests at once.
 
 Rounds of relay, student alone and teacher alone take turns, so that a change in the machine's speed meets all three;
 each part gets problems of its own, so that none finds another's prompts in the cache. Accuracy is measured elsewhere
@@ -28,7 +30,18 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay_core import Relay, RelayError, RelaySettings, command, engine_from_spec
+from relay_core import (
+    Author,
+    CallEnded,
+    CallStarted,
+    Finished,
+    Relay,
+    RelayError,
+    RelaySettings,
+    TextDelta,
+    command,
+    engine_from_spec,
+)
 from relay_core.chat import Conversation, render
 from relay_core.engines.base import Chunk, Engine, Finish, Prompt, Sampling, Token
 
@@ -93,22 +106,24 @@ class Part:
 
 @dataclass(slots=True)
 class Figures:
-    """Everything measured with so many requests at once."""
+    """Everything measured with ``at_once`` requests at once."""
 
+    at_once: int
     student: Part = field(default_factory=Part)
     teacher: Part = field(default_factory=Part)
     relay: Part = field(default_factory=Part)
     student_tokens: int = 0
     teacher_tokens: int = 0
     calls: int = 0
+    handed_over: Part = field(default_factory=Part)  # teacher tokens of calls that came back, and their seconds
+    returned: int = 0  # how many those are
     ratios: list[float] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         ideal = self.student_tokens / self.student.rate + self.teacher_tokens / self.teacher.rate
-        lost = self.relay.seconds - ideal
         return {
             "ratio_to_ideal": round(ideal / self.relay.seconds, 3),
-            "handover_steps": round(lost * self.student.rate / self.calls, 2) if self.calls else None,
+            "handover_steps": round(self.handover_steps, 2) if self.returned else None,
             "tokens_per_s": round(self.relay.rate, 1),
             "student_tokens_per_s": round(self.student.rate, 1),
             "teacher_tokens_per_s": round(self.teacher.rate, 1),
@@ -117,6 +132,13 @@ class Figures:
             "calls": self.calls,
             "ratios_of_rounds": [round(r, 3) for r in self.ratios],
         }
+
+    @property
+    def handover_steps(self) -> float:
+        """What one hand-over costs beside the tokens it brings, in student steps."""
+        step, teacher_step = self.at_once / self.student.rate, self.at_once / self.teacher.rate
+        lost = self.handed_over.seconds - self.handed_over.tokens * teacher_step
+        return lost / self.returned / step - 1
 
 
 class Problems:
@@ -170,7 +192,21 @@ def together(relay: Relay, figures: Figures) -> Callable[[Messages], Awaitable[i
     """The relay writes an answer; who wrote how much goes to ``figures``."""
 
     async def one(prompt: Messages) -> int:
-        usage = (await relay.agenerate(prompt)).usage
+        called_at: float | None = None
+        received = 0
+        async with aclosing(relay.astream(prompt)) as events:
+            async for event in events:
+                if isinstance(event, CallStarted):
+                    called_at = time.perf_counter()
+                elif isinstance(event, CallEnded):
+                    received = event.received
+                elif isinstance(event, TextDelta) and event.author is Author.STUDENT and called_at is not None:
+                    figures.handed_over.seconds += time.perf_counter() - called_at
+                    figures.handed_over.tokens += received
+                    figures.returned += 1
+                    called_at = None
+                elif isinstance(event, Finished):
+                    usage = event.result.usage
         figures.student_tokens += usage.student_tokens + usage.command_tokens
         figures.teacher_tokens += usage.teacher_tokens
         figures.calls += usage.calls
@@ -183,21 +219,22 @@ async def measure(
     relay: Relay, student: Engine, teacher: Engine, at_once: int, answers: int, rounds: int, problems: Problems
 ) -> Figures:
     """Take turns between the three kinds of work, ``answers`` answers each, ``rounds`` times."""
-    total, length = Figures(), relay.settings.max_tokens
+    total, length = Figures(at_once), relay.settings.max_tokens
     for number in range(rounds + 1):
-        this = Figures()
+        this = Figures(at_once)
         await timed(this.student, at_once, problems.take(answers), alone(student, length))
         await timed(this.relay, at_once, problems.take(answers), together(relay, this))
         await timed(this.teacher, at_once, problems.take(max(1, answers // 2)), alone(teacher, length))
         if number == 0:
             continue  # the first round warms everything up
         total.ratios.append(this.as_dict()["ratio_to_ideal"])
-        for name in ("student", "teacher", "relay"):
+        for name in ("student", "teacher", "relay", "handed_over"):
             mine, its = getattr(total, name), getattr(this, name)
             mine.tokens, mine.seconds = mine.tokens + its.tokens, mine.seconds + its.seconds
         total.student_tokens += this.student_tokens
         total.teacher_tokens += this.teacher_tokens
         total.calls += this.calls
+        total.returned += this.returned
     return total
 
 

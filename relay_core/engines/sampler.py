@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +22,10 @@ from relay_core.engines.base import Chunk, EngineUsage, Finish, Sampling, Token
 from relay_core.errors import EngineError
 from relay_core.tokenizer import Tokenizer
 
-Delivery = tuple["Request", Token | None, Finish | None]
+REQUESTS_PER_WAIT = 8  # in a batch of n requests, a token waits for up to n // 8 others of its stream
+LONGEST_WAIT_S = 0.1
+
+Delivery = tuple["Request", list[Token], Finish | None]
 
 
 class Request:
@@ -52,7 +56,9 @@ class Request:
         "over",
         "prompt_length",
         "sampling",
+        "sent_at",
         "ticket",
+        "waiting",
     )
 
     def __init__(
@@ -70,6 +76,8 @@ class Request:
         self.count = 0
         self.cached: int | None = None  # prompt tokens that the prefix cache had
         self.over = False
+        self.waiting: list[Token] = []  # sampled, not sent yet
+        self.sent_at = 0.0
         self.ticket: Ticket | None = None
         self.generator: torch.Generator | None = None
         self._decoder = tokenizer.decoder(self.ids)
@@ -82,29 +90,30 @@ class Request:
 
     # -- on the manager's thread ---------------------------------------------------------------------------
 
-    def accept(self, token_id: int, logprob: float) -> Delivery:
+    def accept(self, token_id: int, logprob: float) -> Finish | None:
         """Take a sampled token: its text, and whether the stream ends with it."""
         self.count += 1
         self.ids.append(token_id)
         if token_id in self.end_ids:
             self.over = True
-            return self, Token(token_id, "", logprob), Finish.END
-        token = Token(token_id, self._decoder.step(token_id), logprob)
+            self.waiting.append(Token(token_id, "", logprob))
+            return Finish.END
+        text = self._decoder.step(token_id)
+        self.waiting.append(Token(token_id, text, logprob))
         finish = Finish.LENGTH if self.count >= self.limit else None
-        if self._longest and token.text:
-            text = self._tail + token.text
+        if self._longest and text:
+            text = self._tail + text
             if any(stop in text for stop in self.sampling.stop):
                 finish = Finish.STOP
             self._tail = text[-self._longest :]
         self.over = finish is not None
-        return self, token, finish
+        return finish
 
     # -- on the consumer's loop ----------------------------------------------------------------------------
 
-    def receive(self, token: Token | None, finish: Finish | None, error: BaseException | None = None) -> None:
+    def receive(self, tokens: list[Token], finish: Finish | None, error: BaseException | None = None) -> None:
         """Take a delivery and wake the consumer."""
-        if token is not None:
-            self._arrived.append(token)
+        self._arrived += tokens
         self._finish = finish
         self._error = error or self._error
         if self._waiter is not None and not self._waiter.done():
@@ -197,16 +206,22 @@ class Sampler(ContinuousBatchingLogitsProcessor):
         # argmax of p / e with e ~ Exp(1) is a draw from p (the exponential race)
         return (logits.softmax(-1) / noise).argmax(-1)
 
+    # Waking a consumer costs as much as half a token's share of a large step, so there it gets several at once; what
+    # ends a stream goes out at once, so no hand-over waits.
     def _deliver(self, tickets: list[Ticket], ids: list[int], logprobs: list[float]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[Delivery]] = {}
+        now, patience = time.monotonic(), len(tickets) // REQUESTS_PER_WAIT
         for ticket, token_id, logprob in zip(tickets, ids, logprobs, strict=True):
             request = ticket.request
             if request.ticket is not ticket or request.over:
                 continue
-            delivery = request.accept(token_id, logprob)
-            if delivery[2] is Finish.STOP:
+            finish = request.accept(token_id, logprob)
+            if finish is Finish.STOP:
                 self._cancel(ticket.id)
-            by_loop.setdefault(request.loop, []).append(delivery)
+            if finish is None and len(request.waiting) <= patience and now - request.sent_at < LONGEST_WAIT_S:
+                continue
+            by_loop.setdefault(request.loop, []).append((request, request.waiting, finish))
+            request.waiting, request.sent_at = [], now
         for loop, deliveries in by_loop.items():
             try:
                 loop.call_soon_threadsafe(_receive, deliveries)
@@ -217,8 +232,8 @@ class Sampler(ContinuousBatchingLogitsProcessor):
 
 
 def _receive(deliveries: list[Delivery]) -> None:
-    for request, token, finish in deliveries:
-        request.receive(token, finish)
+    for request, tokens, finish in deliveries:
+        request.receive(tokens, finish)
 
 
 def _cut(logits: torch.Tensor, settings: list[Sampling]) -> torch.Tensor:
@@ -258,4 +273,4 @@ def fail(ticket: Ticket, cause: BaseException) -> None:
     error = EngineError(f"generation stopped: {cause}")
     error.__cause__ = cause
     with contextlib.suppress(RuntimeError):  # raised where that loop is closed: nobody waits any more
-        request.loop.call_soon_threadsafe(request.receive, None, None, error)
+        request.loop.call_soon_threadsafe(request.receive, request.waiting, None, error)
