@@ -77,10 +77,11 @@ def paged_attention(
         Shape [1, tokens, heads, head_dim], and no weights.
     """
     if cache is None:
-        return sdpa_attention_forward(
+        out, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    layer: int = module.layer_idx  # type: ignore[assignment]
+        return out, None
+    layer: int = module.layer_idx
     allocator = cache.layer_to_allocator[layer]
     read_index, write_index = kwargs["read_index"][allocator.index], kwargs["write_index"][allocator.index]
     keys, values = allocator._kv_token_views[layer]
@@ -138,7 +139,7 @@ def _read(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling
     return out[0].transpose(0, 1)
 
 
-AttentionInterface.register(NAME, paged_attention)  # type: ignore[arg-type]
+AttentionInterface.register(NAME, paged_attention)
 
 
 def suits(model: PreTrainedModel) -> bool:

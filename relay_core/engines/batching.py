@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
 from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from transformers.generation.continuous_batching import ContinuousBatchingManager
 
 SESSIONS, MEAN_TOKENS = 128, 512  # an automatic cache holds so many requests of so many tokens, or one whole context
-FREE_SHARE = {"cpu": 0.25, "cuda": 0.7}  # of the memory that is free, unless the caller says how much
 STOP_TIMEOUT_S = 60.0
 
 
@@ -61,7 +59,7 @@ def start_manager(
     try:
         manager = model.init_continuous_batching(generation_config=greedy, continuous_batching_config=config)
         processors = ContinuousBatchingLogitsProcessorList(
-            LogitsProcessorList([Sampler(manager.cancel_request, model.device)])  # type: ignore[list-item]
+            LogitsProcessorList([Sampler(manager.cancel_request, model.device)])
         )
         processors.tensors_required = 1
         manager.logit_processor = processors
@@ -85,17 +83,19 @@ def _automatic_tokens(model: PreTrainedModel, cache_gib: float | None) -> int:
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     bytes_per_token = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
     context = getattr(config, "max_position_embeddings", None) or MEAN_TOKENS
-    wanted = max(context, SESSIONS * MEAN_TOKENS)
+    wanted: int = max(context, SESSIONS * MEAN_TOKENS)
     limit = _free_bytes(model.device) if cache_gib is None else cache_gib * 2**30
-    return min(wanted, int(limit) // bytes_per_token)
+    return int(min(wanted, limit // bytes_per_token))
 
 
 def _free_bytes(device: torch.device) -> float:
+    """What a cache may take of the device's memory; of the machine's, physical memory in all (a part is in use)."""
     if device.type == "cuda":
-        free: float = torch.cuda.mem_get_info(device)[0]
-    else:
-        free = psutil.virtual_memory().available
-    return free * FREE_SHARE.get(device.type, FREE_SHARE["cpu"])
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return 0.7 * free
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        return 0.15 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 2.0 * 2**30
 
 
 @contextlib.contextmanager
@@ -112,7 +112,7 @@ def _note_cached(manager: ContinuousBatchingManager) -> None:
     search = cache.search_prefix_match
 
     def search_and_note(request_id: str, prompt_ids: list[int]) -> int:
-        found = search(request_id, prompt_ids)
+        found: int = search(request_id, prompt_ids)
         state = scheduler.waiting_requests.get(request_id)
         if state is not None:
             request = state.logit_processor_kwargs["ticket"].request

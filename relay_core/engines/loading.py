@@ -150,7 +150,7 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
     if missing := sorted(report["missing_keys"]):
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ConfigurationError(f"the weights of {source} lack {len(missing)} tensors: {shown}")
-    return model.eval().requires_grad_(False)  # type: ignore[no-any-return]
+    return model.eval().requires_grad_(False)
 
 
 def load_tokenizer(source: str) -> Tokenizer:

@@ -149,7 +149,7 @@ class Ticket:
         return self  # the manager copies a request's arguments when it makes room by starting it over
 
 
-class Sampler(ContinuousBatchingLogitsProcessor):
+class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
     """Samples the next token of every request as that request asked, and delivers it.
 
     Args:
@@ -249,7 +249,7 @@ def _cut(logits: torch.Tensor, settings: list[Sampling]) -> torch.Tensor:
     return torch.empty_like(logits).scatter_(-1, order, ordered)
 
 
-class Router(OutputRouter):
+class Router(OutputRouter):  # type: ignore[misc]
     """Where the manager sends results: tokens have gone out already, so only failures matter here."""
 
     def deliver(self, output: object) -> None:
