@@ -62,7 +62,7 @@ class Connection:
         except ImportError as error:
             raise MissingExtraError("OpenAIEngine", "openai") from error
         self.address = address
-        timeout = httpx.Timeout(patience.first_token_s, connect=patience.connect_s, pool=None)
+        timeout = httpx.Timeout(None, connect=patience.connect_s)  # silence is timed by whoever waits
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=patience.max_in_flight)
         self._http = httpx.AsyncClient(
             timeout=timeout, limits=limits, verify=address.verify, proxy=address.proxy, follow_redirects=True
@@ -120,7 +120,6 @@ class Connection:
         with translated(self.address):
             response = await create(model=self.address.model, stream=True, extra_body=dict(body), **asked).__aenter__()
         return Response(response, self.address)
-
 
     async def drain(self, path: str, body: Mapping[str, Any]) -> None:
         """``POST`` a streamed request below the base URL and read its events to the end.

@@ -37,15 +37,16 @@ Post = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 Drain = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Endpoint:
-    """What was found: ``tried`` says, for each mode that was passed over, why."""
+    """What was found: ``tried`` says, for each mode that was passed over, why; ``longest_token`` is in characters."""
 
     dialect: Dialect
     tokenizer: Tokenizer | None = None
     context_length: int | None = None
     served: tuple[str, ...] = ()
     tried: Mapping[str, str] = field(default_factory=dict)
+    longest_token: int = 256  # than which no known vocabulary has a longer one
 
     @property
     def mode(self) -> Mode:
@@ -102,7 +103,8 @@ class _Probe:
             dialect = await attempt()
             if dialect is not None and (dialect := await self.streaming(dialect)) is not None:
                 known = tokenizer if way in (Mode.IDS, Mode.COMPLETIONS) else None
-                return Endpoint(dialect, known, self.context_length, self.served, self.tried)
+                longest = Endpoint.longest_token if known is None else max(map(len, known.hf.get_vocab()))
+                return Endpoint(dialect, known, self.context_length, self.served, self.tried, longest)
         raise ConfigurationError(
             f"{self.model} cannot be used in mode {mode!r}: "
             + "; ".join(f"{name}: {why}" for name, why in self.tried.items())

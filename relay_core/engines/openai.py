@@ -17,7 +17,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakKeyDictionary
 
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
 from relay_core.engines.connection import Address, Connection, Response, ca
@@ -83,6 +82,8 @@ class OpenAIEngine(Engine):
             raise ConfigurationError(
                 f"base_url is {base_url!r}: write http:// or https://, such as http://host:8000/v1"
             )
+        if "@" in base_url.partition("://")[2].partition("/")[0]:
+            raise ConfigurationError("base_url holds a user name or password: give them in headers=")
         if mode != "auto" and mode not in tuple(Mode):
             raise ConfigurationError(f"mode is {mode!r}: write auto, {', '.join(Mode)}")
         self.spec = f"openai:{model}@{base_url}"
@@ -100,7 +101,7 @@ class OpenAIEngine(Engine):
         self._given, self._logprobs = tokenizer, logprobs
         self._endpoint: Endpoint | None = None
         self._breaker = Breaker(self.patience.breaker_after, self.patience.breaker_open_s)
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
+        self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
 
     # -- what is known of it -------------------------------------------------------------------------------
 
@@ -147,6 +148,7 @@ class OpenAIEngine(Engine):
         here = self._here()
         if here.probing is None or here.probing.done():
             here.probing = asyncio.ensure_future(self._probe(here))
+            here.probing.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also if unasked
         try:
             await asyncio.shield(here.probing)
         except asyncio.CancelledError:
@@ -188,6 +190,8 @@ class OpenAIEngine(Engine):
         loop = asyncio.get_running_loop()
         here = self._loops.get(loop)
         if here is None:
+            for other in [other for other in list(self._loops) if other.is_closed()]:
+                del self._loops[other]  # its connections went with it
             here = self._loops[loop] = _Loop(loop, Connection(self._address, self.patience), self.patience)
         return here
 
@@ -353,7 +357,8 @@ class _Written:
     def __init__(self, endpoint: Endpoint, prompt: Prompt, sampling: Sampling) -> None:
         self._endpoint, self._prompt, self._sampling = endpoint, prompt, sampling
         self._ids: list[int] = []
-        self._text, self._count = "", 0
+        self._texts, self._count = list[str](), 0
+        self._tail = ""  # of the text so far, as long as what a stop string may have begun in
         self._longest_stop = max((len(stop) for stop in sampling.stop), default=0)
         self.lost = 0  # responses that broke: each had read the prompt too
 
@@ -361,7 +366,13 @@ class _Written:
         """What to send for the rest."""
         left = self._sampling.max_tokens - self._count
         body = request_body(
-            model, self._endpoint.dialect, self._prompt, self._sampling, ids=self._ids, text=self._text, left=left
+            model,
+            self._endpoint.dialect,
+            self._prompt,
+            self._sampling,
+            ids=self._ids,
+            text="".join(self._texts),
+            left=left,
         )
         if logprobs and self._endpoint.mode is Mode.IDS:
             body["logprobs"] = 0
@@ -381,9 +392,10 @@ class _Written:
             taken.append(token)
             if token.id is not None:
                 self._ids.append(token.id)
-            before = max(0, len(self._text) - self._longest_stop)
-            self._text += token.text
-            if any(stop in self._text[before:] for stop in self._sampling.stop):
+            self._texts.append(token.text)
+            tail = self._tail + token.text
+            self._tail = tail[len(tail) - self._longest_stop :] if len(tail) > self._longest_stop else tail
+            if any(stop in tail for stop in self._sampling.stop):
                 finish = Finish.STOP
                 break
             if full:
@@ -396,13 +408,15 @@ class _Written:
     def _fit(self, token: Token) -> tuple[Token, bool]:
         """The token, or as much of a text as may still come; and whether that was the last."""
         tokenizer, left = self._endpoint.tokenizer, self._sampling.max_tokens - self._count
-        if token.id is None and tokenizer is not None:
-            ids = tokenizer.encode(token.text)
-            if len(ids) > left:
-                token = Token(None, tokenizer.decode(ids[:left]), token.logprob)
-            self._count += min(left, max(1, len(ids)))
-        else:
+        if token.id is not None:
             self._count += 1
+        else:
+            text = token.text[: left * self._endpoint.longest_token]  # more than this is more than n tokens, surely
+            ids = [0] if tokenizer is None else tokenizer.encode(text)
+            if tokenizer is not None and len(ids) > left:
+                text = tokenizer.decode(ids[:left])
+            self._count += left if text != token.text else max(1, len(ids))
+            token = Token(None, text, token.logprob)
         return token, self._count >= self._sampling.max_tokens
 
     def usage(self, reported: EngineUsage | None) -> EngineUsage:

@@ -42,8 +42,8 @@ class Request:
 
     @property
     def generates(self) -> bool:
-        """Whether it asks for an answer: a stream of more than the one token of a probe."""
-        return self.method == "POST" and self.json.get("stream", False) and self.json.get("max_tokens") != 1
+        """Whether it asks for a stream of tokens."""
+        return self.method == "POST" and bool(self.json.get("stream"))
 
 
 class Exchange:

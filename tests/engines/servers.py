@@ -24,10 +24,10 @@ def make_model(folder: Path) -> Path:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from relay_core.bundled import tokenizer as bundled
+    from relay_core import bundled
     from relay_core.tokenizer import Tokenizer
 
-    hf = bundled.train(0)
+    hf = Tokenizer.load(bundled.path("teacher")).hf
     config = Qwen3Config(
         vocab_size=len(hf),
         hidden_size=64,
