@@ -29,7 +29,6 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from langchain_relay.messages import to_prompt
 from langchain_relay.replies import Delta, Reply
 from langchain_relay.requests import DEFAULTS, SETTINGS, Request, check_names, output_format, translated
-from langchain_relay.structured import structured
 from relay_core import portal
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
@@ -332,6 +331,8 @@ class ChatRelay(BaseChatModel):
         Raises:
             ConfigurationError: an unknown method; with ``"json_schema"`` on other engines, when it is asked.
         """
+        from langchain_relay.structured import structured  # not before it is needed: it brings LangChain's parsers
+
         return structured(self, schema, method=method, include_raw=include_raw, strict=strict, asked=kwargs)
 
     # -- what it is called and how it is kept --------------------------------------------------------------

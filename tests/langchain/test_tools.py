@@ -1,0 +1,192 @@
+"""Tools: bound in every form, rendered by the template, forced, parsed, run in an agent's loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.tools import tool
+from pydantic import BaseModel
+
+from langchain_relay import ChatRelay
+from relay_core import ConfigurationError, ScriptedEngine
+from relay_core.tools import forced_prefix
+
+Make = Callable[..., ScriptedEngine]
+
+
+@tool
+def stock(item: str) -> int:
+    """How many of an item are in stock."""
+    return {"tea": 12, "coffee": 0}[item]
+
+
+@tool
+def price(item: str, pieces: int) -> str:
+    """What so many pieces of an item cost."""
+    if pieces < 1:
+        raise ValueError("pieces must be 1 or more")
+    return f"{pieces * 4} euros"
+
+
+class Order(BaseModel):
+    """Order an item."""
+
+    item: str
+
+
+def cancel(number: int) -> str:
+    """Cancel an order."""
+    return "cancelled"
+
+
+FORMS: list[Any] = [
+    stock,
+    Order,
+    cancel,
+    {"type": "function", "function": {"name": "as_openai", "parameters": {"type": "object", "properties": {}}}},
+    {"name": "as_anthropic", "description": "x", "input_schema": {"type": "object", "properties": {}}},
+    {"title": "AsSchema", "description": "x", "type": "object", "properties": {"a": {"type": "integer"}}},
+    ChatPromptTemplate.from_messages([("human", "{style}")]).as_tool(name="as_runnable", description="x"),
+]
+
+
+def test_every_form_of_a_tool_reaches_the_template(follower: ScriptedEngine, tools_shown: Any) -> None:
+    ChatRelay(student=follower, teacher=None).bind_tools(FORMS).invoke("Hello!")
+    assert [f["name"] for f in tools_shown(follower.requests[0][0].text)] == [
+        *("stock", "Order", "cancel", "as_openai", "as_anthropic", "AsSchema", "as_runnable"),
+    ]
+
+
+@pytest.mark.parametrize("wrong", [3, {"description": "no name"}, {"type": "function"}])
+def test_what_is_no_tool_is_langchains_own_error(follower: ScriptedEngine, wrong: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        ChatRelay(student=follower, teacher=None).bind_tools([wrong])
+
+
+@pytest.mark.parametrize(
+    ("choice", "begun"), [("any", forced_prefix()), ("price", forced_prefix("price")), (None, ""), ("auto", "")]
+)
+def test_a_choice_begins_the_turn(follower: ScriptedEngine, choice: Any, begun: str) -> None:
+    ChatRelay(student=follower, teacher=None).bind_tools([stock, price], tool_choice=choice).invoke("Hello!")
+    prompt, _ = follower.requests[0]
+    assert prompt.continuation == begun
+    assert prompt.text.endswith("</think>\n\n" + begun)
+
+
+def test_none_shows_no_tools_and_reads_no_calls(scripted: Make) -> None:
+    said = '<tool_call>\n{"name": "stock", "arguments": {}}\n</tool_call>'
+    student = scripted(said, record=True)
+    message = ChatRelay(student=student, teacher=None).bind_tools([stock], tool_choice="none").invoke("Hello!")
+    assert "<tools>" not in student.requests[0][0].text
+    assert (message.content, message.tool_calls) == (said, [])
+
+
+def test_a_choice_that_is_not_there_is_refused_while_binding(follower: ScriptedEngine) -> None:
+    with pytest.raises(ConfigurationError, match="'sell', which is not among the tools: write one of stock"):
+        ChatRelay(student=follower, teacher=None).bind_tools([stock], tool_choice="sell")
+
+
+def test_several_calls_in_one_turn_or_only_the_first(scripted: Make) -> None:
+    said = "".join(f'<tool_call>\n{{"name": "stock", "arguments": {{"item": "{i}"}}}}\n</tool_call>\n' for i in "ab")
+    model = ChatRelay(student=scripted("Both:\n" + said), teacher=None)
+    both = model.bind_tools([stock]).invoke("Hello!")
+    assert [c["args"] for c in both.tool_calls] == [{"item": "a"}, {"item": "b"}]
+    assert len({c["id"] for c in both.tool_calls}) == 2
+    assert (both.content, both.response_metadata["finish_reason"]) == ("Both:", "tool_calls")
+    first = model.bind_tools([stock], parallel_tool_calls=False).invoke("Hello!")
+    assert [c["args"] for c in first.tool_calls] == [{"item": "a"}]
+
+
+def test_a_call_that_is_cut_short_is_never_a_call(scripted: Make) -> None:
+    said = '<tool_call>\n{"name": "price", "arguments": {"item": "tea", "pieces": 1200'
+    model = ChatRelay(student=scripted(said), teacher=None).bind_tools([price])
+    message = model.invoke("Hello!")
+    assert message.tool_calls == []
+    (broken,) = message.invalid_tool_calls
+    assert broken["name"] == "price"
+    assert (broken["args"] or "").startswith('{"item": "tea", "pieces": 1200')
+    assert message.response_metadata["relay"]["written"]["text"] == said
+    streamed = AIMessageChunk(content="")
+    for chunk in model.stream("Hello!"):
+        streamed += chunk
+    assert (streamed.tool_calls, streamed.invalid_tool_calls) == ([], message.invalid_tool_calls)
+
+
+def test_arguments_stream_as_they_are_written(follower: ScriptedEngine) -> None:
+    chunks = list(ChatRelay(student=follower, teacher=None).bind_tools([stock]).stream("Is 'tea' in stock?"))
+    parts = [part for chunk in chunks for part in chunk.tool_call_chunks]
+    assert parts[0]["name"] == "stock"
+    assert len(parts) > 4
+    assert "".join(part["args"] or "" for part in parts) == '{"item": "tea"}'
+
+
+# -- an agent
+
+
+SYSTEM = "You keep a shop."
+
+
+def test_an_agent_uses_two_tools(scripted: Make) -> None:
+    """The student reads each result off the rendered prompt before it goes on."""
+
+    def student(prompt: Any) -> str:
+        asked = prompt.text.rsplit("<|im_start|>user\n", 1)[1]
+        if "euros" in asked:
+            return "12 are there; 3 cost <call>9</call>"
+        if "<tool_response>\n12\n" in asked:
+            call = '{"name": "price", "arguments": {"item": "tea", "pieces": 3}}'
+            return f"12 are in stock.\n<tool_call>\n{call}\n</tool_call>"
+        assert "3 pieces of tea" in asked
+        return '<tool_call>\n{"name": "stock", "arguments": {"item": "tea"}}\n</tool_call>'
+
+    model = ChatRelay(student=scripted(student), teacher=scripted("12 euros."))
+    agent = create_agent(model, [stock, price], system_prompt=SYSTEM)
+    question = {"messages": [HumanMessage("Are 3 pieces of tea there, and what do they cost?")]}
+    state = agent.invoke(question)  # type: ignore[call-overload]
+    said = [m.content for m in state["messages"] if isinstance(m, ToolMessage)]
+    assert said == ["12", "12 euros"]
+    assert state["messages"][-1].content == "12 are there; 3 cost 12 euros."
+    assert state["messages"][-1].response_metadata["relay"]["calls"] == 1
+
+    streamed = list(agent.stream(question, stream_mode="messages"))  # type: ignore[call-overload]
+    chunks = [m for m, _ in streamed if isinstance(m, AIMessageChunk)]
+    assert "".join(c.text for c in chunks) == "12 are in stock." + state["messages"][-1].content
+    assert [p["name"] for c in chunks for p in c.tool_call_chunks if p["name"]] == ["stock", "price"]
+    assert {c.name for c in chunks if c.content} == {"student", "teacher"}
+
+
+async def test_an_agent_streams_asynchronously(follower: ScriptedEngine) -> None:
+    agent = create_agent(ChatRelay(student=follower, teacher=None), [stock])
+    question = {"messages": [("human", "How many of the item 'tea' are in stock?")]}
+    updates = [u async for u in agent.astream(question, stream_mode="updates")]  # type: ignore[call-overload]
+    assert [name for update in updates for name in update] == ["model", "tools", "model"]
+    assert updates[-1]["model"]["messages"][-1].content == "The tool says: 12"
+
+
+def test_a_tools_error_goes_back_to_the_model(follower: ScriptedEngine) -> None:
+    from langgraph.prebuilt import ToolNode
+
+    model = ChatRelay(student=follower, teacher=None).bind_tools([price])
+    asked = HumanMessage("What do 0 pieces of the item 'tea' cost?")
+    call = model.invoke([asked])
+    assert call.tool_calls[0]["args"] == {"item": "tea", "pieces": 0}
+    node: Any = ToolNode([price], handle_tool_errors=True)
+    from langgraph.graph import MessagesState, StateGraph
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("tools", node)
+    graph.set_entry_point("tools")
+    result = graph.compile().invoke({"messages": [asked, call]})["messages"][-1]
+    assert result.status == "error"
+    assert "pieces must be 1 or more" in model.invoke([asked, call, result]).text
+
+
+def test_an_agent_with_a_response_format(follower: ScriptedEngine) -> None:
+    agent = create_agent(ChatRelay(student=follower, teacher=None), [], response_format=Order)
+    state = agent.invoke({"messages": [("human", "Order the item 'tea'.")]})  # type: ignore[call-overload]
+    assert state["structured_response"] == Order(item="tea")
