@@ -160,6 +160,7 @@ def _print(measured: dict[str, Measured], prices: Prices, example: Answered | No
 
 
 def _table(measured: dict[str, Measured], prices: Prices) -> Any:
+    from rich import box
     from rich.table import Table
 
     first = measured["relay"]
@@ -168,11 +169,12 @@ def _table(measured: dict[str, Measured], prices: Prices) -> Any:
         f"{prices.student_output:g} out for the student, {prices.teacher_input:g} and {prices.teacher_output:g} for "
         "the teacher, every prompt that a call reads again included"
     )
-    table = Table(title=f"{first.problems} held-out problems, greedy, answered just now", caption=caption)
-    table.add_column("method", no_wrap=True)
+    title = f"{first.problems} held-out problems, answered just now; share of right answers"
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("", no_wrap=True)
     bands = list(first.bands)
-    for heading in ("accuracy", *bands, "call ratio", "calls/answer", "tokens/s", "cost"):
-        table.add_column(heading, justify="right")
+    for heading in ("all", *bands, "call\nratio", "calls/\nanswer", "tokens\n/s", "cost"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, m in measured.items():
         cost = "" if m.cost is None else f"{1000 * m.cost / m.problems:.4f}"
         shares = [f"{m.accuracy:.1%}", *(f"{m.bands[b]:.1%}" for b in bands), f"{m.call_ratio:.1%}"]

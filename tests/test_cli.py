@@ -1,0 +1,349 @@
+"""The command line, on scripted engines: what it prints, where, and how it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from relay_core import ConfigurationError, EngineError, Prices, RelaySettings, ScriptedEngine
+from relay_core.cli import app, terminal
+from relay_core.cli.chat import Conversation
+from relay_core.cli.doctor import missing
+from relay_core.cli.options import _SETTINGS, read_prices
+from relay_core.engines.base import Engine, Prompt
+from relay_core.tokenizer import Tokenizer
+
+STUDENT = [["47 * 6 = <call>3</call>"], [". Done."]]
+Play = Callable[..., dict[str, ScriptedEngine]]
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Makes every engine spec mean a scripted engine, of text alone by default; returns them by role."""
+
+    def with_scripts(student: Any = STUDENT, teacher: Any = "282", tokenizer: Any = None) -> dict[str, ScriptedEngine]:
+        engines = {
+            "student": ScriptedEngine(student, tokenizer, record=True),
+            "teacher": ScriptedEngine(teacher, tokenizer, record=True),
+        }
+
+        def from_spec(spec: str, *, role: str = "student", **_: Any) -> Engine:
+            return engines[role]
+
+        monkeypatch.setattr("relay_core.engines.spec.engine_from_spec", from_spec)
+        return engines
+
+    return with_scripts
+
+
+def relay(*args: str, input: str | None = None, **env: str | None) -> Result:
+    plain = {"NO_COLOR": None, "FORCE_COLOR": None, "TERM": "xterm-256color", "COLUMNS": "80", "RELAY_DEBUG": None}
+    return CliRunner().invoke(app, list(args), input=input, env={**plain, **env})
+
+
+def answer_of(result: Result) -> dict[str, Any]:
+    """The one JSON object on stdout."""
+    lines = result.stdout.splitlines()
+    assert len(lines) == 1, result.output
+    value: dict[str, Any] = json.loads(lines[0])
+    return value
+
+
+# -- ask -------------------------------------------------------------------------------------------------------
+
+
+def test_ask_prints_the_answer_alone_on_stdout(play: Play) -> None:
+    play()
+    result = relay("ask", "47 * 6?")
+    assert result.exit_code == 0
+    assert result.stdout == "47 * 6 = 282. Done.\n"
+    assert "1 call" in result.stderr and 'the teacher wrote: "282"' in result.stderr
+
+
+def test_ask_marks_the_teacher_by_more_than_colour(play: Play) -> None:
+    play()
+    coloured = relay("ask", "47 * 6?", FORCE_COLOR="1")
+    without = relay("ask", "47 * 6?", FORCE_COLOR="1", NO_COLOR="1")
+    digits = {"coloured": coloured.stdout, "without": without.stdout}
+    for name, text in digits.items():
+        assert re.search(r"\x1b\[1;4(;38;5;\d+)?m2", text), (name, text)
+    assert "38;5" in coloured.stdout and "38;5" not in without.stdout
+    assert "teacher" in coloured.stderr  # the legend
+
+
+def test_ask_json(play: Play, qwen3: Tokenizer) -> None:
+    play(tokenizer=qwen3)
+    result = relay("ask", "47 * 6?", "--json", "--price", "teacher_output=2", "--price", "student_output=1")
+    assert result.stderr == ""
+    answer = answer_of(result)
+    assert answer["text"] == "47 * 6 = 282. Done."
+    assert [s["author"] for s in answer["segments"]] == ["student", "command", "teacher", "student"]
+    assert all(s["token_ids"] for s in answer["segments"])
+    assert answer["usage"]["teacher_tokens"] == 3 and answer["usage"]["calls"] == 1
+    written = answer["usage"]["student_tokens"] + answer["usage"]["command_tokens"]
+    assert answer["cost"] == pytest.approx((written + 2 * 3) / 1e6)
+    assert answer["finish_reason"] == "stop"
+
+
+def test_ask_reads_the_question_from_stdin_and_takes_a_system_message(play: Play) -> None:
+    engines = play()
+    relay("ask", "-", "--system", "Be brief.", input="47 * 6?\n")
+    prompt, _ = engines["student"].requests[0]
+    assert [(m["role"], m["content"]) for m in prompt.messages] == [("system", "Be brief."), ("user", "47 * 6?\n")]
+
+
+def test_flags_reach_the_loop(play: Play) -> None:
+    engines = play()
+    flags = ["--temperature", "0.7", "--seed", "5", "--max-tokens", "200", "--max-call-tokens", "2"]
+    answer = answer_of(relay("ask", "q", "--json", *flags))
+    _, sampling = engines["student"].requests[0]
+    assert (sampling.temperature, sampling.seed, sampling.max_tokens) == (0.7, 5, 200)
+    assert answer["usage"]["teacher_tokens"] == 2
+
+
+def test_no_calls_is_teacher_free(play: Play) -> None:
+    engines = play()
+    answer = answer_of(relay("ask", "q", "--json", "--no-calls"))
+    assert answer["usage"]["refused_calls"] == 1 and not engines["teacher"].requests
+
+
+def test_stop_can_be_given_several_times(play: Play) -> None:
+    play()
+    assert answer_of(relay("ask", "q", "--json", "--stop", "zzz", "--stop", ". D"))["text"] == "47 * 6 = 282"
+
+
+def test_every_setting_has_a_flag() -> None:
+    assert {*_SETTINGS, "calls", "prices"} == {f.name for f in dataclasses.fields(RelaySettings)}
+
+
+def test_a_call_that_fails_is_told_and_the_answer_goes_on(play: Play) -> None:
+    play(teacher=[["2", EngineError("gone away")]])
+    result = relay("ask", "q")
+    assert result.exit_code == 0 and ". Done." in result.stdout
+    assert "gone away" in result.stderr and "gone away" not in result.stdout
+
+
+def test_what_a_model_writes_cannot_move_the_cursor(play: Play) -> None:
+    play(student=[["a\x1b[2Jb\x07"]])
+    assert "\x1b[2J" not in relay("ask", "q", FORCE_COLOR="1").stdout
+    assert terminal.plain("é\x9b\n\t") == "é\ufffd\n\t"
+
+
+# -- what goes wrong -------------------------------------------------------------------------------------------
+
+WRONG = [
+    (["ask", "q", "--max-tokens", "0"], 1, "max_tokens is 0"),
+    (["ask", "q", "--max-call-tokens", "9", "--max-teacher-tokens", "5"], 1, "max_call_tokens=9"),
+    (["ask", "q", "--temperature", "-1"], 1, "temperature is -1"),
+    (["ask", "q", "--on-teacher-error", "panic"], 1, "'continue' or 'raise'"),
+    (["ask", "q", "--price", "teacher=1"], 1, "teacher_output"),
+    (["ask", "q", "--price", "free"], 1, "NAME=AMOUNT"),
+    (["ask", "q", "--student", "nosuch:thing"], 1, "unknown scheme"),
+    (["ask", "q", "--teacher", "openai:model"], 1, "openai:MODEL@BASE_URL"),
+    (["ask", "q", "--student", "/no/such/folder"], 1, "no folder /no/such/folder"),
+    (["ask", "q", "--student", "bundled:nobody"], 1, "no bundled model is called 'nobody'"),
+    (["ask"], 2, "Missing argument"),
+    (["ask", "q", "--max-tokens", "many"], 2, "--max-tokens"),
+    (["ask", "q", "--nonsense"], 2, "--nonsense"),
+    (["demo", "--problems", "3"], 2, "problems"),
+    (["frobnicate"], 2, "frobnicate"),
+]
+
+
+@pytest.mark.parametrize(("args", "code", "said"), WRONG)
+def test_a_wrong_command_line_is_told_on_stderr(args: list[str], code: int, said: str) -> None:
+    result = relay(*args, COLUMNS="300")
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert said in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("args", "code", "said"), WRONG)
+def test_with_json_an_error_is_json(args: list[str], code: int, said: str) -> None:
+    result = relay(*args, "--json")
+    assert (result.exit_code, result.stderr) == (code, "")
+    assert said in answer_of(result)["error"]["message"]
+
+
+def test_an_error_midway_carries_the_answer_so_far(play: Play) -> None:
+    play(teacher=[["28", EngineError("gone away")]])
+    result = relay("ask", "q", "--json", "--on-teacher-error", "raise")
+    assert result.exit_code == 1
+    error = answer_of(result)["error"]
+    assert error["type"] == "TeacherUnavailable" and error["text"] == "47 * 6 = 28" and "gone away" in error["message"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_an_unforeseen_error_is_no_traceback(play: Play, flags: list[str]) -> None:
+    play(student=[["ok", ZeroDivisionError("nobody thought of this")]])
+    result = relay("ask", "q", *flags)
+    assert result.exit_code == 1 and "nobody thought of this" in (result.stdout if flags else result.stderr)
+    assert "Traceback" not in result.output
+
+
+def test_an_empty_question_is_refused(play: Play) -> None:
+    play()
+    assert "the prompt is empty" in answer_of(relay("ask", " ", "--json"))["error"]["message"]
+
+
+def test_prices_are_read_by_name() -> None:
+    assert read_prices(["teacher-output=0.5", "student_input = 1"]) == Prices(teacher_output=0.5, student_input=1.0)
+    with pytest.raises(ConfigurationError, match="0 or more"):
+        read_prices(["teacher_output=-1"])
+
+
+@pytest.mark.parametrize("command", ["ask", "chat", "demo", "doctor"])
+def test_every_command_offers_json_and_help(command: str) -> None:
+    result = relay(command, "--help", COLUMNS="200")
+    assert result.exit_code == 0 and "--json" in result.stdout
+
+
+def test_version() -> None:
+    import relay_core
+
+    assert relay("--version").stdout == f"relay-llm {relay_core.__version__}\n"
+
+
+# -- chat ------------------------------------------------------------------------------------------------------
+
+
+def echo(prompt: Prompt) -> str:
+    return f"<{prompt.messages[-1]['content']}>"
+
+
+def test_chat_keeps_what_was_said_until_it_is_told_to_forget(play: Play) -> None:
+    engines = play(student=echo)
+    result = relay("chat", "--system", "S", input="one\n\n two \n/new\nthree\n/exit\nfour\n")
+    assert result.exit_code == 0
+    assert result.stdout == "<one>\n<two>\n<three>\n"
+    asked = [[m["content"] for m in prompt.messages] for prompt, _ in engines["student"].requests]
+    assert asked == [["S", "one"], ["S", "one", "<one>", "two"], ["S", "three"]]
+
+
+def test_chat_json_is_one_object(play: Play) -> None:
+    play(student=echo)
+    answer = answer_of(relay("chat", "--json", input="one\ntwo\n"))
+    assert [(t["question"], t["text"]) for t in answer["turns"]] == [("one", "<one>"), ("two", "<two>")]
+    total = sum(t["usage"]["student_tokens"] for t in answer["turns"])
+    assert answer["usage"]["student_tokens"] == total > 0
+
+
+def test_a_turn_that_fails_ends_neither_the_chat_nor_stays_in_it(play: Play) -> None:
+    def script(prompt: Prompt) -> Any:
+        return [EngineError("no")] if prompt.messages[-1]["content"] == "bad" else echo(prompt)
+
+    engines = play(student=script)
+    result = relay("chat", input="bad\ngood\n")
+    assert result.exit_code == 0 and "<good>" in result.stdout and "no" in result.stderr
+    assert [m["content"] for m in engines["student"].requests[-1][0].messages] == ["good"]
+
+
+def test_an_interrupt_cuts_one_answer_short(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    play(student=echo)
+    stream = Conversation.asked
+
+    def asked(self: Conversation, text: str) -> list[dict[str, Any]]:
+        if text == "long":
+            raise KeyboardInterrupt
+        return stream(self, text)
+
+    monkeypatch.setattr(Conversation, "asked", asked)
+    result = relay("chat", input="long\nnext\n")
+    assert result.exit_code == 0 and result.stdout == "<next>\n" and "cut short" in result.stderr
+
+
+# -- demo ------------------------------------------------------------------------------------------------------
+
+
+def solver(bands: set[str], *, calls: bool) -> Callable[[Prompt], str]:
+    """Boxes the right answer of problems in these bands; calls before it, where it may."""
+    from relay_core.bundled.task import demo_problems
+
+    answers = {p.messages[-1]["content"]: p for p in demo_problems(20)}
+
+    def script(prompt: Prompt) -> str:
+        problem = answers[prompt.messages[-1]["content"]]
+        boxed = f"\\boxed{{{problem.answer}}}" if problem.band in bands else "\\boxed{no}"
+        if prompt.continuation:
+            return boxed
+        return f"So <call>40</call> {boxed}" if calls and problem.band == "medium" else f"So {boxed}"
+
+    return script
+
+
+@pytest.fixture
+def trio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripted engines as the demo's base student, relay student and teacher."""
+    scripts = {
+        "bundled:student-base": solver({"easy"}, calls=False),
+        "student": lambda prompt: "." if prompt.turn else solver({"easy"}, calls=True)(prompt),
+        "teacher": solver({"easy", "medium"}, calls=False),
+    }
+
+    def from_spec(spec: str, *, role: str = "student", **_: Any) -> Engine:
+        return ScriptedEngine(scripts[spec if spec in scripts else role], None, honour_stop=True)
+
+    monkeypatch.setattr("relay_core.engines.spec.engine_from_spec", from_spec)
+
+
+def test_demo_json(trio: None) -> None:
+    result = relay("demo", "--problems", "20", "--json")
+    assert result.stderr == "", result.output
+    demo = answer_of(result)
+    assert demo["problems"] == 20 and demo["seconds"] > 0 and set(demo["methods"]) == {"student", "relay", "teacher"}
+    for method in demo["methods"].values():
+        assert {"accuracy", "bands", "call_ratio", "calls", "tokens_per_s", "cost"} <= set(method)
+        assert set(method["bands"]) == {"easy", "medium", "hard"}
+    student, relayed, teacher = (demo["methods"][m] for m in ("student", "relay", "teacher"))
+    assert (student["accuracy"], student["call_ratio"], student["calls"]) == (0.4, 0.0, 0.0)
+    assert teacher["bands"] == {"easy": 1.0, "medium": 1.0, "hard": 0.0} and teacher["call_ratio"] == 1.0
+    assert relayed["bands"]["medium"] == 1.0 and relayed["calls"] == 0.5 and 0 < relayed["call_ratio"] < 1
+    assert student["cost"] < relayed["cost"]
+    assert any(s["author"] == "teacher" for s in demo["example"]["segments"])
+
+
+def test_demo_fits_a_terminal_of_80_columns(trio: None) -> None:
+    result = relay("demo", "--problems", "20")
+    assert result.exit_code == 0
+    assert "…" not in result.stdout and max(map(len, result.stdout.splitlines())) <= 80
+    for said in ("student alone", "relay", "teacher alone", "100.0%", "recovers 100% of the gap", "Question:"):
+        assert said in result.stdout
+    assert "relay: 20 of 20 answered" in result.stderr
+
+
+# -- doctor ----------------------------------------------------------------------------------------------------
+
+
+def test_doctor_json() -> None:
+    report = answer_of(relay("doctor", "--json"))
+    assert report["versions"]["torch"] and report["devices"]
+    assert set(report["extras"]) == {"langchain", "llamaindex", "vllm", "train", "eval", "serve"}
+    assert report["engines"] == {}
+
+
+def test_doctor_says_what_an_extra_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = ["torch>=2", "nosuchthing>=3; extra == 'train'", "torch<1; extra == 'train'", "typer; extra == 'train'"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: needs)
+    assert missing("train") == ["nosuchthing>=3", "torch<1"]
+    assert missing("eval") == []
+    said = relay("doctor", COLUMNS="300").stdout
+    assert "nosuchthing>=3" in said and "pip install 'relay-llm[train]'" in said.replace("\n", "")
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_doctor_asks_a_teacher_whether_it_answers(play: Play, flags: list[str]) -> None:
+    play(teacher="yes")
+    well = relay("doctor", "--teacher", "x", *flags)
+    assert well.exit_code == 0 and ("answers" in well.stdout)
+    play(student="x")
+    play(teacher=[[EngineError("no route to it")]])
+    down = relay("doctor", "--teacher", "x", *flags, COLUMNS="300")
+    assert down.exit_code == 1 and "no route to it" in down.stdout
+    if flags:
+        assert answer_of(down)["engines"]["teacher"]["answers"] is False
