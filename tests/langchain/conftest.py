@@ -127,7 +127,7 @@ class Instructed(Engine):
 @pytest.fixture(scope="session")
 def instructed_pair() -> Relay:
     """The bundled pair, its student able to follow tool instructions."""
-    student, teacher = engine_from_spec("bundled:student-base"), engine_from_spec("bundled:student-base")
+    student, teacher = engine_from_spec("bundled", role="student"), engine_from_spec("bundled", role="teacher")
     return Relay(Instructed(student), teacher)
 
 
