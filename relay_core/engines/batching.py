@@ -133,11 +133,18 @@ def drop_cache(manager: ContinuousBatchingManager) -> None:
 
 
 def retire(manager: ContinuousBatchingManager) -> None:
-    """Stop the manager's thread now; what still runs fails."""
-    if manager._generation_thread is threading.current_thread():  # the garbage collector came by there
-        manager.background_thread_status.request_stop(BackgroundThreadStatus.HARD_STOP, 0)
-    elif manager.is_running():
-        manager.stop(block=True, timeout=STOP_TIMEOUT_S, hard_stop=True)
+    """Stop the manager's thread now, a paused one too; what still runs fails."""
+    status, thread = manager.background_thread_status, manager._generation_thread
+    if thread is None or not thread.is_alive():
+        return
+    status.request_stop(BackgroundThreadStatus.HARD_STOP, 0)
+    with status._condition:  # whoever holds a pause may never come back for it
+        status._pauses_requested, status._paused = 0, False
+        status._condition.notify_all()
+    manager._wake_up_loop.set()
+    if thread is not threading.current_thread():  # the garbage collector may come by there
+        thread.join(STOP_TIMEOUT_S)
+        manager.batch_processor = None
 
 
 _running: weakref.WeakSet[Any] = weakref.WeakSet()

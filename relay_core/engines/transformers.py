@@ -310,6 +310,7 @@ class TransformersEngine(Engine):
         """
         from relay_core.engines import batching
 
+        manager = self._manager
         with self._between_steps() as running:
             lent = self._given if self._requests else None
             if lent is not None:
@@ -319,11 +320,11 @@ class TransformersEngine(Engine):
             finally:
                 if lent is not None:
                     self._borrow(lent)
-                if running and self._manager is not None:
-                    batching.drop_cache(self._manager)
+                if running and manager is not None and manager is self._manager:
+                    batching.drop_cache(manager)
                     for request in list(self._requests):
                         if not request.over and request.ticket is not None:
-                            self._manager.cancel_request(request.ticket.id)
+                            manager.cancel_request(request.ticket.id)
                             self._submit(request)
 
     def describe(self) -> dict[str, Any]:

@@ -418,6 +418,19 @@ async def test_closing_fails_what_runs(model: Qwen3ForCausalLM, tokenizer: Token
             pass
 
 
+async def test_closing_while_paused(model: Qwen3ForCausalLM, tokenizer: Tokenizer) -> None:
+    engine = TransformersEngine(copy.deepcopy(model), tokenizer)
+    await engine.start()
+    thread = engine._manager._generation_thread  # type: ignore[union-attr]
+    with engine.paused():
+        await engine.aclose()
+        assert not thread.is_alive()  # type: ignore[union-attr]
+    try:
+        assert (await collect(engine, PROMPTS[1]))[0] == generate(model, PROMPTS[1])
+    finally:
+        await engine.aclose()
+
+
 async def test_a_fatal_error_reaches_every_request_and_the_engine_starts_anew(
     model: Qwen3ForCausalLM, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -461,12 +474,14 @@ from relay_core.engines.transformers import TransformersEngine
 from relay_core.engines.base import Prompt, Sampling
 engine = TransformersEngine({str(tmp_path)!r})
 async def main():
-    global stream
+    global stream, pause
     stream = engine.stream(Prompt("", [5, 6, 7]), Sampling(200))
     print((await anext(stream)).tokens[0].id)
+    pause = engine.paused()
+    pause.__enter__()
 asyncio.run(main())
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=150)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(generate(model, [5, 6, 7], 1)[0])]
 
