@@ -106,7 +106,7 @@ class _Probe:
                 longest = Endpoint.longest_token if known is None else max(map(len, known.hf.get_vocab()))
                 return Endpoint(dialect, known, self.context_length, self.served, self.tried, longest)
         raise ConfigurationError(
-            f"{self.model} cannot be used in mode {mode!r}: "
+            f"{self.model} cannot be used in mode {str(mode)!r}: "
             + "; ".join(f"{name}: {why}" for name, why in self.tried.items())
             + (f"; the endpoint serves {', '.join(self.served[:8])}" if self.served else "")
         )

@@ -313,21 +313,24 @@ class _Reading:
             chunk, self._first = self._first, None
         else:
             chunk = await self.patiently(self._until_something())
-        if chunk.finish is not None and chunk.usage is None:
-            chunk = replace(chunk, usage=await self.usage())
+        if chunk.finish is not None:
+            usage = await self.usage()
+            chunk = replace(chunk, usage=chunk.usage or usage)
         return chunk
 
     async def usage(self) -> EngineUsage | None:
-        """The usage that follows the last token, if it does so soon and no further token comes before it."""
+        """The usage that follows the last token; reads on to the end, so that the connection can serve again."""
+        usage = None
         try:
             async with asyncio.timeout(_USAGE_WAIT_S):
-                while (payload := await self._payload()) is not None:
-                    chunk = self.reader.read(payload)
-                    if chunk.usage is not None or chunk.tokens:
-                        return chunk.usage
+                while (line := await self.response.line()) is not None:
+                    chunk = self.reader.read(event_data(line) or {})
+                    usage = usage or chunk.usage
+                    if chunk.tokens:
+                        break
         except (EngineError, TimeoutError):
             pass  # all tokens are here: whatever went wrong after them costs nothing
-        return None
+        return usage
 
     async def _until_something(self) -> Chunk:
         while True:

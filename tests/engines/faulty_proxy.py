@@ -118,7 +118,7 @@ class FaultyProxy:
         self.always: Fault | None = None
         self.delay_s = 0.0
         self.requests: list[Request] = []
-        self._tls, self._port = tls, 0
+        self._tls, self._port, self._alive = tls, 0, False
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -143,18 +143,24 @@ class FaultyProxy:
 
     async def up(self) -> None:
         """Listen, on the same port as before."""
+        self._alive = True
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, ssl=self._tls, backlog=1024)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
         """Stop listening, and break every connection."""
         assert self._server is not None
+        self._alive = False
         self._server.close()
-        for task in list(self._serving):
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        while self._serving:
+            for task in list(self._serving):
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
 
     def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._alive:  # accepted while going down
+            writer.transport.abort()
+            return
         task = asyncio.ensure_future(self._connection(reader, writer))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
@@ -270,9 +276,10 @@ def insert_after(events: int, data: bytes) -> Fault:
     async def fault(exchange: Exchange) -> None:
         seen = 0
         async for event in exchange.events():
-            await exchange.chunk(event)
-            if (seen := seen + 1) == events:
+            if seen == events:
                 await exchange.chunk(data)
+            await exchange.chunk(event)
+            seen += 1
         await exchange.end()
 
     return fault
