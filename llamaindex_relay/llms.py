@@ -317,7 +317,9 @@ class _Request:
         return {"tools": self.offered.tools, "prefix": self.offered.prefix, **settings}
 
     def _reply(self) -> Reply:
-        return Reply(self.messages, self.offered, parallel=self.parallel)
+        teacher = self.relay.teacher
+        names = {"student": self.relay.student.spec, "teacher": None if teacher is None else teacher.spec}
+        return Reply(self.messages, self.offered, names=names, parallel=self.parallel)
 
     def answer(self) -> ChatResponse:
         return self._reply().whole(self.relay.generate(self.messages, **self._options))

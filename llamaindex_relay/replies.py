@@ -31,13 +31,22 @@ class Reply:
     Args:
         messages: the conversation, from which the ids of tool calls follow.
         offered: the tools on offer; without any, nothing in the answer is a call.
+        names: the student's and the teacher's spec, for the report.
         parallel: keep every tool call of the answer, or only the first.
 
     A call that is broken (no JSON, no name) stays in the text as it was written, and is listed in
     ``message.additional_kwargs["invalid_tool_calls"]``: LlamaIndex has no other place for it.
     """
 
-    def __init__(self, messages: Sequence[Mapping[str, Any]], offered: Offer, *, parallel: bool = True) -> None:
+    def __init__(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        offered: Offer,
+        *,
+        names: Mapping[str, str | None],
+        parallel: bool = True,
+    ) -> None:
+        self._names = names
         self._text = ""
         self._spans: list[dict[str, Any]] = []
         self._calls: dict[int, ToolCallBlock] = {}
@@ -89,7 +98,7 @@ class Reply:
             elif self._parallel or piece.index in self._calls or not self._calls:
                 self._call(piece)
                 if isinstance(piece, CallDelta):
-                    responses.append(self._response("", next(iter(self._attributed(piece.start, " ")))[0]))
+                    responses.append(self._response("", self._author(piece.start)))
         return responses
 
     def _call(self, piece: CallDelta | ToolCall) -> None:
@@ -104,10 +113,15 @@ class Reply:
             so_far = str(block.tool_kwargs) + piece.arguments
             self._calls[piece.index] = block.model_copy(update={"tool_kwargs": so_far})
 
+    def _author(self, at: int) -> Author:
+        """Who wrote the character at ``at`` of all the text."""
+        while len(self._authors) > 1 and self._authors[0][0] <= at:
+            self._authors.popleft()
+        return self._authors[0][1] if self._authors else Author.STUDENT
+
     def _attributed(self, start: int, text: str) -> list[tuple[Author, str]]:
         """``text``, which stands at ``start`` of all the text, cut where its author changes."""
-        while len(self._authors) > 1 and self._authors[0][0] <= start:
-            self._authors.popleft()
+        self._author(start)
         cut: list[tuple[Author, str]] = []
         at = start
         for end, author in self._authors:
@@ -139,12 +153,10 @@ class Reply:
         return ChatResponse(message=self._message(), delta=delta, additional_kwargs={"relay": {"author": str(author)}})
 
     def _end(self, result: RelayResult) -> ChatResponse:
-        usage = {
-            "prompt_tokens": result.usage.prompt_tokens,
-            "completion_tokens": result.usage.completion_tokens,
-            "total_tokens": result.usage.prompt_tokens + result.usage.completion_tokens,
-        }
-        relay = report(result, self._spans)
+        # as ChatRelay counts: read by the student, once, and by the teacher in all its calls
+        read, written = result.usage.prompt_tokens + result.usage.teacher_prompt_tokens, result.usage.completion_tokens
+        usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+        relay = {**report(result, self._spans), **self._names}
         return ChatResponse(
             message=self._message(),
             delta="",

@@ -13,15 +13,13 @@ from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.embeddings import BaseEmbedding
 
 LISTS = Path(__file__).parent / "data" / "shop"
-COMMON = frozenset(
-    ("a", "and", "at", "but", "does", "for", "how", "in", "is", "many", "more", "of", "one", "the", "to")
-)
+COMMON = frozenset(("a", "and", "at", "but", "does", "for", "how", "in", "is", "many", "more", "of", "one", "the"))
 
 
 class WordCount(BaseEmbedding):
     """Counts words, plurals as singulars, in as many dimensions as ``size`` says."""
 
-    size: int = 1024
+    size: int = 4096
 
     def _get_text_embedding(self, text: str) -> list[float]:
         counts = [0.0] * self.size

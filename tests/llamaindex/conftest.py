@@ -40,16 +40,21 @@ def llm(make_llm: MakeLLM) -> RelayLLM:
     return make_llm(["47 * 6 = <call>3</call>", ". Done."])
 
 
-@pytest.fixture(scope="session")
-def shop() -> ModuleType:
-    """``docs/examples/llamaindex_shop.py``."""
-    spec = importlib.util.spec_from_file_location("llamaindex_shop", EXAMPLES / "llamaindex_shop.py")
+def load_example(name: str) -> ModuleType:
+    """A script of ``docs/examples``, as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["llamaindex_shop"] = module
+    sys.modules[name] = module  # scripts find their neighbours by name
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def shop() -> ModuleType:
+    """``docs/examples/llamaindex_shop.py``."""
+    return load_example("llamaindex_shop")
 
 
 class _Recorder(BaseEventHandler):

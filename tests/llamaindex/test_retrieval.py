@@ -33,7 +33,7 @@ def test_the_shop_has_what_the_questions_need(shop: ModuleType) -> None:
 
 
 def test_retrieval_finds_the_fact_for_every_question(index: VectorStoreIndex) -> None:
-    retriever = index.as_retriever(similarity_top_k=3)
+    retriever = index.as_retriever()
     for question in QUESTIONS:
         assert any(question["fact"] in node.text for node in retriever.retrieve(question["question"])), question
 
@@ -95,10 +95,10 @@ async def test_the_chat_engine_answers_from_the_context(
 
 def test_the_bundled_pair_was_trained_on_these_prompts(index: VectorStoreIndex, make_llm: Any) -> None:
     llm, question = make_llm("Yes."), QUESTIONS[0]["question"]
-    nodes = index.as_retriever(similarity_top_k=3).retrieve(question)
+    nodes = index.as_retriever().retrieve(question)
     context = "\n\n".join(node.text for node in nodes)
-    index.as_query_engine(llm=llm, similarity_top_k=3).query(question)
-    index.as_chat_engine(chat_mode="context", llm=llm, similarity_top_k=3).chat(question)
+    index.as_query_engine(llm=llm).query(question)
+    index.as_chat_engine(chat_mode="context", llm=llm).chat(question)
     (query, _), (chat, _) = llm.relay.student.requests
     assert tuple(query.messages) == task.chat_text_qa_messages(context, question)
     assert tuple(chat.messages) == task.chat_engine_messages(context, question)
@@ -117,7 +117,7 @@ def right(answers: list[Any]) -> int:
 
 
 async def ask_all(index: VectorStoreIndex, llm: RelayLLM) -> list[Any]:
-    engine = index.as_query_engine(llm=llm, similarity_top_k=3)
+    engine = index.as_query_engine(llm=llm)
     return await asyncio.gather(*(engine.aquery(q["question"]) for q in QUESTIONS))
 
 
@@ -132,7 +132,7 @@ async def test_the_bundled_pair_answers_with_the_retrieved_figures(index: Vector
 @pytest.mark.slow
 async def test_the_bundled_pair_in_the_chat_engine(index: VectorStoreIndex, bundled: RelayLLM) -> None:
     def engine() -> Any:
-        return index.as_chat_engine(chat_mode="context", llm=bundled, similarity_top_k=3)
+        return index.as_chat_engine(chat_mode="context", llm=bundled)
 
     assert right(await asyncio.gather(*(engine().achat(q["question"]) for q in QUESTIONS))) >= 18
 
@@ -140,7 +140,7 @@ async def test_the_bundled_pair_in_the_chat_engine(index: VectorStoreIndex, bund
 @pytest.mark.slow
 def test_the_bundled_pair_streams(index: VectorStoreIndex, bundled: RelayLLM) -> None:
     question = QUESTIONS[0]["question"]
-    whole = index.as_query_engine(llm=bundled, similarity_top_k=3).query(question)
-    streamed = index.as_query_engine(llm=bundled, similarity_top_k=3, streaming=True).query(question)
+    whole = index.as_query_engine(llm=bundled).query(question)
+    streamed = index.as_query_engine(llm=bundled, streaming=True).query(question)
     assert isinstance(streamed, StreamingResponse)
     assert "".join(streamed.response_gen) == str(whole)

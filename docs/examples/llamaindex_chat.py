@@ -1,0 +1,34 @@
+"""A conversation about a shop's lists, through a chat engine, on the bundled pair.
+
+python docs/examples/llamaindex_chat.py                  # two questions
+python docs/examples/llamaindex_chat.py --interactive    # yours
+"""
+
+from __future__ import annotations
+
+import sys
+
+from llamaindex_shop import index
+
+from llamaindex_relay import RelayLLM
+
+QUESTIONS = (
+    "Tom wants a spoon. First, Tom takes 6 and later 2 more. What does Tom pay in all?",
+    "Ada takes the cart. First, Ada drives 2 times and then 2 more. How many bags does Ada have in the end?",
+)
+
+
+def main(llm: RelayLLM, *, interactive: bool = False) -> list[str]:
+    engine = index().as_chat_engine(chat_mode="context", llm=llm)
+    if interactive:
+        engine.chat_repl()
+        return []
+    answers = []
+    for question in QUESTIONS:
+        answers.append(str(engine.chat(question)))
+        print(f"{question}\n{answers[-1]}\n")
+    return answers
+
+
+if __name__ == "__main__":
+    main(RelayLLM(), interactive="--interactive" in sys.argv)
