@@ -28,7 +28,7 @@ from relay_core.relay import Relay
 from relay_core.train import filter as data_filter
 from relay_core.train import grpo, models, plot, warmup
 from relay_core.train.journal import Journal, write_json
-from relay_core.train.recipe import Recipe
+from relay_core.train.recipe import Recipe, build
 
 
 class Run:
@@ -51,10 +51,9 @@ class Run:
             torch.set_num_threads(recipe.threads)
         out.mkdir(parents=True, exist_ok=True)
         file = out / "recipe.yaml"
-        text = yaml.safe_dump(recipe.as_dict(), sort_keys=False)
-        if file.exists() and file.read_text(encoding="utf-8") != text:
+        if file.exists() and build(yaml.safe_load(file.read_text(encoding="utf-8"))).as_dict() != recipe.as_dict():
             raise ConfigurationError(f"{out} holds a run of another recipe (recipe.yaml): give another --out")
-        file.write_text(text, encoding="utf-8")
+        file.write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
 
     @property
     def warm(self) -> Path:

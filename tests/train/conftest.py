@@ -22,7 +22,7 @@ def tokenizer() -> Any:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
-    """A folder with a tiny Qwen3, taught for a moment to give one short answer to everything and to end there."""
+    """A folder with a tiny random Qwen3 that ends its answer with every tenth token or so."""
     import torch
     from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
@@ -34,19 +34,14 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Pa
         Qwen3Config(
             vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
             num_attention_heads=2, num_key_value_heads=1, head_dim=8, max_position_embeddings=1024,
-            tie_word_embeddings=True, bos_token_id=None, dtype="float32", **ends,
+            tie_word_embeddings=False, bos_token_id=None, dtype="float32", **ends,
         )
     )  # fmt: skip
     model.generation_config = GenerationConfig(do_sample=False, **ends)
-    start = tokenizer("assistant\n<think>\n\n</think>\n\n").input_ids
-    answer = [*tokenizer("The answer is \\boxed{5}.").input_ids, tokenizer.eos_token_id]
-    ids = torch.tensor([start + answer])
-    labels = torch.tensor([[-100] * len(start) + answer])
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-2)
-    for _ in range(250):
-        optimizer.zero_grad()
-        model(input_ids=ids, labels=labels).loss.backward()
-        optimizer.step()
+    with torch.no_grad():  # every state points into one direction, to which only the end token answers
+        model.model.embed_tokens.weight[:, 0] += 2.0
+        model.lm_head.weight[:, 0] = 0.0
+        model.lm_head.weight[tokenizer.eos_token_id, 0] = 1.2
     folder = tmp_path_factory.mktemp("models") / "tiny"
     models.save(model, tokenizer, folder)
     return folder

@@ -14,7 +14,7 @@ SMALL = [
     "--warmup.problems", "6", "--warmup.trainer.per_device_train_batch_size", "4",
     "--warmup.trainer.num_train_epochs", "1", "--relay.max_tokens", "24",
     "--filter.problems", "3", "--filter.samples", "2", "--filter.keep", "0",
-    "--grpo.prompts", "2", "--grpo.group_size", "2", "--grpo.rollouts", "2", "--grpo.checkpoint_every", "1",
+    "--grpo.updates", "2", "--grpo.prompts", "2", "--grpo.group_size", "2", "--grpo.rollouts", "2", "--grpo.checkpoint_every", "1",
     "--measure.problems", "4",
 ]  # fmt: skip
 
