@@ -49,10 +49,11 @@ Messages = Sequence[dict[str, str]]
 
 
 class Dictated(Engine):
-    """A student whose words are its own but for a command every ``every`` tokens.
+    """A student whose words are its own but for a command every ``every`` tokens on average.
 
     Every token is decoded by the student and takes its time; those of the command then get its ids. So calls come
-    on schedule whatever the student has learned, until it ends the answer.
+    on schedule whatever the student has learned, until it ends the answer; half to one and a half times ``every``
+    apart, by the prompt, since requests that begin together do not call together either.
     """
 
     def __init__(self, inner: Engine, every: int, n: int) -> None:
@@ -75,7 +76,9 @@ class Dictated(Engine):
         self._command = [Token(i, decoder.step(i)) for i in tokenizer.encode(command.write(self.n))]
 
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
-        begin, written = self.every - len(self._command), 0
+        assert prompt.token_ids is not None
+        every = max(len(self._command), self.every // 2 + sum(prompt.token_ids) % self.every)
+        begin, written = every - len(self._command), 0
         asked = Sampling(sampling.max_tokens, sampling.temperature)
         async with aclosing(self.inner.stream(prompt, asked)) as chunks:
             async for chunk in chunks:
@@ -85,7 +88,7 @@ class Dictated(Engine):
                     dictated = sampling.stop and 0 <= at < len(self._command)
                     tokens.append(self._command[at] if dictated else token._replace(text=token.text.replace("<", "")))
                     written += 1
-                finish = Finish.STOP if sampling.stop and written >= self.every else chunk.finish
+                finish = Finish.STOP if sampling.stop and written >= every else chunk.finish
                 yield Chunk(tokens, finish, chunk.end_token, chunk.usage)
                 if finish is not None:
                     return
