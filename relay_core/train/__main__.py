@@ -93,7 +93,8 @@ def _stage(run: Any, stage: str) -> dict[str, Any]:
 def _words(result: dict[str, Any]) -> str:
     if "methods" not in result:
         return "\n".join(f"{name}: {value}" for name, value in result.items())
-    lines = [f"{'':14}{'accuracy':>9}{'easy':>7}{'medium':>8}{'hard':>7}{'call ratio':>12}{'calls':>7}{'easy called':>13}"]
+    names = ("accuracy", "easy", "medium", "hard", "call ratio", "calls", "easy called")
+    lines = [" " * 14 + "".join(f"{name:>{width}}" for name, width in zip(names, (9, 7, 8, 7, 12, 7, 13), strict=True))]
     for name, m in result["methods"].items():
         b = m["bands"]
         lines.append(

@@ -25,7 +25,7 @@ from relay_core.train import models
 from relay_core.train.journal import Journal
 from relay_core.train.recipe import Grpo, Recipe
 from relay_core.train.rewards import Outcome, Scenario, difficulty_aware, scenario, simple
-from relay_core.train.rollout import Rollout
+from relay_core.train.rollout import LiveEngine, Rollout
 from relay_core.train.trainer import Following, arguments, last_checkpoint, plain
 
 if TYPE_CHECKING:
@@ -146,7 +146,9 @@ class GroupReward:
 class LiveRollout(Rollout):
     """A rollout between whose calls the student's engine rests, so that the trainer can have the model."""
 
-    def __init__(self, relay: Relay, engine: Any, *, overrides: Mapping[str, Any], limit: int | None = None) -> None:
+    def __init__(
+        self, relay: Relay, engine: LiveEngine, *, overrides: Mapping[str, Any], limit: int | None = None
+    ) -> None:
         super().__init__(relay, engine, overrides=overrides, limit=limit)
         self._resting = contextlib.ExitStack()
 

@@ -14,7 +14,7 @@ import torch
 from relay_core.bundled.muon import Muon
 
 
-class MuonAndAdamW(torch.optim.Optimizer):
+class MuonAndAdamW(torch.optim.Optimizer):  # type: ignore[misc]
     """Two optimizers whose groups are one list, so that a schedule scales the rates of both.
 
     Args:
@@ -36,7 +36,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         )
         super().__init__([group for part in self._parts for group in part.param_groups], {})
 
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         if closure is not None:
             closure()
         for part in self._parts:

@@ -9,6 +9,7 @@ are the recipe's, the same as in measurement, apart from the temperature.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from relay_core import portal
@@ -54,6 +55,9 @@ class LiveEngine(Protocol):
     def weights_changed(self) -> None:
         """Forget what was computed with the old weights."""
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Hold generation, so that the trainer can have the model."""
+
 
 class Rollout:
     """TRL's ``rollout_func``: answers every prompt with the relay and returns :func:`columns`.
@@ -83,4 +87,5 @@ class Rollout:
         return columns(answers)
 
     async def _answer(self, prompts: list[Any]) -> list[RelayResult]:
-        return await self._relay.abatch(prompts, max_concurrency=self._limit, **self._overrides)
+        answers: list[RelayResult] = await self._relay.abatch(prompts, max_concurrency=self._limit, **self._overrides)
+        return answers

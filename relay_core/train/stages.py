@@ -1,13 +1,13 @@
 """The stages in order, each from files to files, so that any of them can be run, repeated or resumed alone.
 
-    DIR/recipe.yaml          what this run is, every value
-    DIR/warmup/              samples.jsonl, checkpoints, tensorboard
-    DIR/student-warm/        a model folder
-    DIR/filter.jsonl         the teacher's pass rates
-    DIR/grpo/                rollouts.jsonl, checkpoints, tensorboard
-    DIR/student-relay/       a model folder (student-grpo with `grpo.calls: false`)
-    DIR/training.png         the run in one picture
-    DIR/measured.json        figures on held-out problems
+DIR/recipe.yaml          what this run is, every value
+DIR/warmup/              samples.jsonl, checkpoints, tensorboard
+DIR/student-warm/        a model folder
+DIR/filter.jsonl         the teacher's pass rates
+DIR/grpo/                rollouts.jsonl, checkpoints, tensorboard
+DIR/student-relay/       a model folder (student-grpo with `grpo.calls: false`)
+DIR/training.png         the run in one picture
+DIR/measured.json        figures on held-out problems
 """
 
 from __future__ import annotations

@@ -34,7 +34,14 @@ class TrimmedGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         inner = super()._get_per_token_logps_and_entropies
         if compute_aux_loss or any(value is not None for value in others.values()):
             return inner(  # type: ignore[no-any-return]
-                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss, **others
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                batch_size,
+                compute_entropy,
+                compute_aux_loss,
+                **others,
             )
         prompt = input_ids.size(1) - logits_to_keep
         asked, answered = attention_mask[:, :prompt].sum(1), attention_mask[:, prompt:].sum(1)

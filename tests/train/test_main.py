@@ -14,7 +14,8 @@ SMALL = [
     "--warmup.problems", "6", "--warmup.trainer.per_device_train_batch_size", "4",
     "--warmup.trainer.num_train_epochs", "1", "--relay.max_tokens", "24",
     "--filter.problems", "3", "--filter.samples", "2", "--filter.keep", "0",
-    "--grpo.updates", "2", "--grpo.prompts", "2", "--grpo.group_size", "2", "--grpo.rollouts", "2", "--grpo.checkpoint_every", "1",
+    "--grpo.updates", "2", "--grpo.prompts", "2", "--grpo.group_size", "2", "--grpo.rollouts", "2",
+    "--grpo.checkpoint_every", "1",
     "--measure.problems", "4",
 ]  # fmt: skip
 
@@ -27,7 +28,7 @@ def test_flags_replace_the_recipes_values():
     args, overrides = parse(["grpo", "--seed", "4", "--grpo.trainer.learning_rate", "1e-4", "--grpo.calls=false"])
     assert args.stage == "grpo"
     assert overrides == {"seed": 4, "grpo.trainer.learning_rate": 1e-4, "grpo.calls": False}
-    with pytest.raises(ConfigurationError, match="--SECTION.NAME VALUE"):
+    with pytest.raises(ConfigurationError, match=r"--SECTION\.NAME VALUE"):
         parse(["all", "--grpo.rollouts"])
 
 

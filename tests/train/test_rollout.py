@@ -67,7 +67,8 @@ async def test_an_answer_that_was_cut_is_no_answer(qwen3):
 
 async def test_ids_in_another_vocabulary_arrive_in_the_students(qwen3, tokenizer):
     student = ScriptedEngine(STUDENT, tokenizer)
-    r = row(await Relay(student, ScriptedEngine("282", qwen3), RelaySettings(on_teacher_stop="continue")).agenerate("?"))
+    settings = RelaySettings(on_teacher_stop="continue")
+    r = row(await Relay(student, ScriptedEngine("282", qwen3), settings).agenerate("?"))
     words = student.tokenizer
     assert [i for i, m in zip(r["completion_ids"], r["env_mask"], strict=True) if m == 0] == words.encode("282")
     assert [x for x, m in zip(r["logprobs"], r["env_mask"], strict=True) if m == 0] == [None] * 3

@@ -55,7 +55,9 @@ def test_loss_falls_on_the_answer_and_its_commands_only():
         assert row["labels"][3:] == row["input_ids"][3:]
         assert [i for i in row["input_ids"] if i < 70] == [1, 2, 3, 4, 5, 6]
     assert any(70 in row["input_ids"] for row in data)
-    assert data == rows(samples, lambda text: [70, 71], Warmup(), seed=0) != rows(samples, lambda t: [9], Warmup(), seed=1)
+    assert data == rows(samples, lambda text: [70, 71], Warmup(), seed=0)
+    assert data != rows(samples, lambda text: [70, 71], Warmup(), seed=1)
+    assert rows(samples, lambda text: [70, 71], Warmup(draws=2), seed=0)[:20] == data
 
 
 def test_samples_are_the_students_own_ids_and_are_not_drawn_twice(qwen3, tmp_path):
