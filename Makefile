@@ -6,7 +6,7 @@
 # Python 3.11 or later (PYTHON=python3.12 make ...). WITH_VLLM=no leaves vLLM and its tests out.
 
 PYTHON ?= python3
-WITH_VLLM ?= no
+WITH_VLLM ?= yes
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
