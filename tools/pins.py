@@ -18,16 +18,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 OURS = "relay-llm"
+#: not run by us
 TOOLS = {"pip", "setuptools", "wheel", "hatchling", "editables", "pathspec", "trove-classifiers", "py-spy"}
-    "pip",
-    "py-spy",
-    "setuptools",
-    "wheel",
-    "hatchling",
-    "editables",
-    "pathspec",
-    "trove-classifiers",
-}  # not run by us
 CONSTRAINTS_HEAD = "# Every version that this project is tested with; `make` passes it to every install.\n"
 VLLM_HEAD = (
     "# Written by tools/pins.py: what a real vLLM on a CPU needs beyond relay-llm[all,dev].\n"
