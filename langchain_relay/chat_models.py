@@ -96,7 +96,7 @@ class ChatRelay(BaseChatModel):
 
     _identity: str = PrivateAttr(default_factory=lambda: uuid.uuid4().hex)
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     # -- building ------------------------------------------------------------------------------------------
 
@@ -360,7 +360,8 @@ class ChatRelay(BaseChatModel):
             ls_temperature=given.get("temperature", self.temperature),
             ls_max_tokens=given.get("max_tokens", self.max_tokens),
         )
-        if stops := stop or given.get("stop") or self.stop:
+        stops = stop or given.get("stop") or self.stop
+        if isinstance(stops, str | list | tuple):  # anything else is refused when the call is made
             params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
         return params
 
