@@ -259,8 +259,8 @@ class _Answer:
         try:
             while self.finish is None:
                 async with aclosing(self.student_turn()) as turn:
-                    async for event in turn:
-                        yield event
+                    async for delta in turn:
+                        yield delta
                 if self.granted is not None and self.finish is None:
                     async with aclosing(self.call(*self.granted)) as call:
                         async for event in call:
@@ -294,7 +294,7 @@ class _Answer:
                     tokens = chunk.tokens[: allowed - taken]
                     taken += len(tokens)
                     usage = chunk.usage or usage
-                    self.notes.update({f"student_{k}": v for k, v in chunk.notes.items()})
+                    self.note("student", chunk)
                     for delta in self.take(tokens):
                         yield delta
                     if self.stops.hit is not None:
@@ -348,7 +348,7 @@ class _Answer:
                 while received < n and self.stops.hit is None:
                     chunk = await _next(chunks, until)
                     usage = chunk.usage or usage
-                    self.notes.update({f"teacher_{k}": v for k, v in chunk.notes.items()})
+                    self.note("teacher", chunk)
                     tokens = chunk.tokens[: n - received]
                     received += len(tokens)
                     for delta in self.take_teacher(tokens):
@@ -542,6 +542,10 @@ class _Answer:
         """A seed of its own for every request of an answer: the same one again would repeat the same draws."""
         return None if self.settings.seed is None else self.settings.seed + 7919 * len(self.transcript)
 
+    def note(self, role: str, chunk: Chunk) -> None:
+        for name, value in chunk.notes.items():
+            self.notes[f"{role}_{name}"] = value
+
     def settle(self, first: int, usage: EngineUsage | None) -> None:
         if usage is not None and usage.completion_tokens is not None:
             self.transcript.settle(first, usage.completion_tokens)
@@ -595,9 +599,12 @@ async def _next(chunks: AsyncGenerator[Chunk, None], until: float | None) -> Chu
         _OutOfTime: it did not come until then (the loop's time).
         EngineError: the stream is over, though no chunk said so.
     """
-    if until is not None and _now() >= until:  # an engine that never waits would never be interrupted
+    if until is None:
+        chunk = await anext(chunks, None)
+    elif _now() >= until:  # an engine that never waits would never be interrupted
         raise _OutOfTime
-    chunk = await _in_time(anext(chunks, None), until)
+    else:
+        chunk = await _in_time(anext(chunks, None), until)
     if chunk is None:
         raise EngineError("its stream ended without saying why")
     return chunk

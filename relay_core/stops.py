@@ -57,6 +57,8 @@ class StopFilter:
 
 def coalesce(deltas: list[TextDelta]) -> list[TextDelta]:
     """Join neighbours by one author."""
+    if len(deltas) < 2:
+        return deltas
     out: list[TextDelta] = []
     for delta in deltas:
         if out and out[-1].author is delta.author:

@@ -79,9 +79,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], *, control: bool = False) -> str:
         """Text of ``ids``, spaces untouched; control tokens only with ``control``."""
-        return str(
-            self.hf.decode(list(ids), skip_special_tokens=not control, clean_up_tokenization_spaces=False)  # type: ignore[arg-type]
-        )
+        return str(self.hf.decode(list(ids), skip_special_tokens=not control, clean_up_tokenization_spaces=False))
 
     def spells(self, ids: Sequence[int], text: str) -> bool:
         """Whether ``ids``, somewhere within a text, say exactly ``text`` and nothing else, control tokens included."""
