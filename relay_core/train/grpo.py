@@ -201,7 +201,7 @@ def run(
     engine = models.engine_on(model, tokenizer, "student")
     relay = Relay(engine, teacher if config.calls else None, recipe.settings(calls=config.calls))
     rollout = LiveRollout(relay, engine, overrides={"temperature": config.temperature})
-    following = Following("grpo", unit=config.updates)
+    following = Following("grpo", unit=config.updates, every_s=0.0)
     reward = GroupReward(config, grade, journal, say=following.say)
     trainer = _trainer(model, tokenizer, problems, recipe, out, rollout, reward, key)
     following.attach(trainer)

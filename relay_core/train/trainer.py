@@ -83,10 +83,11 @@ class Following:
         label: the stage.
         note: the logged value to show beside the count; ``None`` where :meth:`say` is used.
         unit: optimizer steps that count as one.
+        every_s: seconds between lines where there is no terminal.
     """
 
-    def __init__(self, label: str, *, note: str | None = None, unit: int = 1) -> None:
-        self._label, self._note, self._unit = label, note, unit
+    def __init__(self, label: str, *, note: str | None = None, unit: int = 1, every_s: float = 15.0) -> None:
+        self._label, self._note, self._unit, self._every_s = label, note, unit, every_s
         self._progress: Progress | None = None
         self._last = ""
 
@@ -116,7 +117,9 @@ class Following:
         self._last = note
 
     def _begin(self, steps: int, done: int) -> None:
-        self._progress = Progress(self._label, steps // self._unit, done=done // self._unit).__enter__()
+        self._progress = Progress(
+            self._label, steps // self._unit, done=done // self._unit, every_s=self._every_s
+        ).__enter__()
 
     def __enter__(self) -> Following:
         return self
