@@ -28,8 +28,9 @@ DATA = Path(__file__).parent / "data"
 
 # The same examples in every run: what CI finds, a developer finds.
 settings.register_profile(
-    "relay", derandomize=True, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+    "relay", derandomize=True, deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("quick", settings.get_profile("relay"), max_examples=6)  # --hypothesis-profile=quick
 settings.load_profile("relay")
 
 
