@@ -113,6 +113,15 @@ def render(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
     return Rendered("".join(pieces), ids)
 
 
+def renders_alike(a: Tokenizer, b: Tokenizer) -> bool:
+    """Whether both make the same prompt of the same conversation: one vocabulary, one template."""
+    return a is b or (
+        a.shares_vocabulary(b)
+        and getattr(a.hf, "chat_template", None) == getattr(b.hf, "chat_template", None)
+        and a.hf.special_tokens_map == b.hf.special_tokens_map
+    )
+
+
 def encode_text(tokenizer: Tokenizer, text: str) -> list[int]:
     """Ids of the assistant's words, within a text. Special tokens in them are text; ``<think>`` and ``<tool_call>``,
     which an assistant may write, are the tokens that they are."""

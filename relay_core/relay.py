@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar, overload
 
 from relay_core import portal
-from relay_core.chat import Conversation, encode_text, render
+from relay_core.chat import Conversation, encode_text, render, renders_alike
 from relay_core.command import CLOSE, Call, CommandScanner, Malformed, Text
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, RelayError, TeacherUnavailable
@@ -235,7 +235,7 @@ class _Answer:
         self.deadline = None if settings.deadline_s is None else _now() + settings.deadline_s
         tokenizer = student.tokenizer
         if tokenizer is not None:
-            rendered = render(tokenizer, conversation)
+            self.rendered = rendered = render(tokenizer, conversation)
             ids = rendered.token_ids + (encode_text(tokenizer, conversation.prefix) if conversation.prefix else [])
             self.transcript = Transcript(rendered.text + conversation.prefix, ids, conversation.prefix)
         else:
@@ -482,7 +482,9 @@ class _Answer:
         if tokenizer is None:
             return self.messages_prompt("", None, text, len(self.records))
         if self.teacher_view is None or self.teacher_prompt is None:
-            rendered = render(tokenizer, self.conversation)
+            mine = self.student.tokenizer
+            alike = mine is not None and renders_alike(mine, tokenizer)
+            rendered = self.rendered if alike else render(tokenizer, self.conversation)
             self.teacher_prompt = (rendered.text, rendered.token_ids)
             self.teacher_view = ReaderView(
                 partial(encode_text, tokenizer), tokenizer.spells if self.shared else None, self.conversation.prefix
