@@ -17,6 +17,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.load.load import ALL_SERIALIZABLE_MAPPINGS
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -396,3 +397,8 @@ def _spec(engine: Any) -> str:
     if isinstance(engine, Engine):
         return engine.spec
     return "none" if engine is None else str(engine)
+
+
+# LangChain revives only classes that this list of its names, and only for those who ask for all of them.
+_PATH = tuple(ChatRelay.lc_id())
+ALL_SERIALIZABLE_MAPPINGS.setdefault(_PATH, _PATH)
