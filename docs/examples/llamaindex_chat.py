@@ -14,7 +14,7 @@ from llamaindex_relay import RelayLLM
 
 QUESTIONS = (
     "Tom wants a spoon. First, Tom takes 6 and later 2 more. What does Tom pay in all?",
-    "Ada takes the cart. First, Ada drives 2 times and then 2 more. How many bags does Ada have in the end?",
+    "Ada sells drums. First, 2 boxes come and then 4 more. How many are there in the end?",
 )
 
 

@@ -14,7 +14,7 @@ from llamaindex_relay import RelayLLM
 
 QUESTIONS = (
     "Leo wants a toy. First, the price rises by 8 coins. Second, Leo takes 5 of them. What does Leo pay in all?",
-    "Nora sells pens. First, each box gets 7 more. Second, 7 boxes come but 4 are lost. How many pens does Nora have?",
+    "Nora sells toys. First, each box gets 7 more. Second, 7 boxes come but 4 are lost. How many toys does Nora have?",
 )
 
 
