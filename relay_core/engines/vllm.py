@@ -126,11 +126,17 @@ class VLLMEngine(Engine):
 
     def _shut_down(self) -> None:
         """End vLLM's process and wait for it."""
-        llm, self._llm, self._home = self._llm, None, None
+        llm, home, self._llm, self._home = self._llm, self._home, None, None
         atexit.unregister(self._shut_down)
-        if llm is not None:
+        if llm is None:
+            return
+        listener = getattr(llm, "output_handler", None)
+        if listener is not None and home is not None and home.is_running():
+            # before the process goes: its listener would report an engine that died
             with contextlib.suppress(Exception):
-                llm.shutdown(timeout=5.0)
+                asyncio.run_coroutine_threadsafe(_cancelled(listener), home).result(timeout=2)
+        with contextlib.suppress(Exception):
+            llm.shutdown(timeout=5.0)
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "running": self.running}
@@ -221,6 +227,11 @@ def _read(output: RequestOutput) -> tuple[list[Token], Finish | None, Token | No
 
 async def _running_loop() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task], timeout=1)
 
 
 async def _carried(chunks: AsyncGenerator[Chunk, None], home: asyncio.AbstractEventLoop) -> AsyncGenerator[Chunk, None]:
