@@ -195,7 +195,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], patience: Patience, until
         return await attempt()
 
     retrying = AsyncRetrying(
-        stop=stop_after_attempt(patience.retries + 1) | out_of_time,
+        stop=stop_after_attempt(patience.retries + 1) | out_of_time,  # type: ignore[operator]
         wait=pause,
         retry=retry_if_exception_type(Fault),
         reraise=True,

@@ -320,12 +320,12 @@ class TransformersEngine(Engine):
             finally:
                 if lent is not None:
                     self._borrow(lent)
-                if running and manager is not None and manager is self._manager:
+                if running and manager is self._manager and manager is not None:
                     batching.drop_cache(manager)
-                    for request in list(self._requests):
-                        if not request.over and request.ticket is not None:
-                            manager.cancel_request(request.ticket.id)
-                            self._submit(request)
+                    begun = [(r, r.ticket) for r in list(self._requests) if not r.over and r.ticket is not None]
+                    for request, ticket in begun:
+                        manager.cancel_request(ticket.id)
+                        self._submit(request)
 
     def describe(self) -> dict[str, Any]:
         model = self._model
