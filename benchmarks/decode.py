@@ -252,7 +252,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     try:
         await relay.start()
         for at_once in options.requests:
-            answers = options.answers or max(4, 2 * at_once)
+            answers = options.answers or max(12, 2 * at_once)
             figures = await measure(relay, student, teacher, at_once, answers, options.rounds, problems)
             result["requests"][str(at_once)] = figures.as_dict()
     finally:
@@ -284,7 +284,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--student", default="bundled", help="engine spec")
     parser.add_argument("--teacher", default="bundled", help="engine spec")
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 64], help="how many at once")
-    parser.add_argument("--answers", type=int, default=0, help="answers per part of a round; 0: twice the requests")
+    parser.add_argument("--answers", type=int, default=0, help="of a part of a round; 0: twice the requests, or 12")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--max-tokens", type=int, default=256, help="of an answer")
     parser.add_argument("--every", type=int, default=0, help="dictate a call after so many student tokens")
