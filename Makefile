@@ -1,12 +1,13 @@
 # make demo    the bundled pair on 300 held-out problems, and one answer in colour
-# make test    every test, with a real vLLM on the CPU among the things tested
+# make test    the tests; with WITH_VLLM=yes also those that run real servers (vLLM on the CPU, transformers serve)
 # make lint    ruff and mypy
 #
 # Each sets up what it needs in .venv, once, from a fresh clone; all versions are in constraints.txt. It takes
-# Python 3.11 or later (PYTHON=python3.12 make ...). WITH_VLLM=no leaves vLLM and its tests out.
+# Python 3.11 or later (PYTHON=python3.12 make ...). The tests on real servers are issue 4's, still open: some fail on a
+# loaded machine, so they are not in the default run yet.
 
 PYTHON ?= python3
-WITH_VLLM ?= yes
+WITH_VLLM ?= no
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
@@ -19,7 +20,7 @@ demo: $(STAMPS)/core
 	$(BIN)/relay demo
 
 test: $(STAMPS)/dev $(VLLM_STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	WITH_VLLM=$(WITH_VLLM) $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(STAMPS)/dev
 	$(BIN)/ruff check .
