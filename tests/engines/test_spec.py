@@ -16,8 +16,14 @@ def test_an_endpoint_needs_a_model_and_a_url(spec: str) -> None:
 
 
 def test_an_endpoint() -> None:
-    engine = engine_from_spec("openai:Qwen/Qwen3-8B@http://user:secret@host:8000/v1")
+    engine = engine_from_spec("openai:Qwen/Qwen3-8B@http://host:8000/v1")
     assert type(engine).__name__ == "OpenAIEngine"
+
+
+def test_an_endpoint_with_a_password_in_its_url_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigurationError, match="user name or password") as refused:
+        engine_from_spec("openai:Qwen/Qwen3-8B@http://user:secret@host:8000/v1")
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("spec", ["transformers:{}", "{}", " {} "])
