@@ -1,0 +1,190 @@
+"""vLLM in this process, on the tiny random model: the real AsyncLLM on this machine's CPU."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from servers import environment
+
+from relay_core import portal
+from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Token
+from relay_core.engines.scripted import ScriptedEngine
+from relay_core.engines.vllm import VLLMEngine
+from relay_core.errors import ConfigurationError, ContextOverflow
+from relay_core.relay import Relay
+
+pytestmark = pytest.mark.timeout(500)  # starting takes half a minute of an idle machine
+
+TEXT = "<|im_start|>user\nAdd 2 and 3.<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+ARGS: dict[str, Any] = {"dtype": "float32", "max_model_len": 512, "enforce_eager": True, "block_size": 32}
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> Iterator[VLLMEngine]:
+    """Started once; shut down clean, its process gone."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment().items():
+            patch.setenv(name, value)
+        engine = VLLMEngine(tiny_model, **ARGS)
+        assert not engine.running
+        portal.run(engine.start)
+    children = psutil.Process().children(recursive=True)
+    assert any("EngineCore" in child.name() or "EngineCore" in " ".join(child.cmdline()) for child in children)
+    yield engine
+    portal.run(engine.aclose)
+    assert not engine.running
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not [child for child in alive if "VLLM" in " ".join(child.cmdline())]
+
+
+@pytest.fixture
+def prompt(engine: VLLMEngine) -> Prompt:
+    return Prompt(TEXT, engine.tokenizer.encode(TEXT))
+
+
+async def collect(engine: VLLMEngine, prompt: Prompt, sampling: Sampling) -> tuple[list[Token], Chunk]:
+    tokens: list[Token] = []
+    async with aclosing(engine.stream(prompt, sampling)) as chunks:
+        async for chunk in chunks:
+            tokens += chunk.tokens
+    return tokens, chunk
+
+
+def text_of(tokens: list[Token]) -> str:
+    return "".join(token.text for token in tokens)
+
+
+async def test_ids_in_and_out_with_log_probabilities(engine: VLLMEngine, prompt: Prompt) -> None:
+    tokens, last = await collect(engine, prompt, Sampling(20))
+    assert len(tokens) == 20
+    assert text_of(tokens) == engine.tokenizer.decode([t.id for t in tokens if t.id is not None])
+    assert all(t.logprob is not None and t.logprob <= 0 for t in tokens)
+    assert last.finish is Finish.LENGTH
+    assert last.usage is not None
+    assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (len(prompt.token_ids or ()), 20)
+    assert engine.context_length == 512
+
+
+async def test_a_longer_prompt_is_read_from_where_the_cache_ends(engine: VLLMEngine, prompt: Prompt) -> None:
+    tokens, _ = await collect(engine, prompt, Sampling(40))
+    ids = [*(prompt.token_ids or ()), *(t.id for t in tokens if t.id is not None)]
+    rest, last = await collect(engine, Prompt("", ids[: len(prompt.token_ids or ()) + 36]), Sampling(4))
+    assert rest == tokens[36:], "cut and taken up again, the answer is the same"
+    assert last.usage is not None
+    assert last.usage.cached_tokens is not None
+    assert last.usage.cached_tokens > len(prompt.token_ids or ())
+
+
+async def test_a_stop_string_keeps_its_last_token_whole(engine: VLLMEngine, prompt: Prompt) -> None:
+    tokens, _ = await collect(engine, prompt, Sampling(20))
+    stop = text_of(tokens)[8:11]
+    stopped, last = await collect(engine, prompt, Sampling(20, stop=(stop,)))
+    assert last.finish is Finish.STOP
+    assert stopped == tokens[: len(stopped)]
+    assert stop in text_of(stopped)
+    assert stop not in text_of(stopped[:-1])
+
+
+async def test_closing_a_stream_ends_its_request(engine: VLLMEngine, prompt: Prompt) -> None:
+    chunks = engine.stream(prompt, Sampling(450))
+    await anext(chunks)
+    await chunks.aclose()
+    assert engine._llm is not None
+    until = time.monotonic() + 1
+    while engine._llm.get_num_unfinished_requests() and time.monotonic() < until:
+        await asyncio.sleep(0.01)
+    assert engine._llm.get_num_unfinished_requests() == 0
+
+
+async def test_many_at_once_are_as_each_alone(engine: VLLMEngine, prompt: Prompt) -> None:
+    alone, _ = await collect(engine, prompt, Sampling(10))
+    many = await asyncio.gather(*(collect(engine, prompt, Sampling(10)) for _ in range(32)))
+    assert all([t.id for t in tokens] == [t.id for t in alone] for tokens, _ in many)
+
+
+async def test_a_seed_repeats_a_lone_request(engine: VLLMEngine, prompt: Prompt) -> None:
+    first, _ = await collect(engine, prompt, Sampling(12, temperature=1.0, seed=7))
+    again, _ = await collect(engine, prompt, Sampling(12, temperature=1.0, seed=7))
+    other, _ = await collect(engine, prompt, Sampling(12, temperature=1.0, seed=8))
+    assert first == again
+    assert first != other
+
+
+async def test_a_schema_is_kept_to(engine: VLLMEngine, prompt: Prompt) -> None:
+    schema = {"enum": ["yes", "no"]}
+    tokens, last = await collect(engine, prompt, Sampling(40, json_schema=schema))
+    assert json.loads(text_of(tokens)) in ("yes", "no")
+    assert last.finish is Finish.END
+    assert last.end_token is not None
+    assert last.end_token.id == engine.tokenizer.hf.eos_token_id
+
+
+async def test_a_prompt_that_fills_the_context(engine: VLLMEngine) -> None:
+    with pytest.raises(ContextOverflow, match="512"):
+        await collect(engine, Prompt("", [5] * 512), Sampling(1))
+    _, last = await collect(engine, Prompt("", [5] * 510), Sampling(9))
+    assert last.finish is Finish.LENGTH
+
+
+def test_a_relay_on_the_background_loop_and_on_others(engine: VLLMEngine) -> None:
+    student = ScriptedEngine([["It is <call>5</call>"], [" So."]], engine.tokenizer)
+    relay = Relay(student, engine)
+    texts = {relay.generate("Add 2 and 3.").text, *(r.text for r in relay.batch(["Add 2 and 3."] * 3))}
+    texts |= {asyncio.run(relay.agenerate("Add 2 and 3.")).text for _ in range(2)}
+    assert len(texts) == 1
+    assert Relay(engine, engine).generate("Add 2 and 3.", max_tokens=9).usage.student_tokens == 9
+
+
+def test_what_cannot_be_used_is_said_when_building(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"config\.json"):
+        VLLMEngine(tmp_path)
+    with pytest.raises(ConfigurationError, match="trust_remote_code"):
+        VLLMEngine(tiny_model, trust_remote_code=True)
+
+
+async def test_an_argument_that_vllm_does_not_have(tiny_model: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no_such_argument"):
+        await VLLMEngine(tiny_model, no_such_argument=1).start()
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_without_closing_leaves_nothing_behind(tiny_model: Path) -> None:
+    script = f"""
+from relay_core import Relay, ScriptedEngine, VLLMEngine
+if __name__ == "__main__":
+    engine = VLLMEngine({str(tiny_model)!r}, **{ARGS!r})
+    student = ScriptedEngine([["It is <call>5</call>"], [" So."]], engine.tokenizer)
+    print("said:", Relay(student, engine).generate("Add 2 and 3.").usage.teacher_tokens)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    assert "said: 5" in out
+    assert "Traceback" not in err, err
+    assert not [p for p in psutil.process_iter(["pid"]) if _session(p) == process.pid]
+
+
+def _session(process: psutil.Process) -> int | None:
+    import os
+
+    try:
+        return os.getsid(process.pid)
+    except (ProcessLookupError, PermissionError):
+        return None
