@@ -49,6 +49,26 @@ def langchain_ways(relay: Relay) -> dict[str, Way]:
     return {"langchain abatch": invoke, "langchain astream": stream}
 
 
+def llamaindex_ways(relay: Relay) -> dict[str, Way]:
+    from llamaindex_relay import RelayLLM
+
+    llm = RelayLLM(relay=relay)
+
+    async def one(prompt: str) -> str:
+        return (await llm.acomplete(prompt)).text
+
+    async def whole(prompts: Sequence[str]) -> list[str]:
+        return await asyncio.gather(*map(one, prompts))
+
+    async def one_stream(prompt: str) -> str:
+        return "".join([response.delta or "" async for response in await llm.astream_complete(prompt)])
+
+    async def stream(prompts: Sequence[str]) -> list[str]:
+        return await asyncio.gather(*map(one_stream, prompts))
+
+    return {"llamaindex acomplete": whole, "llamaindex astream": stream}
+
+
 def relay_ways(relay: Relay) -> dict[str, Way]:
     async def one(prompt: str) -> str:
         return (await relay.agenerate(prompt)).text
@@ -101,7 +121,8 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     rounds = [prompts[i * args.requests : (i + 1) * args.requests] for i in range(args.rounds + 1)]
     async with Relay(args.student, args.teacher, RelaySettings(max_tokens=args.max_tokens)) as relay:
         await relay.start()
-        timings = await measure({**relay_ways(relay), **langchain_ways(relay)}, rounds)
+        ways = {**relay_ways(relay), **langchain_ways(relay), **llamaindex_ways(relay)}
+        timings = await measure(ways, rounds)
     seconds = {name: statistics.median(t.wall) for name, t in timings.items()}
     return {"requests": args.requests, "rounds": args.rounds, "seconds": seconds, "overhead": overheads(timings)}
 
@@ -121,7 +142,7 @@ def main() -> None:
         return
     print(f"{report['requests']} requests at once, {report['rounds']} rounds: relay {report['seconds']['relay']:.2f} s")
     for name, share in report["overhead"].items():
-        print(f"{name:20} {share['wall']:+.1%} wall, {share['cpu']:+.1%} CPU")
+        print(f"{name:22} {share['wall']:+.1%} wall, {share['cpu']:+.1%} CPU")
 
 
 if __name__ == "__main__":

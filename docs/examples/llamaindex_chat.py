@@ -14,7 +14,7 @@ from llamaindex_relay import RelayLLM
 
 QUESTIONS = (
     "Tom wants a spoon. First, Tom takes 6 and later 2 more. What does Tom pay in all?",
-    "Ada sells drums. First, 2 boxes come and then 4 more. How many are there in the end?",
+    "Sam wants a hat. First, Sam takes 9 of them. What does Sam pay in all?",
 )
 
 
