@@ -1,4 +1,6 @@
-"""A conversation about a shop's lists, through a chat engine, on the bundled pair.
+"""Questions to a shop's lists, through a chat engine, on the bundled pair.
+
+The pair knows single questions: each begins a new conversation here. Larger models need no `reset`.
 
 python docs/examples/llamaindex_chat.py                  # two questions
 python docs/examples/llamaindex_chat.py --interactive    # yours
@@ -25,6 +27,7 @@ def main(llm: RelayLLM, *, interactive: bool = False) -> list[str]:
         return []
     answers = []
     for question in QUESTIONS:
+        engine.reset()
         answers.append(str(engine.chat(question)))
         print(f"{question}\n{answers[-1]}\n")
     return answers
