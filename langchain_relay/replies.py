@@ -16,6 +16,7 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.utils.json import parse_partial_json
 
 from relay_core.events import FinishReason, RelayResult, TextDelta
+from relay_core.report import report
 from relay_core.tools import CallDelta, Content, InvalidToolCall, Offer, Piece, ToolCallParser, call_ids
 from relay_core.transcript import Author
 from relay_core.usage import Usage
@@ -202,25 +203,6 @@ class _Spans:
 
     def list(self) -> list[dict[str, Any]]:
         return [{"author": str(author), "start": start, "end": end} for author, start, end in self._runs]
-
-
-def report(result: RelayResult, spans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is said of an answer beside its text; JSON.
-
-    ``spans``: author, start and end, in characters of the message's text. ``cost``, ``saved`` (against the teacher
-    alone for an answer of this length): ``None`` without prices.
-    """
-    alone, cost = result.cost_teacher_alone, result.cost
-    return {
-        "call_ratio": result.usage.call_ratio,
-        "calls": result.usage.calls,
-        "failures": result.failures,
-        "cost": cost,
-        "saved": None if alone is None or cost is None else alone - cost,
-        "finish_reason": str(result.finish_reason),
-        "usage": result.usage.as_dict(),
-        "spans": list(spans),
-    }
 
 
 def usage_metadata(usage: Usage) -> UsageMetadata:

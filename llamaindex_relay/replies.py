@@ -21,6 +21,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from relay_core.events import Event, Finished, RelayResult, TextDelta
+from relay_core.report import report
 from relay_core.tools import CallDelta, Content, InvalidToolCall, Offer, Piece, ToolCall, ToolCallParser, call_ids
 from relay_core.transcript import Author
 
@@ -163,25 +164,6 @@ class Reply:
             raw={"usage": usage, "finish_reason": str(result.finish_reason), "relay": relay},
             additional_kwargs={**usage, "relay": relay},
         )
-
-
-def report(result: RelayResult, spans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is said of an answer beside its text; JSON.
-
-    ``spans``: author, start and end, in characters of the message's text. ``cost``, ``saved`` (against the teacher
-    alone for an answer of this length): ``None`` without prices.
-    """
-    alone, cost = result.cost_teacher_alone, result.cost
-    return {
-        "call_ratio": result.usage.call_ratio,
-        "calls": result.usage.calls,
-        "failures": result.failures,
-        "cost": cost,
-        "saved": None if alone is None or cost is None else alone - cost,
-        "finish_reason": str(result.finish_reason),
-        "usage": result.usage.as_dict(),
-        "spans": [dict(span) for span in spans],
-    }
 
 
 def openai_call(block: ToolCallBlock) -> dict[str, Any]:
