@@ -12,11 +12,13 @@ was.
 from __future__ import annotations
 
 import random
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+from relay_core import command
 from relay_core.bundled import task
 
 Role = Literal["teacher", "student"]
@@ -44,12 +46,20 @@ class Mix:
     lookups: float  # share of the texts that look up facts, once they begin
     lookups_from: int  # the chunk in which they begin
     history: float  # share of the problems with an earlier question and answer
+    notes: float = 0.0  # share of the problems with notes in the answer, once they begin
+    notes_from: int = 0  # the chunk in which they begin
 
 
 MIXES: dict[Role, Mix] = {
-    "teacher": Mix({"easy": 0.35, "medium": 0.6, "hard": 0.05}, drills=0.2, lookups=0.4, lookups_from=15, history=0.05),
+    "teacher": Mix({"easy": 0.35, "medium": 0.6, "hard": 0.05}, drills=0.2, lookups=0.4, lookups_from=12, history=0.1),
     "student": Mix(
-        {"easy": 0.55, "medium": 0.38, "hard": 0.07}, drills=0.15, lookups=0.4, lookups_from=62, history=0.05
+        {"easy": 0.55, "medium": 0.38, "hard": 0.07},
+        drills=0.15,
+        lookups=0.4,
+        lookups_from=20,
+        history=0.1,
+        notes=0.35,
+        notes_from=24,
     ),
 }
 
@@ -76,6 +86,30 @@ def encode(tokenizer: Any, p: task.Problem, role: Role, rng: random.Random, mix:
                 if begin <= a and b <= end:
                     labels[i] = tokenizer.convert_tokens_to_ids(next(digits))
     return Example(start + ids, [IGNORED] * len(start) + labels)
+
+
+def with_notes(tokenizer: Any, e: Example, rng: random.Random) -> Example:
+    """The example with one to three notes before random tokens of its answer; no loss on the notes."""
+    first = next(i for i, label in enumerate(e.labels) if label != IGNORED)
+    places = set(rng.sample(range(first, len(e.ids)), rng.randint(1, 3)))
+    ids: list[int] = []
+    labels: list[int] = []
+    for i, (id_, label) in enumerate(zip(e.ids, e.labels, strict=True)):
+        if i in places:
+            note = tokenizer(note_text(rng), add_special_tokens=False).input_ids
+            ids += note
+            labels += [IGNORED] * len(note)
+        ids.append(id_)
+        labels.append(label)
+    return Example(ids, labels)
+
+
+def note_text(rng: random.Random) -> str:
+    """`<name>7</name>`: any short name but the command's, a number or nothing within."""
+    name = ""
+    while f"<{name}>" in ("<>", command.OPEN):
+        name = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(1, 5)))
+    return f"<{name}>{rng.choice(('', rng.randint(1, 9), rng.randint(10, 99)))}</{name}>"
 
 
 def with_history(messages: tuple[task.Message, ...], earlier: task.Problem) -> tuple[task.Message, ...]:
@@ -143,6 +177,8 @@ def chunk(tokenizer: Any, role: Role, seed: int, index: int, batch_tokens: int) 
         mix=mix.bands,
     )
     examples = [encode(tokenizer, p, role, rng, mix) for p in drawn]
+    if mix.notes and index >= mix.notes_from:
+        examples = [with_notes(tokenizer, e, rng) if rng.random() < mix.notes else e for e in examples]
     examples += [drill(tokenizer, role, rng) for _ in range(n_drills)]
     examples += [lookup(tokenizer, rng) for _ in range(n_lookups)]
     examples.sort(key=lambda e: len(e.ids))

@@ -232,6 +232,20 @@ TEXT_QA_SYSTEM = (
 CHAT_ENGINE_SYSTEM = (
     "Use the context information below to assist the user.\n--------------------\n{context}\n--------------------\n"
 )
+# llama_index.core.chat_engine.condense_plus_context.DEFAULT_CONTEXT_PROMPT_TEMPLATE, what `as_chat_engine()` uses
+CONDENSE_SYSTEM = """
+  The following is a friendly conversation between a user and an AI assistant.
+  The assistant is talkative and provides lots of specific details from its context.
+  If the assistant does not know the answer to a question, it truthfully says it
+  does not know.
+
+  Here are the relevant documents for the context:
+
+  {context}
+
+  Instruction: Based on the above documents, provide a detailed answer for the user question below.
+  Answer "don't know" if not present in the document.
+  """
 
 
 # --------------------------------------------------------------------------------- calculation
@@ -463,6 +477,14 @@ def chat_engine_messages(context: str, question: str) -> tuple[Message, ...]:
     )
 
 
+def condense_messages(context: str, question: str) -> tuple[Message, ...]:
+    """The prompt of LlamaIndex's default chat engine, `condense_plus_context`, at its first turn."""
+    return (
+        {"role": "system", "content": CONDENSE_SYSTEM.format(context=context)},
+        {"role": "user", "content": question},
+    )
+
+
 def _messages(rng: random.Random, form: Form, question: str, context: tuple[str, ...]) -> tuple[Message, ...]:
     user = {"role": "user", "content": question}
     if form == "question":
@@ -470,7 +492,7 @@ def _messages(rng: random.Random, form: Form, question: str, context: tuple[str,
     if form == "system":
         return ({"role": "system", "content": rng.choice(SYSTEMS)}, user)
     form_of: Callable[[str, str], tuple[Message, ...]] = rng.choices(
-        (text_qa_messages, chat_text_qa_messages, chat_engine_messages), (0.5, 0.3, 0.2)
+        (text_qa_messages, chat_text_qa_messages, chat_engine_messages, condense_messages), (0.4, 0.3, 0.2, 0.1)
     )[0]
     return form_of("\n\n".join(context), question)
 
