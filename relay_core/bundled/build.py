@@ -123,13 +123,27 @@ def train_pair(names: tuple[str, ...], *, seed: int, work: Path, out: Path, thre
 
 
 def train_students(*, seed: int, work: Path, out: Path) -> None:
-    """The students that learn from the pair, by the training's own command line."""
-    command = [sys.executable, "-m", "relay_core.train"]
-    given = ["--recipe", "bundled", "--seed", str(seed)]
-    given += ["--student", str(out / "student-base"), "--teacher", f"transformers:{out / 'teacher'}"]
+    """The students that learn from the pair, side by side, by the training's own command line.
+
+    Raises:
+        RuntimeError: one of the trainings failed; its message has been printed.
+    """
+    command = [sys.executable, "-m", "relay_core.train", "all", "--recipe", "bundled", "--seed", str(seed)]
+    command += ["--student", str(out / "student-base"), "--teacher", f"transformers:{out / 'teacher'}"]
     relay, alone = work / "train", work / "train-grpo"
-    subprocess.run([*command, "all", *given, "--out", str(relay)], check=True)
-    subprocess.run([*command, "all", *given, "--grpo.calls", "false", "--out", str(alone)], check=True)
+    log = (work / "train-grpo.log").open("a")
+    with log:
+        children = [
+            subprocess.Popen([*command, "--out", str(relay)]),
+            subprocess.Popen([*command, "--grpo.calls", "false", "--out", str(alone)], stdout=log, stderr=log),
+        ]
+        try:
+            failed = [c.args for c in children if c.wait()]
+        finally:
+            for c in children:
+                c.terminate()
+    if failed:
+        raise RuntimeError(f"a training failed: {failed} (the second one's messages: {work / 'train-grpo.log'})")
     for run, name in ((relay, "student-warm"), (relay, "student-relay"), (alone, "student-grpo")):
         shutil.copytree(run / name, out / name, dirs_exist_ok=True)
 

@@ -84,10 +84,7 @@ def _stage(run: Any, stage: str) -> dict[str, Any]:
         return {"kept": len(run.filter()), "of": run.recipe.filter.problems, "rates": str(run.out / "filter.jsonl")}
     if stage == "grpo":
         return {"student": str(run.grpo())}
-    if stage == "all":
-        run.warmup()
-        run.grpo()
-    return dict(run.measure())
+    return dict(run.all() if stage == "all" else run.measure())
 
 
 def _words(result: dict[str, Any]) -> str:

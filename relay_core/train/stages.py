@@ -5,7 +5,7 @@ DIR/warmup/              samples.jsonl, checkpoints, tensorboard
 DIR/student-warm/        a model folder
 DIR/filter.jsonl         the teacher's pass rates
 DIR/grpo/                rollouts.jsonl, checkpoints, tensorboard
-DIR/student-relay/       a model folder (student-grpo with `grpo.calls: false`)
+DIR/student-relay/       a model folder (with `grpo.calls: false` student-grpo, and no warm-up)
 DIR/training.png         the run in one picture
 DIR/measured.json        figures on held-out problems
 """
@@ -71,6 +71,13 @@ class Run:
 
     # -- stages --------------------------------------------------------------------------------------------
 
+    def all(self) -> dict[str, Any]:
+        """Every stage; plain GRPO (``grpo.calls: false``) needs no warm-up."""
+        if self.recipe.grpo.calls:
+            self.warmup()
+        self.grpo()
+        return self.measure()
+
     def warmup(self) -> Path:
         """The student's own samples with commands in them, and training on these."""
         if models.is_saved(self.warm):
@@ -112,13 +119,14 @@ class Run:
         return data_filter.kept(problems, rates, config.keep)
 
     def grpo(self) -> Path:
-        """GRPO from the warmed-up student on the filtered problems."""
+        """GRPO on the filtered problems, from the warmed-up student; without calls, from the student as it is."""
         if models.is_saved(self.trained):
             return self.trained
         problems = self.filter()
-        if not models.is_saved(self.warm):
+        if self.recipe.grpo.calls and not models.is_saved(self.warm):
             raise ConfigurationError(f"{self.warm} is not there: run the stage warmup first, with the same --out")
-        model, tokenizer = models.load(str(self.warm))
+        first = str(self.warm) if self.recipe.grpo.calls else models.folder_of(self.recipe.student)
+        model, tokenizer = models.load(first)
         teacher = self.engine(self.recipe.teacher) if self.recipe.grpo.calls else None
         try:
             rows = grpo.run(
@@ -137,8 +145,8 @@ class Run:
         problems = task.demo_problems(self.recipe.measure.problems)
         teacher = self.engine(self.recipe.teacher)
         found: dict[str, Measured] = {"teacher": portal.run(_measured, Relay(teacher, None), problems, self, "teacher")}
-        students = {"student-base": models.folder_of(self.recipe.student), "student-warm": str(self.warm)}
-        students[self.trained.name] = str(self.trained)
+        students = {"student-base": models.folder_of(self.recipe.student)}
+        students |= {f.name: str(f) for f in (self.warm, self.trained) if models.is_saved(f)}
         for name, folder in students.items():
             engine = self.engine(folder)
             if name == "student-relay":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,20 @@ def test_an_earlier_turn_is_not_learnt(words: Any) -> None:
     e = corpus.encode(words, p, "teacher", random.Random(0), mix)
     assert words.decode(e.ids).count("<|im_start|>user") == 2
     assert words.decode([i for i in e.labels if i != corpus.IGNORED]) == p.solution + "<|im_end|>"
+
+
+def test_notes_are_read_past_and_not_learnt(words: Any) -> None:
+    mix = corpus.Mix({}, drills=0, lookups=0, lookups_from=0, history=0)
+    for seed in range(20):
+        rng = random.Random(seed)
+        (p,) = task.problems(1, seed=seed, band="easy")
+        plain = corpus.encode(words, p, "student", rng, mix)
+        noted = corpus.with_notes(words, plain, rng)
+        assert [i for i in noted.labels if i != corpus.IGNORED] == [i for i in plain.labels if i != corpus.IGNORED]
+        text = words.decode(noted.ids)
+        notes = re.findall(r"<([a-z]{1,5})>\d{0,2}</\1>", text)
+        assert 1 <= len(notes) <= 3 and "call" not in notes
+        assert re.sub(r"<([a-z]{1,5})>\d{0,2}</\1>", "", text) == words.decode(plain.ids)
 
 
 def test_batches_go_on_from_any_place(words: Any) -> None:

@@ -72,6 +72,13 @@ def test_the_whole_of_it_in_miniature(tmp_path, capsys, model_folder):
         assert relay.generate("How much is 2 + 3?", max_tokens=8).usage.completion_tokens <= 8
 
 
+def test_plain_grpo_begins_with_the_student_as_it_is(tmp_path, capsys, model_folder):
+    assert main(["all", *flags(model_folder, tmp_path), "--grpo.calls", "false", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report["methods"]) == {"teacher", "student-base", "student-grpo"}
+    assert not (tmp_path / "warmup").exists()
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, capfd, model_folder):
     out = tmp_path / "run"
     more = ["--grpo.rollouts", "4"]
