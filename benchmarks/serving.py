@@ -30,6 +30,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import statistics
 import sys
@@ -174,7 +175,8 @@ def spread(values: Sequence[float]) -> dict[str, float] | None:
     if not values:
         return None
     ordered = sorted(values)
-    return {"p50": round(statistics.median(ordered), 4), "p95": round(ordered[int(0.95 * (len(ordered) - 1))], 4)}
+    late = ordered[math.ceil(0.95 * len(ordered)) - 1]
+    return {"p50": round(statistics.median(ordered), 4), "p95": round(late, 4)}
 
 
 def figures(runs: dict[str, Run], name: str) -> dict[str, Any]:
@@ -553,12 +555,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RelayError as error:
         print(error, file=sys.stderr)
         return 2
-    if options.plot:
-        draw(result, options.plot)
     if options.json:
         print(json.dumps(result))
     else:
         show(result)
+    if options.plot:
+        draw(result, options.plot)
     return 0
 
 
