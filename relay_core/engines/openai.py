@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
+from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Waste
 from relay_core.engines.connection import Address, Connection, Response, ca
 from relay_core.engines.endpoint import Endpoint, probe
 from relay_core.engines.steady import Breaker, BreakerState, Fault, Patience, hedged, persist
@@ -103,6 +103,8 @@ class OpenAIEngine(Engine):
         self._breaker = Breaker(self.patience.breaker_after, self.patience.breaker_open_s)
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
 
+    warmable = True
+
     # -- what is known of it -------------------------------------------------------------------------------
 
     @property
@@ -114,6 +116,11 @@ class OpenAIEngine(Engine):
     def breaker(self) -> BreakerState:
         """Whether requests pass: closed, open or half-open."""
         return self._breaker.state
+
+    @property
+    def warms(self) -> bool:
+        # ids are vLLM's own way; the other ways are hosted APIs' too, which bill what was asked in vain
+        return self.mode is Mode.IDS
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -215,40 +222,96 @@ class OpenAIEngine(Engine):
         length = 0 if prompt.token_ids is None else len(prompt.token_ids)
         if endpoint.mode is Mode.IDS and endpoint.context_length is not None and length >= endpoint.context_length:
             raise ContextOverflow(f"the prompt has {length} tokens, the model's context is {endpoint.context_length}")
-        written = _Written(endpoint, prompt, sampling)
         until = here.loop.time() + self.patience.total_s
+        if sampling.warming is not None and endpoint.mode is not Mode.IDS:
+            await self._have_read(here, endpoint, prompt, sampling, until)
+            sampling = replace(sampling, max_tokens=await sampling.warming.wanted(), warming=None)
+        async with aclosing(self._steadily(here, endpoint, prompt, sampling, until)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _steadily(
+        self, here: _Loop, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, until: float
+    ) -> AsyncGenerator[Chunk, None]:
+        """One stream over as many responses as it takes."""
+        written, warming, waste = _Written(endpoint, prompt, sampling), sampling.warming, sampling.waste or Waste()
         notes: dict[str, Any] = {"approximate": APPROXIMATE} if endpoint.mode is Mode.CHAT else {}
-        while True:
+        reading: _Reading | None = None
 
-            async def attempt() -> _Reading:
-                return await hedged(
-                    lambda: self._open(here, endpoint, written, until), self.patience.hedge_after_s, _Reading.aclose
-                )
+        def beaten() -> None:
+            notes["hedged"] = notes.get("hedged", 0) + 1
+            waste.add(written.prompt_tokens, None, 0)
 
-            reading = await persist(attempt, self.patience, until)
+        async def attempt() -> _Reading:
+            return await hedged(
+                lambda: self._open(here, endpoint, written, until),
+                self.patience.hedge_after_s,
+                _Reading.aclose,
+                may=lambda: not here.gate.locked(),
+                beaten=beaten,
+            )
+
+        try:
+            while True:
+                reading = await persist(attempt, self.patience, until)
+                try:
+                    if warming is not None:
+                        written.shorten(await warming.wanted())
+                    while True:
+                        try:
+                            chunk = await reading.next()
+                        except Fault as fault:  # broken midway: taken up again from what has come
+                            self._breaker.failed(fault.message)
+                            written.lost += 1
+                            notes["resumed"] = notes.get("resumed", 0) + 1
+                            break
+                        taken = await written.taken(chunk, reading, notes)
+                        yield taken
+                        if taken.finish is not None:
+                            return
+                finally:
+                    await reading.aclose()
+        except asyncio.CancelledError:
+            if warming is not None and not warming.is_wanted and written.sent:
+                waste.add(written.prompt_tokens, None, 0 if reading is None else reading.primed)
+            raise
+        finally:
+            waste.tokens += written.wasted
+
+    async def _have_read(
+        self, here: _Loop, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, until: float
+    ) -> None:
+        """Have the endpoint read the prompt, so that its cache has it: a request for one token, which nobody sees.
+
+        Once, whatever comes of it: the request proper will tell. Where n is counted by the server, no stream can be
+        cut as the server would have cut it.
+        """
+        written = _Written(endpoint, prompt, replace(sampling, max_tokens=1, warming=None))
+        usage = EngineUsage(written.prompt_tokens)
+        try:
+            reading = await self._open(here, endpoint, written, until)
             try:
-                while True:
-                    try:
-                        chunk = await reading.next()
-                    except Fault as fault:  # broken midway: taken up again from what has come
-                        self._breaker.failed(fault.message)
-                        written.lost += 1
-                        notes["resumed"] = notes.get("resumed", 0) + 1
-                        break
-                    taken = written.take(chunk, notes)
-                    if taken.finish is Finish.LENGTH and chunk.finish is None:  # some say so in an event of its own
-                        taken = replace(taken, usage=written.usage(await reading.usage()))
-                    yield taken
-                    if taken.finish is not None:
-                        return
+                while (chunk := await written.taken(await reading.next(), reading, {})).finish is None:
+                    pass
+                usage = chunk.usage or usage
             finally:
                 await reading.aclose()
+        except EngineError:
+            pass
+        finally:
+            if written.sent:
+                (sampling.waste or Waste()).add(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens or 0)
 
     async def _open(self, here: _Loop, endpoint: Endpoint, written: _Written, until: float) -> _Reading:
         """One request, up to its first token."""
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(here.gate)
+            try:
+                async with asyncio.timeout_at(until):
+                    await stack.enter_async_context(here.gate)
+            except TimeoutError as late:
+                raise Fault(f"{self.spec}: no turn came: {self.patience.max_in_flight} requests in flight") from late
             with self._breaker.watching():
+                written.sent = True
                 reading = _Reading(here.loop, self.patience.first_token_s, until)
                 body = written.body(self._address.model, logprobs=self._logprobs)
                 response = await reading.patiently(here.connection.open(endpoint.dialect.path, body))
@@ -302,6 +365,11 @@ class _Reading:
     async def prime(self) -> None:
         """Wait for the first token, so that whoever has this has something."""
         self._first = await self.patiently(self._until_something())
+
+    @property
+    def primed(self) -> int:
+        """Tokens that are there and were not asked for yet."""
+        return 0 if self._first is None else len(self._first.tokens)
 
     async def next(self) -> Chunk:
         """The next chunk that holds anything; a last one brings its usage.
@@ -363,11 +431,23 @@ class _Written:
         self._texts, self._count = list[str](), 0
         self._tail = ""  # of the text so far, as long as what a stop string may have begun in
         self._longest_stop = max((len(stop) for stop in sampling.stop), default=0)
+        self._limit, self.shortened = sampling.max_tokens, False
+        self.sent = False  # whether anything was asked
         self.lost = 0  # responses that broke: each had read the prompt too
+        self.wasted = 0  # tokens that came beyond a shortened limit
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        """Of the prompt, where its ids are known."""
+        return None if self._prompt.token_ids is None else len(self._prompt.token_ids)
+
+    def shorten(self, limit: int) -> None:
+        """At most so many tokens after all."""
+        self._limit, self.shortened = limit, True
 
     def body(self, model: str, *, logprobs: bool) -> dict[str, Any]:
         """What to send for the rest."""
-        left = self._sampling.max_tokens - self._count
+        left = self._limit - self._count
         body = request_body(
             model,
             self._endpoint.dialect,
@@ -386,6 +466,13 @@ class _Written:
         context = [*(self._prompt.token_ids or ())[-4:], *self._ids][-4:]
         return Reader(self._endpoint.mode, self._endpoint.tokenizer, context)
 
+    async def taken(self, chunk: Chunk, reading: _Reading, notes: Mapping[str, Any]) -> Chunk:
+        """:meth:`take`, with the usage that follows."""
+        taken = self.take(chunk, notes)
+        if taken.finish is Finish.LENGTH and chunk.finish is None and not self.shortened:
+            return replace(taken, usage=self.usage(await reading.usage()))  # some say it in an event of its own
+        return taken
+
     def take(self, chunk: Chunk, notes: Mapping[str, Any]) -> Chunk:
         """Count what came; cut it at a stop string and at the number of tokens asked for."""
         taken: list[Token] = []
@@ -402,15 +489,18 @@ class _Written:
                 finish = Finish.STOP
                 break
             if full:
-                finish = chunk.finish if token is chunk.tokens[-1] and chunk.finish is not None else Finish.LENGTH
+                last = token is chunk.tokens[-1] and chunk.finish is not None and not self.shortened
+                finish = chunk.finish if last else Finish.LENGTH
                 break
+        if self.shortened:
+            self.wasted += len(chunk.tokens) - len(taken)
         end = chunk.end_token if finish is Finish.END else None
         usage = self.usage(chunk.usage) if finish is not None else None
         return Chunk(tuple(taken), finish, end, usage, dict(notes) if finish is not None else {})
 
     def _fit(self, token: Token) -> tuple[Token, bool]:
         """The token, or as much of a text as may still come; and whether that was the last."""
-        tokenizer, left = self._endpoint.tokenizer, self._sampling.max_tokens - self._count
+        tokenizer, left = self._endpoint.tokenizer, self._limit - self._count
         if token.id is not None:
             self._count += 1
         else:
@@ -420,7 +510,7 @@ class _Written:
                 text = tokenizer.decode(ids[:left])
             self._count += left if text != token.text else max(1, len(ids))
             token = Token(None, text, token.logprob)
-        return token, self._count >= self._sampling.max_tokens
+        return token, self._count >= self._limit
 
     def usage(self, reported: EngineUsage | None) -> EngineUsage:
         """What all of it used: the prompt once for every response that had read it."""
@@ -431,7 +521,7 @@ class _Written:
         if read is not None:
             read += self.lost * (len(ids) if ids is not None else 0)
         completion = reported.completion_tokens if reported is not None and not self.lost else None
-        count = self._count if completion is None or self._ids else min(completion, self._sampling.max_tokens)
+        count = self._count if completion is None or self._ids else min(completion, self._limit)
         return EngineUsage(read, reported.cached_tokens if reported is not None else None, count)
 
 
