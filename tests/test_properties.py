@@ -1,6 +1,6 @@
 """DESIGN.md's ten properties, over the real Qwen3 vocabulary; the tenth through the engines that need no server.
 
-Every answer is played twice, the second time with the teacher warmed: it is the same, and the properties hold for it."""
+Every answer is played twice, the second time with the teacher warmed: it is the same, and all properties hold of it."""
 
 import asyncio
 import itertools

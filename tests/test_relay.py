@@ -24,6 +24,7 @@ from relay_core import (
 )
 from relay_core.engines.base import Chunk, EngineUsage, Token
 from relay_core.engines.scripted import Delay
+from relay_core.engines.steady import BreakerState
 from relay_core.tokenizer import Tokenizer
 
 CONTINUE = {"on_teacher_stop": "continue"}
@@ -310,6 +311,23 @@ async def test_a_student_that_fails_loses_nothing(qwen3: Tokenizer) -> None:
         await answer(Says(None, [text_chunk("a")]))
     with pytest.raises(EngineError, match="without writing anything"):
         await answer(Says(None, [text_chunk(finish=Finish.STOP)]))
+
+
+async def test_the_breakers_state_is_in_events_and_in_the_result(qwen3: Tokenizer) -> None:
+    class Flaky(ScriptedEngine):
+        state = BreakerState.OPEN
+
+        @property
+        def breaker(self) -> BreakerState:
+            return self.state
+
+    student, teacher = ScriptedEngine(["a<call>1</call>", "b"], qwen3), Flaky("x", qwen3)
+    events = [e async for e in Relay(student, teacher).astream("Q", **CONTINUE)]
+    ended = next(e for e in events if isinstance(e, CallEnded))
+    assert (ended.breaker, events[-1].result.breaker) == (BreakerState.OPEN, BreakerState.OPEN)
+    result = await answer(student, ScriptedEngine("x", qwen3), **CONTINUE)
+    assert (result.calls[0].breaker, result.breaker) == (None, None), "an engine without one"
+    assert (await answer(ScriptedEngine("a", qwen3), None)).breaker is None
 
 
 # -- contexts --------------------------------------------------------------------------------------------------

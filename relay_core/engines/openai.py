@@ -120,7 +120,7 @@ class OpenAIEngine(Engine):
     @property
     def warms(self) -> bool:
         # ids are vLLM's own way; the other ways are hosted APIs' too, which bill what was asked in vain
-        return self.mode is Mode.IDS
+        return (self.mode or self._mode) is Mode.IDS
 
     @property
     def tokenizer(self) -> Tokenizer | None:
