@@ -294,6 +294,7 @@ class _Answer:
             self.finish = FinishReason.LENGTH
             return
         first, taken, usage, read = len(self.transcript), 0, None, True
+        notes: Mapping[str, Any] = {}
         self.turns += 1
         try:
             async with aclosing(self.student.stream(prompt, self.student_sampling(allowed))) as chunks:
@@ -301,8 +302,7 @@ class _Answer:
                     chunk = await _next(chunks, self.deadline)
                     tokens = chunk.tokens[: allowed - taken]
                     taken += len(tokens)
-                    usage = chunk.usage or usage
-                    self.note("student", chunk)
+                    usage, notes = chunk.usage or usage, chunk.notes or notes
                     deltas = self.take(tokens)
                     await self.warm()
                     for delta in deltas:
@@ -328,6 +328,7 @@ class _Answer:
             if read:
                 self.student_reads.add(None if prompt.token_ids is None else len(prompt.token_ids), usage)
             self.settle(first, usage)
+            self.note("student", notes)
 
     def end_turn(self, chunk: Chunk, taken: int) -> None:
         """The student's stream ended by itself."""
@@ -349,6 +350,7 @@ class _Answer:
         timeout = self.settings.teacher_timeout_s
         until = _earlier(self.deadline, None if timeout is None else _now() + timeout)
         first, usage, read = len(self.transcript), None, None
+        notes: Mapping[str, Any] = {}
         self.transcript.begin_call()
         try:
             prompt = await self.prepare_teacher(until)
@@ -357,8 +359,7 @@ class _Answer:
             async with aclosing(await self.ask(prompt, n)) as chunks:
                 while received < n and self.stops.hit is None:
                     chunk = await _next(chunks, until)
-                    usage = chunk.usage or usage
-                    self.note("teacher", chunk)
+                    usage, notes = chunk.usage or usage, chunk.notes or notes
                     tokens = chunk.tokens[: n - received]
                     received += len(tokens)
                     for delta in self.take_teacher(tokens):
@@ -381,6 +382,7 @@ class _Answer:
             if read is not None:
                 self.teacher_reads.add(None if read.token_ids is None else len(read.token_ids), usage)
             self.settle(first, usage)
+            self.note("teacher", notes)
             tokenizer = self.student.tokenizer if self.student.speaks_ids else None
             self.transcript.end_call(
                 shared=self.shared, encode=None if tokenizer is None else partial(encode_text, tokenizer)
@@ -602,9 +604,11 @@ class _Answer:
         call gets does not depend on when it is asked."""
         return None if self.settings.seed is None else self.settings.seed + step * number
 
-    def note(self, role: str, chunk: Chunk) -> None:
-        for name, value in chunk.notes.items():
-            self.notes[f"{role}_{name}"] = value
+    def note(self, role: str, notes: Mapping[str, Any]) -> None:
+        """Keep what a stream had to say; counts are added up."""
+        for name, value in notes.items():
+            before = self.notes.get(f"{role}_{name}", 0)
+            self.notes[f"{role}_{name}"] = before + value if isinstance(value, int) else value
 
     def settle(self, first: int, usage: EngineUsage | None) -> None:
         if usage is not None and usage.completion_tokens is not None:

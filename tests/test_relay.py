@@ -538,6 +538,14 @@ async def test_notes_of_an_engine_reach_the_result() -> None:
     assert result.notes == {"teacher_approximate": "chat"}
 
 
+async def test_counts_in_notes_add_up_over_the_calls() -> None:
+    token = Token(None, "x")
+    first = [Chunk((token,), notes={"resumed": 1}), Chunk((token,), Finish.LENGTH, notes={"resumed": 2})]
+    teacher = Says(None, first, [Chunk((token, token), notes={"resumed": 1}), EngineError("never reached")])
+    result = await answer(ScriptedEngine(["<call>2</call>", "<call>2</call>", "b"], None), teacher)
+    assert (result.notes, result.failures) == ({"teacher_resumed": 3}, [])
+
+
 # -- the sync faces, and life ------------------------------------------------------------------------------------
 
 

@@ -56,7 +56,8 @@ class Chunk:
     """Some tokens, in order. The last chunk has ``finish``.
 
     ``end_token`` is the model's end token where ``finish`` is END and the engine knows ids; it is not in
-    ``tokens``. ``notes`` carries what a person should know of this stream (``{"approximate": …}``).
+    ``tokens``. ``notes`` carries what a person should know of this stream so far (``{"approximate": …}``); what is a
+    count there is added up over an answer.
     """
 
     tokens: Sequence[Token] = ()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Waste
 from relay_core.engines.connection import Address, Connection, Response, ca
+from relay_core.engines.cut import cut
 from relay_core.engines.endpoint import Endpoint, probe
 from relay_core.engines.steady import Breaker, BreakerState, Fault, Patience, hedged, persist
 from relay_core.engines.wire import APPROXIMATE, Mode, Reader, event_data, request_body
@@ -226,7 +227,10 @@ class OpenAIEngine(Engine):
         if sampling.warming is not None and endpoint.mode is not Mode.IDS:
             await self._have_read(here, endpoint, prompt, sampling, until)
             sampling = replace(sampling, max_tokens=await sampling.warming.wanted(), warming=None)
-        async with aclosing(self._steadily(here, endpoint, prompt, sampling, until)) as chunks:
+        chunks = self._steadily(here, endpoint, prompt, sampling, until)
+        if sampling.warming is not None:
+            chunks = cut(chunks, sampling, length, read_on=True)
+        async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
 
@@ -234,9 +238,8 @@ class OpenAIEngine(Engine):
         self, here: _Loop, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, until: float
     ) -> AsyncGenerator[Chunk, None]:
         """One stream over as many responses as it takes."""
-        written, warming, waste = _Written(endpoint, prompt, sampling), sampling.warming, sampling.waste or Waste()
+        written, waste = _Written(endpoint, prompt, sampling), sampling.waste or Waste()
         notes: dict[str, Any] = {"approximate": APPROXIMATE} if endpoint.mode is Mode.CHAT else {}
-        reading: _Reading | None = None
 
         def beaten() -> None:
             notes["hedged"] = notes.get("hedged", 0) + 1
@@ -251,32 +254,23 @@ class OpenAIEngine(Engine):
                 beaten=beaten,
             )
 
-        try:
-            while True:
-                reading = await persist(attempt, self.patience, until)
-                try:
-                    if warming is not None:
-                        written.shorten(await warming.wanted())
-                    while True:
-                        try:
-                            chunk = await reading.next()
-                        except Fault as fault:  # broken midway: taken up again from what has come
-                            self._breaker.failed(fault.message)
-                            written.lost += 1
-                            notes["resumed"] = notes.get("resumed", 0) + 1
-                            break
-                        taken = await written.taken(chunk, reading, notes)
-                        yield taken
-                        if taken.finish is not None:
-                            return
-                finally:
-                    await reading.aclose()
-        except asyncio.CancelledError:
-            if warming is not None and not warming.is_wanted and written.sent:
-                waste.add(written.prompt_tokens, None, 0 if reading is None else reading.primed)
-            raise
-        finally:
-            waste.tokens += written.wasted
+        while True:
+            reading = await persist(attempt, self.patience, until)
+            try:
+                while True:
+                    try:
+                        chunk = await reading.next()
+                    except Fault as fault:  # broken midway: taken up again from what has come
+                        self._breaker.failed(fault.message)
+                        written.lost += 1
+                        notes["resumed"] = notes.get("resumed", 0) + 1
+                        break
+                    taken = await written.taken(chunk, reading, notes)
+                    yield taken
+                    if taken.finish is not None:
+                        return
+            finally:
+                await reading.aclose()
 
     async def _have_read(
         self, here: _Loop, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, until: float
@@ -366,11 +360,6 @@ class _Reading:
         """Wait for the first token, so that whoever has this has something."""
         self._first = await self.patiently(self._until_something())
 
-    @property
-    def primed(self) -> int:
-        """Tokens that are there and were not asked for yet."""
-        return 0 if self._first is None else len(self._first.tokens)
-
     async def next(self) -> Chunk:
         """The next chunk that holds anything; a last one brings its usage.
 
@@ -431,23 +420,17 @@ class _Written:
         self._texts, self._count = list[str](), 0
         self._tail = ""  # of the text so far, as long as what a stop string may have begun in
         self._longest_stop = max((len(stop) for stop in sampling.stop), default=0)
-        self._limit, self.shortened = sampling.max_tokens, False
         self.sent = False  # whether anything was asked
         self.lost = 0  # responses that broke: each had read the prompt too
-        self.wasted = 0  # tokens that came beyond a shortened limit
 
     @property
     def prompt_tokens(self) -> int | None:
         """Of the prompt, where its ids are known."""
         return None if self._prompt.token_ids is None else len(self._prompt.token_ids)
 
-    def shorten(self, limit: int) -> None:
-        """At most so many tokens after all."""
-        self._limit, self.shortened = limit, True
-
     def body(self, model: str, *, logprobs: bool) -> dict[str, Any]:
         """What to send for the rest."""
-        left = self._limit - self._count
+        left = self._sampling.max_tokens - self._count
         body = request_body(
             model,
             self._endpoint.dialect,
@@ -469,7 +452,7 @@ class _Written:
     async def taken(self, chunk: Chunk, reading: _Reading, notes: Mapping[str, Any]) -> Chunk:
         """:meth:`take`, with the usage that follows."""
         taken = self.take(chunk, notes)
-        if taken.finish is Finish.LENGTH and chunk.finish is None and not self.shortened:
+        if taken.finish is Finish.LENGTH and chunk.finish is None:
             return replace(taken, usage=self.usage(await reading.usage()))  # some say it in an event of its own
         return taken
 
@@ -489,18 +472,15 @@ class _Written:
                 finish = Finish.STOP
                 break
             if full:
-                last = token is chunk.tokens[-1] and chunk.finish is not None and not self.shortened
-                finish = chunk.finish if last else Finish.LENGTH
+                finish = chunk.finish if token is chunk.tokens[-1] and chunk.finish is not None else Finish.LENGTH
                 break
-        if self.shortened:
-            self.wasted += len(chunk.tokens) - len(taken)
         end = chunk.end_token if finish is Finish.END else None
         usage = self.usage(chunk.usage) if finish is not None else None
-        return Chunk(tuple(taken), finish, end, usage, dict(notes) if finish is not None else {})
+        return Chunk(tuple(taken), finish, end, usage, dict(notes))
 
     def _fit(self, token: Token) -> tuple[Token, bool]:
         """The token, or as much of a text as may still come; and whether that was the last."""
-        tokenizer, left = self._endpoint.tokenizer, self._limit - self._count
+        tokenizer, left = self._endpoint.tokenizer, self._sampling.max_tokens - self._count
         if token.id is not None:
             self._count += 1
         else:
@@ -510,7 +490,7 @@ class _Written:
                 text = tokenizer.decode(ids[:left])
             self._count += left if text != token.text else max(1, len(ids))
             token = Token(None, text, token.logprob)
-        return token, self._count >= self._limit
+        return token, self._count >= self._sampling.max_tokens
 
     def usage(self, reported: EngineUsage | None) -> EngineUsage:
         """What all of it used: the prompt once for every response that had read it."""
@@ -521,7 +501,7 @@ class _Written:
         if read is not None:
             read += self.lost * (len(ids) if ids is not None else 0)
         completion = reported.completion_tokens if reported is not None and not self.lost else None
-        count = self._count if completion is None or self._ids else min(completion, self._limit)
+        count = self._count if completion is None or self._ids else min(completion, self._sampling.max_tokens)
         return EngineUsage(read, reported.cached_tokens if reported is not None else None, count)
 
 

@@ -162,7 +162,7 @@ class VLLMEngine(Engine):
         if home is not asyncio.get_running_loop():
             chunks = _carried(chunks, home)
         if sampling.warming is not None:
-            chunks = cut(chunks, sampling, len(ids))
+            chunks = cut(chunks, sampling, len(ids), read_on=True)
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk

@@ -24,10 +24,12 @@ async def source(sizes: Sequence[int], finish: Finish = Finish.END) -> AsyncGene
         yield Chunk(tokens, finish if last else None, end, EngineUsage(10, 4, number + (end is not None)))
 
 
-async def taken(chunks: AsyncGenerator[Chunk, None], n: int) -> tuple[list[int | None], Chunk, Waste]:
+async def taken(
+    chunks: AsyncGenerator[Chunk, None], n: int, read_on: bool = False
+) -> tuple[list[int | None], Chunk, Waste]:
     warming, waste = Warming(), Waste()
     ids: list[int | None] = []
-    async with aclosing(cut(chunks, Sampling(100, warming=warming, waste=waste), 10)) as stream:
+    async with aclosing(cut(chunks, Sampling(100, warming=warming, waste=waste), 10, read_on=read_on)) as stream:
         first = asyncio.ensure_future(anext(stream))
         for _ in range(5):
             await asyncio.sleep(0)
@@ -51,6 +53,25 @@ async def test_it_is_as_if_n_had_been_asked_for(sizes: tuple[int, ...], n: int, 
     assert (waste.requests, waste.tokens) == (0, wasted)
 
 
+@pytest.mark.parametrize("n", [1, 3, 5, 9])
+async def test_what_comes_meanwhile_is_read_and_counted(n: int) -> None:
+    ids, last, waste = await taken(source((3, 3, 3), Finish.LENGTH), n, read_on=True)
+    assert ids == list(range(n))
+    assert (last.finish, last.usage) == (Finish.LENGTH, EngineUsage(10, 4, n))
+    assert (waste.requests, waste.tokens) == (0, 9 - n)
+
+
+async def test_a_failure_counts_when_all_before_it_is_taken() -> None:
+    async def breaking() -> AsyncGenerator[Chunk, None]:
+        yield Chunk((Token(0, "0"), Token(1, "1")))
+        raise EngineError("broken")
+
+    assert (await taken(breaking(), 2, read_on=True))[0] == [0, 1]
+    with pytest.raises(EngineError, match="broken"):
+        await taken(breaking(), 3, read_on=True)
+    assert (await taken(source((2, 1)), 7, read_on=True))[0] == [0, 1, 2]
+
+
 @pytest.mark.parametrize("finish", [Finish.END, Finish.LENGTH])
 async def test_an_end_before_n_is_the_end(finish: Finish) -> None:
     ids, last, waste = await taken(source((2, 1), finish), 7)
@@ -59,22 +80,25 @@ async def test_an_end_before_n_is_the_end(finish: Finish) -> None:
     assert (waste.requests, waste.tokens) == (0, 0)
 
 
-async def test_what_is_dropped_is_counted_and_closed() -> None:
+@pytest.mark.parametrize(("read_on", "came"), [(False, 3), (True, 6)])
+async def test_what_is_dropped_is_counted_and_closed(read_on: bool, came: int) -> None:
     waste, closed = Waste(), asyncio.Event()
 
     async def watched() -> AsyncGenerator[Chunk, None]:
         try:
-            async for chunk in source((3, 3)):
+            async for chunk in source((3, 3), Finish.LENGTH):
                 yield chunk
+            await asyncio.Event().wait()
         finally:
             closed.set()
 
-    stream = cut(watched(), Sampling(100, warming=Warming(), waste=waste), 10)
+    stream = cut(watched(), Sampling(100, warming=Warming(), waste=waste), 10, read_on=read_on)
     first = asyncio.ensure_future(anext(stream))
-    await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    assert waste == Waste(1, 10, 4, 3)
+    assert waste == Waste(1, 10, 4, came)
     assert closed.is_set()
 
 
