@@ -94,17 +94,17 @@ class Warming:
         self._wanted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def want(self, n: int) -> None:
-        """Say it; at most ``Sampling.max_tokens``."""
+        """Say it, once; at most ``Sampling.max_tokens``."""
         self._wanted.set_result(n)
 
     @property
     def is_wanted(self) -> bool:
         """Whether it was said."""
-        return self._wanted.done() and not self._wanted.cancelled()
+        return self._wanted.done()
 
     async def wanted(self) -> int:
-        """The number, once it is said."""
-        return await self._wanted
+        """The number, once it is said; whoever waits may be cancelled."""
+        return await asyncio.shield(self._wanted)
 
 
 @dataclass(slots=True)

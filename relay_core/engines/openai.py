@@ -475,7 +475,8 @@ class _Written:
                 finish = chunk.finish if token is chunk.tokens[-1] and chunk.finish is not None else Finish.LENGTH
                 break
         end = chunk.end_token if finish is Finish.END else None
-        usage = self.usage(chunk.usage) if finish is not None else None
+        said = finish is not None or self._sampling.warming is not None  # a warmed stream is cut before its end
+        usage = self.usage(chunk.usage) if said else None
         return Chunk(tuple(taken), finish, end, usage, dict(notes))
 
     def _fit(self, token: Token) -> tuple[Token, bool]:

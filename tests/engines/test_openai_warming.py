@@ -122,6 +122,8 @@ async def test_a_warmed_stream_that_breaks_goes_on(engine: OpenAIEngine, prompt:
     tokens, last = await task
     assert [t.id for t in tokens] == [t.id for t in expected]
     assert last.notes == {"resumed": 1}
+    assert last.usage is not None
+    assert last.usage.prompt_tokens == 2 * len(prompt.token_ids or ()), "it was read twice"
     assert proxy.generating[-1].json["max_tokens"] == 40 - 4
 
 
