@@ -72,7 +72,8 @@ async def test_a_warmed_stream_is_as_if_n_had_been_asked_for(
     assert not task.done()
     warming.want(n)
     tokens, last = await task
-    assert [(t.id, t.text) for t in tokens] == [(t.id, t.text) for t in expected]
+    assert "".join(t.text for t in tokens) == "".join(t.text for t in expected)  # an event may hold several tokens
+    assert engine.mode is not Mode.IDS or [t.id for t in tokens] == [t.id for t in expected]
     assert last.finish is Finish.LENGTH
     assert last.usage is not None and whole.usage is not None
     assert last.usage.prompt_tokens == whole.usage.prompt_tokens
