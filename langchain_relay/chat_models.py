@@ -38,7 +38,7 @@ from relay_core.fields import SETTINGS, SettingsFields
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
 from relay_core.shared import KEY_VARIABLES, shared_engine
-from relay_core.structured import constraining_engine, write_json
+from relay_core.structured import constraining_engine, started, write_json
 from relay_core.tools import CLOSE, offer
 
 Role = Literal["student", "teacher"]
@@ -160,6 +160,8 @@ class ChatRelay(SettingsFields, BaseChatModel):
     async def _answer(self, request: Request, reply: Reply) -> AsyncGenerator[Delta | RelayResult, None]:
         """What the reader sees, piece by piece; the result comes last."""
         shown = request.schema is None
+        if not shown:
+            await started(request.relay, request.structured_by)
         async with aclosing(request.relay.astream(request.prompt, **request.options())) as events:
             async for event in events:
                 if isinstance(event, TextDelta | Finished):
