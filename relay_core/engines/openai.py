@@ -61,6 +61,8 @@ class OpenAIEngine(Engine):
         ConfigurationError: a URL, mode or option that cannot be used; nothing was sent.
     """
 
+    constrains = True  # until it is found that its mode cannot
+
     def __init__(
         self,
         model: str,
@@ -181,7 +183,8 @@ class OpenAIEngine(Engine):
         self._adopt(found)
 
     def _adopt(self, found: Endpoint) -> None:
-        self.speaks_ids = self.constrains = found.mode is Mode.IDS
+        self.speaks_ids = found.mode is Mode.IDS
+        self.constrains = found.mode is not Mode.COMPLETIONS  # which has no field for a schema that all servers know
         self._endpoint = found
 
     async def _briefly(self, here: _Loop, request: Callable[[], Awaitable[Any]]) -> Any:
