@@ -353,7 +353,7 @@ async def site(pair: Pair, urls: tuple[str, str], far: dict[int, str], methods: 
             remote = teacher if not delay else OpenAIEngine("teacher", f"{url}/v1", tokenizer=teacher.tokenizer)
             engines += [remote] if delay else []
             relay = Relay(leader, remote, RelaySettings(on_teacher_stop="continue"))
-            for method, overrides in (("relay", off()), ("warming", {"warming": "on"})):
+            for method, overrides in (("relay", {"warming": "off"}), ("warming", {"warming": "on"})):
                 if method in methods:
                     ways[method + end] = together(lambda asked, r=relay, o=overrides: relayed(r, asked, **o))
             if "lockstep" in methods:
@@ -367,11 +367,6 @@ async def site(pair: Pair, urls: tuple[str, str], far: dict[int, str], methods: 
             await loop.aclose()
         for engine in engines:
             await engine.aclose()
-
-
-def off() -> dict[str, Any]:
-    """The override that turns warming off, where there is such a setting."""
-    return {"warming": "off"} if "warming" in RelaySettings.__dataclass_fields__ else {}
 
 
 async def measure(site: Site, at_once: int, options: argparse.Namespace) -> dict[str, Run]:
@@ -414,8 +409,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "serve": options.serve,
         "pairs": {},
     }
-    if "warming" in options.methods:
-        RelaySettings().merged({"warming": "on"})  # says so where there is no such setting
     for name in options.pair:
         with tempfile.TemporaryDirectory(prefix="serving-") as made, ExitStack() as stack:
             folder = Path(made)

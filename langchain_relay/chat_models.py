@@ -8,7 +8,7 @@ the relay's background event loop, so that they work inside a running loop too.
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, is_dataclass
 from typing import Any, Literal, Self
@@ -29,21 +29,22 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from langchain_relay.messages import to_prompt
 from langchain_relay.replies import Delta, Reply
-from langchain_relay.requests import DEFAULTS, SETTINGS, Request, check_names, output_format, translated
+from langchain_relay.requests import Request, check_names, output_format, translated
 from relay_core import portal
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
 from relay_core.events import Finished, RelayResult, TextDelta
+from relay_core.fields import SETTINGS, SettingsFields
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
 from relay_core.shared import KEY_VARIABLES, shared_engine
-from relay_core.structured import constraining_engine, write_json
+from relay_core.structured import constraining_engine, started, write_json
 from relay_core.tools import CLOSE, offer
 
 Role = Literal["student", "teacher"]
 
 
-class ChatRelay(BaseChatModel):
+class ChatRelay(SettingsFields, BaseChatModel):
     """A small student model that writes, and a large teacher that it calls for the few tokens it cannot write.
 
     Args:
@@ -78,21 +79,7 @@ class ChatRelay(BaseChatModel):
     structured_by: Role = "student"
     streaming: bool = False
 
-    max_tokens: int = DEFAULTS.max_tokens
-    max_calls: int | None = None
-    max_call_tokens: int | None = None
-    max_teacher_tokens: int | None = None
-    deadline_s: float | None = None
-    teacher_timeout_s: float | None = None
-    on_teacher_error: Literal["continue", "raise"] = DEFAULTS.on_teacher_error
-    on_teacher_stop: Literal["finish", "continue"] = DEFAULTS.on_teacher_stop
-    calls: bool = DEFAULTS.calls
-    temperature: float = DEFAULTS.temperature
-    top_p: float = DEFAULTS.top_p
-    top_k: int | None = None
-    seed: int | None = None
     stop: list[str] | None = None
-    teacher_temperature: float | None = None
     prices: dict[str, float | None] | None = None
 
     _identity: str = PrivateAttr(default_factory=lambda: uuid.uuid4().hex)
@@ -173,6 +160,8 @@ class ChatRelay(BaseChatModel):
     async def _answer(self, request: Request, reply: Reply) -> AsyncGenerator[Delta | RelayResult, None]:
         """What the reader sees, piece by piece; the result comes last."""
         shown = request.schema is None
+        if not shown:
+            await started(request.relay, request.structured_by)
         async with aclosing(request.relay.astream(request.prompt, **request.options())) as events:
             async for event in events:
                 if isinstance(event, TextDelta | Finished):
@@ -196,18 +185,21 @@ class ChatRelay(BaseChatModel):
                 elif isinstance(event, Finished):
                     yield event.result
 
-    async def _chunks(
+    async def _whole(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]
-    ) -> AsyncGenerator[ChatGenerationChunk, None]:
-        """The answer in chunks, the last one with usage and report."""
+    ) -> AIMessage:
+        """The answer at once, for nobody listens."""
         request = self._request(messages, stop, kwargs)
         reply = request.reply(blocks=self.output_version == "v1")
-        async with aclosing(self._answer(request, reply)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, Delta):
-                    yield ChatGenerationChunk(message=piece.chunk())
-                else:
-                    yield ChatGenerationChunk(message=reply.last_chunk(piece, request.names))
+        if request.schema is None:
+            result = await request.relay.agenerate(request.prompt, **request.options())
+            reply.take_all(result)
+        else:
+            async with aclosing(self._answer(request, reply)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, RelayResult):
+                        result = piece
+        return reply.message(result, request.names)
 
     async def _tokens(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]
@@ -228,13 +220,15 @@ class ChatRelay(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        hear = run_manager.on_llm_new_token if run_manager is not None and self._heard(run_manager) else None
-        async with aclosing(self._tokens(messages, stop, kwargs)) as tokens:
-            async for token in tokens:
-                if isinstance(token, AIMessage):
-                    message = token
-                elif hear is not None:
-                    await hear(token)
+        if run_manager is None or not self._heard(run_manager):
+            message = await self._whole(messages, stop, kwargs)
+        else:
+            async with aclosing(self._tokens(messages, stop, kwargs)) as tokens:
+                async for token in tokens:
+                    if isinstance(token, AIMessage):
+                        message = token
+                    else:
+                        await run_manager.on_llm_new_token(token)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _generate(
@@ -262,10 +256,13 @@ class ChatRelay(BaseChatModel):
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        async with aclosing(self._chunks(messages, stop, kwargs)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+    ) -> AsyncGenerator[ChatGenerationChunk, None]:
+        """The answer in chunks, the last one with usage and report."""
+        request = self._request(messages, stop, kwargs)
+        reply = request.reply(blocks=self.output_version == "v1")
+        async with aclosing(self._answer(request, reply)) as pieces:
+            async for piece in pieces:
+                yield piece.chunk() if isinstance(piece, Delta) else reply.last_chunk(piece, request.names)
 
     def _stream(
         self,
@@ -274,7 +271,7 @@ class ChatRelay(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        return portal.iterate(lambda: self._chunks(messages, stop, kwargs))
+        return portal.iterate(lambda: self._astream(messages, stop, **kwargs))
 
     def batch(
         self,

@@ -6,18 +6,19 @@ are joined first. So a stream's chunks, added up, are the invoked message.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.utils.json import parse_partial_json
 
 from relay_core.events import FinishReason, RelayResult, TextDelta
 from relay_core.report import report
-from relay_core.tools import CallDelta, Content, InvalidToolCall, Offer, Piece, ToolCallParser, call_ids
+from relay_core.spans import Pieces, Spans
+from relay_core.tools import CallDelta, Content, InvalidToolCall, Offer, Piece
 from relay_core.transcript import Author
 from relay_core.usage import Usage
 
@@ -32,9 +33,11 @@ class Delta(NamedTuple):
     text: str = ""
     call: ToolCallChunk | None = None
 
-    def chunk(self) -> AIMessageChunk:
-        calls = [] if self.call is None else [self.call]
-        return AIMessageChunk(content=self.text, tool_call_chunks=calls, name=str(self.author))
+    def chunk(self) -> ChatGenerationChunk:
+        name = str(self.author)
+        if self.call is None:
+            return ChatGenerationChunk(message=AIMessageChunk(content=self.text, name=name))
+        return ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[self.call], name=name))
 
 
 class Reply:
@@ -50,16 +53,17 @@ class Reply:
     def __init__(
         self, messages: Sequence[Mapping[str, Any]], offered: Offer, *, opening: str = "", blocks: bool = False
     ) -> None:
-        self.text = ""
-        self._written = offered.prefix or opening
+        self._pieces = Pieces(messages, offered, opening)
         self._opening, self._blocks = opening, blocks
-        self._spans, self._written_spans = _Spans(), _Spans()
+        self._texts: list[str] = []
+        self._spans = Spans(len(opening))
         self._calls: dict[int, ToolCallChunk] = {}
         self._begins_with_text: bool | None = None
-        self._authors: deque[tuple[int, Author]] = deque()  # where in all that was written an author's words end
-        self._parser = ToolCallParser(call_ids(list(messages))) if offered.tools else None
-        if self._parser is not None and offered.prefix:
-            self._parser.feed(offered.prefix)  # too short to decide anything
+
+    @property
+    def text(self) -> str:
+        """What was said so far."""
+        return "".join(self._texts)
 
     @property
     def calls_tools(self) -> bool:
@@ -68,34 +72,33 @@ class Reply:
 
     def take(self, delta: TextDelta) -> list[Delta]:
         """What the reader sees of this delta."""
-        if not delta.text:
-            return []
-        start = len(self._written)
-        self._written += delta.text
-        self._written_spans.add(delta.author, start, len(self._written))
-        if self._parser is None:
-            return [self._say(delta.author, delta.text)]
-        self._authors.append((len(self._written), delta.author))
-        return self._take_pieces(self._parser.feed(delta.text))
+        return self._take_pieces(self._pieces.take(delta.author, delta.text)) if delta.text else []
 
-    def start_again(self) -> None:
-        """What was said so far was not the answer to show: another one follows."""
-        self.text = self._written = ""
-        self._spans, self._written_spans = _Spans(), _Spans()
-        self._parser, self._begins_with_text = None, None
+    def take_all(self, result: RelayResult) -> None:
+        """A whole answer at once."""
+        for segment in result.segments:
+            if segment.author is not Author.COMMAND and segment.text:
+                self._take_pieces(self._pieces.take(segment.author, segment.text))
+        self.flush()
 
     def flush(self) -> list[Delta]:
         """The end of the text: what was held back."""
-        return [] if self._parser is None else self._take_pieces(self._parser.flush())
+        return self._take_pieces(self._pieces.flush())
 
-    def last_chunk(self, result: RelayResult, names: Mapping[str, str]) -> AIMessageChunk:
+    def start_again(self) -> None:
+        """What was said so far was not the answer to show: another one follows, without tools."""
+        self._pieces, self._opening = Pieces([], Offer()), ""
+        self._texts, self._spans, self._begins_with_text = [], Spans(), None
+
+    def last_chunk(self, result: RelayResult, names: Mapping[str, str]) -> ChatGenerationChunk:
         """The chunk that ends the stream: usage and report, once."""
-        return AIMessageChunk(
+        message = AIMessageChunk(
             content="",
             response_metadata=self._metadata(result, names),
             usage_metadata=usage_metadata(result.usage),
             chunk_position="last",
         )
+        return ChatGenerationChunk(message=message)
 
     def message(self, result: RelayResult, names: Mapping[str, str]) -> AIMessage:
         """The whole answer: what its chunks add up to."""
@@ -110,20 +113,14 @@ class Reply:
 
     # -- what it is made of --------------------------------------------------------------------------------
 
-    def _take_pieces(self, pieces: Sequence[Piece]) -> list[Delta]:
+    def _take_pieces(self, pieces: Iterable[tuple[Author, Piece]]) -> list[Delta]:
         deltas: list[Delta] = []
-        for piece in pieces:
+        for author, piece in pieces:
             if isinstance(piece, Content):
-                deltas += [self._say(author, text) for author, text in self._attributed(piece.start, piece.text)]
+                deltas.append(self._say(author, piece.text))
             elif isinstance(piece, CallDelta):
-                first = piece.name is not None
-                if first:
-                    deltas.append(self._call(piece.start, piece.index, piece.name, piece.id, ""))
-                else:
-                    at = piece.start
-                    for author, text in self._attributed(at, piece.arguments):
-                        deltas.append(self._call(at, piece.index, None, None, text, author))
-                        at += len(text)
+                call_id = None if piece.name is None else piece.id  # the id comes with the name, once
+                deltas.append(self._call(author, piece.index, piece.name, call_id, piece.arguments))
             elif isinstance(piece, InvalidToolCall):
                 deltas.append(self._break(piece))
         return deltas
@@ -131,15 +128,13 @@ class Reply:
     def _say(self, author: Author, text: str) -> Delta:
         if self._begins_with_text is None:
             self._begins_with_text = True
-        opening = "" if self.text else self._opening
-        start = len(self.text) + len(opening)
-        self._spans.add(author, start, start + len(text))
-        self.text += opening + text
-        return Delta(author, opening + text)
+        self._spans.add(author, len(text))
+        if not self._texts:
+            text = self._opening + text
+        self._texts.append(text)
+        return Delta(author, text)
 
-    def _call(
-        self, start: int, index: int, name: str | None, call_id: str | None, args: str, author: Author | None = None
-    ) -> Delta:
+    def _call(self, author: Author, index: int, name: str | None, call_id: str | None, args: str) -> Delta:
         if self._begins_with_text is None:
             self._begins_with_text = False
         number = 2 * index + self._begins_with_text if self._blocks else index
@@ -148,61 +143,27 @@ class Reply:
             self._calls[index]["args"] = (self._calls[index]["args"] or "") + args
         else:
             self._calls[index] = part.copy()
-        return Delta(author or self._author(start), call=part)
+        return Delta(author, call=part)
 
     def _break(self, piece: InvalidToolCall) -> Delta:
         """End a broken call so that no reader of its chunks takes it for a whole one.
 
         LangChain completes arguments that were cut short; whoever ran the tool would run it with half of them.
         """
+        author = self._pieces.spans.last
         if piece.index in self._calls:
-            return self._call(len(self._written), piece.index, None, None, broken_ending(piece.arguments))
-        return self._call(len(self._written), piece.index, piece.name, piece.id, piece.source)
-
-    def _author(self, at: int) -> Author:
-        """Who wrote the character at ``at`` of all that was written; a forced beginning goes to who went on from it."""
-        while len(self._authors) > 1 and self._authors[0][0] <= at:
-            self._authors.popleft()
-        return self._authors[0][1] if self._authors else Author.STUDENT
-
-    def _attributed(self, start: int, text: str) -> list[tuple[Author, str]]:
-        """``text``, which stands at ``start`` of all that was written, cut where its author changes."""
-        if not text:
-            return []
-        self._author(start)
-        cut: list[tuple[Author, str]] = []
-        at = start
-        for end, author in self._authors:
-            if part := text[at - start : end - start]:
-                cut.append((author, part))
-                at += len(part)
-        if rest := text[at - start :]:  # written by nobody here: JSON that the parser spelled anew
-            cut.append((self._author(at), rest))
-        return cut
+            return self._call(author, piece.index, None, None, broken_ending(piece.arguments))
+        return self._call(author, piece.index, piece.name, piece.id, piece.source)
 
     def _metadata(self, result: RelayResult, names: Mapping[str, str]) -> dict[str, Any]:
         relay = {**report(result, self._spans.list()), **names}
-        if self._written != self.text:
-            relay["written"] = {"text": self._written, "spans": self._written_spans.list()}
+        written = self._pieces.written
+        if written != self.text:
+            relay["written"] = {"text": written, "spans": self._pieces.spans.list()}
         if "answer" in result.notes:
             relay["answer"] = result.notes["answer"]
         reason = "tool_calls" if self._calls else finish_reason(result.finish_reason)
         return {"model_name": names["student"], "model_provider": "relay", "finish_reason": reason, "relay": relay}
-
-
-class _Spans:
-    """Who wrote what: runs of characters by one author."""
-
-    def __init__(self) -> None:
-        self._runs: list[tuple[Author, int, int]] = []
-
-    def add(self, author: Author, start: int, end: int) -> None:
-        if self._runs and self._runs[-1][0] is author and self._runs[-1][2] == start:
-            start = self._runs.pop()[1]
-        self._runs.append((author, start, end))
-
-    def list(self) -> list[dict[str, Any]]:
-        return [{"author": str(author), "start": start, "end": end} for author, start, end in self._runs]
 
 
 def usage_metadata(usage: Usage) -> UsageMetadata:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_relay.replies import Reply
 from relay_core.errors import ConfigurationError
+from relay_core.fields import DEFAULTS, SETTINGS
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
 from relay_core.structured import Side
 from relay_core.tools import Offer
-
-SETTINGS = tuple(f.name for f in fields(RelaySettings))
-DEFAULTS = RelaySettings()
 
 # What other chat models call these.
 _SYNONYMS = {

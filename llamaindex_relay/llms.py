@@ -10,8 +10,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -34,8 +34,9 @@ from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.types import Model, PydanticProgramMode
 
 from llamaindex_relay.messages import from_llamaindex, tool_schemas
-from llamaindex_relay.replies import Reply, as_completion
+from llamaindex_relay.replies import ChatReply, CompletionReply, R, Reply
 from relay_core.errors import ConfigurationError
+from relay_core.fields import SETTINGS, SettingsFields
 from relay_core.relay import Relay
 from relay_core.settings import Prices, RelaySettings
 from relay_core.shared import shared_engine
@@ -45,10 +46,8 @@ if TYPE_CHECKING:
     from llama_index.core.prompts import PromptTemplate
     from llama_index.core.tools.types import BaseTool
 
-SETTINGS = tuple(f.name for f in fields(RelaySettings))
 
-
-class RelayLLM(FunctionCallingLLM):
+class RelayLLM(SettingsFields, FunctionCallingLLM):
     """A small student that writes and a large teacher that it calls, as one LLM.
 
     Args:
@@ -81,21 +80,7 @@ class RelayLLM(FunctionCallingLLM):
     context_window: int | None = Field(default=None, gt=0)
     is_function_calling_model: bool = True
 
-    max_tokens: int = 1024
-    max_calls: int | None = None
-    max_call_tokens: int | None = None
-    max_teacher_tokens: int | None = None
-    deadline_s: float | None = None
-    teacher_timeout_s: float | None = None
-    on_teacher_error: Literal["continue", "raise"] = "continue"
-    on_teacher_stop: Literal["finish", "continue"] = "finish"
-    calls: bool = True
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int | None = None
-    seed: int | None = None
     stop: tuple[str, ...] = ()
-    teacher_temperature: float | None = None
     prices: Prices | None = None
 
     def __init__(self, **given: Any) -> None:
@@ -150,55 +135,47 @@ class RelayLLM(FunctionCallingLLM):
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        return self._request(messages, kwargs).answer()
+        return self._chat(messages, kwargs).answer()
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        return await self._request(messages, kwargs).aanswer()
+        return await self._chat(messages, kwargs).aanswer()
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        return self._request(messages, kwargs).stream()
+        return self._chat(messages, kwargs).stream()
 
     @llm_chat_callback()
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        return self._request(messages, kwargs).astream()
+        return self._chat(messages, kwargs).astream()
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return as_completion(self._request(self._asked(prompt, formatted), kwargs).answer())
+        return self._completion(prompt, formatted, kwargs).answer()
 
     @llm_completion_callback()
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return as_completion(await self._request(self._asked(prompt, formatted), kwargs).aanswer())
+        return await self._completion(prompt, formatted, kwargs).aanswer()
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
-        responses = self._request(self._asked(prompt, formatted), kwargs).stream()
-
-        def completions() -> CompletionResponseGen:
-            with closing(responses):
-                yield from map(as_completion, responses)
-
-        return completions()
+        return self._completion(prompt, formatted, kwargs).stream()
 
     @llm_completion_callback()
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
-        responses = self._request(self._asked(prompt, formatted), kwargs).astream()
+        return self._completion(prompt, formatted, kwargs).astream()
 
-        async def completions() -> CompletionResponseAsyncGen:
-            async with aclosing(responses):
-                async for response in responses:
-                    yield as_completion(response)
+    def _chat(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> _Request[ChatResponse]:
+        return self._request(ChatReply, messages, kwargs)
 
-        return completions()
-
-    def _asked(self, prompt: str, formatted: bool) -> list[ChatMessage]:
+    def _completion(self, prompt: str, formatted: bool, kwargs: Mapping[str, Any]) -> _Request[CompletionResponse]:
         if not formatted and self.completion_to_prompt is not None:
             prompt = self.completion_to_prompt(prompt)
-        return [ChatMessage(role=MessageRole.USER, content=prompt)]
+        return self._request(CompletionReply, [ChatMessage(role=MessageRole.USER, content=prompt)], kwargs)
 
-    def _request(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> _Request:
+    def _request(
+        self, reply: type[Reply[R]], messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]
+    ) -> _Request[R]:
         """What is asked of the relay.
 
         Raises:
@@ -209,7 +186,7 @@ class RelayLLM(FunctionCallingLLM):
         parallel = overrides.pop("allow_parallel_tool_calls", True)
         given = {name: getattr(self, name) for name in SETTINGS}
         settings = RelaySettings(**given).merged(overrides)
-        return _Request(self._relay(), from_llamaindex(messages), offered, parallel, settings)
+        return _Request(reply, self._relay(), from_llamaindex(messages), offered, parallel, settings)
 
     def _relay(self) -> Relay:
         if self.relay is not None:
@@ -302,9 +279,10 @@ class RelayLLM(FunctionCallingLLM):
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(Generic[R]):
     """One request, checked; its four faces."""
 
+    kind: type[Reply[R]]
     relay: Relay
     messages: list[dict[str, Any]]
     offered: Offer
@@ -316,25 +294,25 @@ class _Request:
         settings = {name: getattr(self.settings, name) for name in SETTINGS}
         return {"tools": self.offered.tools, "prefix": self.offered.prefix, **settings}
 
-    def _reply(self) -> Reply:
+    def _reply(self) -> Reply[R]:
         teacher = self.relay.teacher
         names = {"student": self.relay.student.spec, "teacher": None if teacher is None else teacher.spec}
-        return Reply(self.messages, self.offered, names=names, parallel=self.parallel)
+        return self.kind(self.messages, self.offered, names=names, parallel=self.parallel)
 
-    def answer(self) -> ChatResponse:
+    def answer(self) -> R:
         return self._reply().whole(self.relay.generate(self.messages, **self._options))
 
-    async def aanswer(self) -> ChatResponse:
+    async def aanswer(self) -> R:
         return self._reply().whole(await self.relay.agenerate(self.messages, **self._options))
 
-    def stream(self) -> Generator[ChatResponse, None, None]:
+    def stream(self) -> Generator[R, None, None]:
         reply = self._reply()
         events = self.relay.stream(self.messages, **self._options)
         with closing(events):  # type: ignore[type-var]
             for event in events:
                 yield from reply.take(event)
 
-    async def astream(self) -> AsyncGenerator[ChatResponse, None]:
+    async def astream(self) -> AsyncGenerator[R, None]:
         reply = self._reply()
         async with aclosing(self.relay.astream(self.messages, **self._options)) as events:
             async for event in events:

@@ -7,9 +7,9 @@ empty ``delta`` and carries usage and report. A whole answer is the last respons
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -22,11 +22,14 @@ from llama_index.core.base.llms.types import (
 
 from relay_core.events import Event, Finished, RelayResult, TextDelta
 from relay_core.report import report
-from relay_core.tools import CallDelta, Content, InvalidToolCall, Offer, Piece, ToolCall, ToolCallParser, call_ids
+from relay_core.spans import Pieces, Spans
+from relay_core.tools import CallDelta, Content, InvalidToolCall, Offer, Piece, ToolCall
 from relay_core.transcript import Author
 
+R = TypeVar("R", bound=ChatResponse | CompletionResponse)
 
-class Reply:
+
+class Reply(ABC, Generic[R]):
     """One answer as it comes: events in, responses out.
 
     Args:
@@ -47,59 +50,48 @@ class Reply:
         names: Mapping[str, str | None],
         parallel: bool = True,
     ) -> None:
-        self._names = names
+        self._names, self._parallel = names, parallel
+        self._pieces, self._spans = Pieces(messages, offered), Spans()
         self._text = ""
-        self._spans: list[dict[str, Any]] = []
         self._calls: dict[int, ToolCallBlock] = {}
         self._invalid: list[dict[str, Any]] = []
-        self._parallel = parallel
-        self._authors: deque[tuple[int, Author]] = deque()  # where in all the text an author's words end
-        self._fed = 0
-        self._parser = ToolCallParser(call_ids(list(messages))) if offered.tools else None
-        if self._parser is not None and offered.prefix:
-            self._parser.feed(offered.prefix)  # too short to decide anything
-            self._fed = len(offered.prefix)
-            self._authors.append((self._fed, Author.STUDENT))
 
-    def take(self, event: Event) -> list[ChatResponse]:
+    def take(self, event: Event) -> list[R]:
         """The responses that this event makes."""
         if isinstance(event, TextDelta):
-            if not event.text:
-                return []
-            if self._parser is None:
-                return [self._say(event.author, event.text)]
-            self._fed += len(event.text)
-            self._authors.append((self._fed, event.author))
-            return self._take_pieces(self._parser.feed(event.text))
+            return self._take_pieces(self._pieces.take(event.author, event.text)) if event.text else []
         if isinstance(event, Finished):
-            rest = [] if self._parser is None else self._take_pieces(self._parser.flush())
-            return [*rest, self._end(event.result)]
+            return [*self._take_pieces(self._pieces.flush()), self._end(event.result)]
         return []
 
-    def whole(self, result: RelayResult) -> ChatResponse:
+    def whole(self, result: RelayResult) -> R:
         """The same answer at once."""
         for segment in result.segments:
             if segment.author is not Author.COMMAND:
                 self.take(TextDelta(segment.author, segment.text))
         return self.take(Finished(result))[-1]
 
+    @abstractmethod
+    def _response(self, delta: str, about: dict[str, Any], raw: Any = None) -> R:
+        """All so far, as one response; ``about``: what is said beside it."""
+
     # -- what it is made of --------------------------------------------------------------------------------
 
-    def _take_pieces(self, pieces: Sequence[Piece]) -> list[ChatResponse]:
-        responses: list[ChatResponse] = []
-        for piece in pieces:
+    def _take_pieces(self, pieces: Iterable[tuple[Author, Piece]]) -> list[R]:
+        responses: list[R] = []
+        for author, piece in pieces:
             if isinstance(piece, Content):
-                responses += [self._say(author, text) for author, text in self._attributed(piece.start, piece.text)]
+                responses.append(self._say(author, piece.text))
             elif isinstance(piece, InvalidToolCall):
                 self._calls.pop(piece.index, None)
                 self._invalid.append(
                     {"id": piece.id, "name": piece.name, "arguments": piece.arguments, "error": piece.error}
                 )
-                responses.append(self._say(Author.STUDENT, piece.source))
+                responses += [self._say(*part) for part in self._pieces.spans.cut(piece.start, piece.source)]
             elif self._parallel or piece.index in self._calls or not self._calls:
                 self._call(piece)
                 if isinstance(piece, CallDelta):
-                    responses.append(self._response("", self._author(piece.start)))
+                    responses.append(self._response("", _by(author)))
         return responses
 
     def _call(self, piece: CallDelta | ToolCall) -> None:
@@ -114,29 +106,25 @@ class Reply:
             so_far = str(block.tool_kwargs) + piece.arguments
             self._calls[piece.index] = block.model_copy(update={"tool_kwargs": so_far})
 
-    def _author(self, at: int) -> Author:
-        """Who wrote the character at ``at`` of all the text."""
-        while len(self._authors) > 1 and self._authors[0][0] <= at:
-            self._authors.popleft()
-        return self._authors[0][1] if self._authors else Author.STUDENT
-
-    def _attributed(self, start: int, text: str) -> list[tuple[Author, str]]:
-        """``text``, which stands at ``start`` of all the text, cut where its author changes."""
-        self._author(start)
-        cut: list[tuple[Author, str]] = []
-        at = start
-        for end, author in self._authors:
-            if part := text[at - start : end - start]:
-                cut.append((author, part))
-                at += len(part)
-        return cut
-
-    def _say(self, author: Author, text: str) -> ChatResponse:
-        if not self._spans or self._spans[-1]["author"] != str(author):
-            self._spans.append({"author": str(author), "start": len(self._text), "end": len(self._text)})
+    def _say(self, author: Author, text: str) -> R:
+        self._spans.add(author, len(text))
         self._text += text
-        self._spans[-1]["end"] = len(self._text)
-        return self._response(text, author)
+        return self._response(text, _by(author))
+
+    def _end(self, result: RelayResult) -> R:
+        # as ChatRelay counts: read by the student, once, and by the teacher in all its calls
+        read, written = result.usage.prompt_tokens + result.usage.teacher_prompt_tokens, result.usage.completion_tokens
+        usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+        relay = {**report(result, self._spans.list()), **self._names}
+        raw = {"usage": usage, "finish_reason": str(result.finish_reason), "relay": relay}
+        return self._response("", {**usage, "relay": relay}, raw)
+
+
+class ChatReply(Reply[ChatResponse]):
+    """An answer as messages."""
+
+    def _response(self, delta: str, about: dict[str, Any], raw: Any = None) -> ChatResponse:
+        return ChatResponse(message=self._message(), delta=delta, raw=raw, additional_kwargs=about)
 
     def _message(self) -> ChatMessage:
         """The message so far."""
@@ -150,20 +138,16 @@ class Reply:
             kwargs["invalid_tool_calls"] = list(self._invalid)
         return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kwargs)
 
-    def _response(self, delta: str, author: Author) -> ChatResponse:
-        return ChatResponse(message=self._message(), delta=delta, additional_kwargs={"relay": {"author": str(author)}})
 
-    def _end(self, result: RelayResult) -> ChatResponse:
-        # as ChatRelay counts: read by the student, once, and by the teacher in all its calls
-        read, written = result.usage.prompt_tokens + result.usage.teacher_prompt_tokens, result.usage.completion_tokens
-        usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-        relay = {**report(result, self._spans), **self._names}
-        return ChatResponse(
-            message=self._message(),
-            delta="",
-            raw={"usage": usage, "finish_reason": str(result.finish_reason), "relay": relay},
-            additional_kwargs={**usage, "relay": relay},
-        )
+class CompletionReply(Reply[CompletionResponse]):
+    """An answer as text, without the message around it."""
+
+    def _response(self, delta: str, about: dict[str, Any], raw: Any = None) -> CompletionResponse:
+        return CompletionResponse(text=self._text, delta=delta, raw=raw, additional_kwargs=about)
+
+
+def _by(author: Author) -> dict[str, Any]:
+    return {"relay": {"author": str(author)}}
 
 
 def openai_call(block: ToolCallBlock) -> dict[str, Any]:
@@ -171,13 +155,3 @@ def openai_call(block: ToolCallBlock) -> dict[str, Any]:
     written = block.tool_kwargs
     arguments = written if isinstance(written, str) else json.dumps(written, ensure_ascii=False)
     return {"id": block.tool_call_id, "type": "function", "function": {"name": block.tool_name, "arguments": arguments}}
-
-
-def as_completion(response: ChatResponse) -> CompletionResponse:
-    """The same without the message around it."""
-    return CompletionResponse(
-        text=response.message.content or "",
-        delta=response.delta,
-        raw=response.raw,
-        additional_kwargs=response.additional_kwargs,
-    )

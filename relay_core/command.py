@@ -80,6 +80,11 @@ class CommandScanner:
         """Text held back because it may yet become a command."""
         return self._held
 
+    @property
+    def is_open(self) -> bool:
+        """Whether ``<call>`` has come, and may yet be closed."""
+        return self._held.startswith(OPEN)
+
     def feed(self, text: str) -> list[Piece]:
         """Take the next piece of the stream; return what is now decided, in order."""
         if not self._held and "<" not in text:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay_core.settings import Prices
 from relay_core.transcript import Author, Segment, Transcript
 from relay_core.usage import Usage
+
+if TYPE_CHECKING:
+    from relay_core.engines.steady import BreakerState
 
 
 class FinishReason(StrEnum):
@@ -40,12 +43,16 @@ class CallStarted:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """The teacher is done: tokens asked for by the command, tokens that came, seconds, and what went wrong."""
+    """The teacher is done: tokens asked for by the command, tokens that came, seconds, and what went wrong.
+
+    ``breaker``: the state of the teacher's circuit breaker after it, where it has one.
+    """
 
     requested: int
     received: int
     seconds: float
     error: str | None = None
+    breaker: BreakerState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,7 @@ class RelayResult:
 
     ``text`` is what the reader sees; ``segments`` say who wrote it. ``cost`` and ``cost_teacher_alone`` need
     ``settings.prices``. ``failures`` are the reasons of calls that failed; ``notes`` what engines had to say.
+    ``breaker`` is the state of the teacher's circuit breaker at the end, ``None`` where it has none.
     """
 
     text: str
@@ -65,6 +73,7 @@ class RelayResult:
     transcript: Transcript = field(repr=False)
     prices: Prices | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    breaker: BreakerState | None = None
 
     @property
     def failures(self) -> list[str]:
@@ -93,6 +102,8 @@ class RelayResult:
             "cost_teacher_alone": self.cost_teacher_alone,
             "finish_reason": str(self.finish_reason),
             "failures": self.failures,
+            "calls": [asdict(call) for call in self.calls],
+            "breaker": None if self.breaker is None else str(self.breaker),
             "seconds": self.seconds,
         }
 

@@ -19,15 +19,17 @@ from typing import Any, Literal, TypeVar, overload
 from relay_core import portal
 from relay_core.chat import Conversation, encode_text, render, renders_alike
 from relay_core.command import CLOSE, Call, CommandScanner, Malformed, Text
-from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
+from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Warming, Waste
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, RelayError, TeacherUnavailable
 from relay_core.events import CallEnded, CallStarted, Event, Finished, FinishReason, RelayResult, TextDelta
 from relay_core.settings import RelaySettings
 from relay_core.stops import StopFilter, coalesce
 from relay_core.transcript import Author, ReaderView, Transcript
 from relay_core.usage import Usage
+from relay_core.warming import Opening, Warmed
 
 T = TypeVar("T")
+ANY = Call(999_999_999, "")  # for whatever number the student may yet write
 PromptLike = str | Sequence[Mapping[str, Any]] | Conversation
 
 
@@ -252,6 +254,8 @@ class _Answer:
         self.notes: dict[str, Any] = {}
         self.teacher_view: ReaderView | None = None
         self.teacher_prompt: tuple[str, list[int]] | None = None
+        self.warmed: Warmed | None = None
+        self.waste = Waste()
 
     # -- the loop ------------------------------------------------------------------------------------------
 
@@ -261,7 +265,9 @@ class _Answer:
                 async with aclosing(self.student_turn()) as turn:
                     async for delta in turn:
                         yield delta
-                if self.granted is not None and self.finish is None:
+                if self.granted is None:
+                    await self.cool()
+                elif self.finish is None:
                     async with aclosing(self.call(*self.granted)) as call:
                         async for event in call:
                             yield event
@@ -271,6 +277,8 @@ class _Answer:
                 error.role = error.role or "student"
             error.transcript = self.transcript
             raise
+        finally:
+            await self.cool()
         for delta in self.shown(self.undecided()) + self.stops.flush():
             yield delta
         if self.stops.hit is not None:
@@ -286,6 +294,7 @@ class _Answer:
             self.finish = FinishReason.LENGTH
             return
         first, taken, usage, read = len(self.transcript), 0, None, True
+        notes: Mapping[str, Any] = {}
         self.turns += 1
         try:
             async with aclosing(self.student.stream(prompt, self.student_sampling(allowed))) as chunks:
@@ -293,9 +302,10 @@ class _Answer:
                     chunk = await _next(chunks, self.deadline)
                     tokens = chunk.tokens[: allowed - taken]
                     taken += len(tokens)
-                    usage = chunk.usage or usage
-                    self.note("student", chunk)
-                    for delta in self.take(tokens):
+                    usage, notes = chunk.usage or usage, chunk.notes or notes
+                    deltas = self.take(tokens)
+                    await self.warm()
+                    for delta in deltas:
                         yield delta
                     if self.stops.hit is not None:
                         self.finish = FinishReason.STOP_STRING
@@ -318,6 +328,7 @@ class _Answer:
             if read:
                 self.student_reads.add(None if prompt.token_ids is None else len(prompt.token_ids), usage)
             self.settle(first, usage)
+            self.note("student", notes)
 
     def end_turn(self, chunk: Chunk, taken: int) -> None:
         """The student's stream ended by itself."""
@@ -339,16 +350,16 @@ class _Answer:
         timeout = self.settings.teacher_timeout_s
         until = _earlier(self.deadline, None if timeout is None else _now() + timeout)
         first, usage, read = len(self.transcript), None, None
+        notes: Mapping[str, Any] = {}
         self.transcript.begin_call()
         try:
             prompt = await self.prepare_teacher(until)
             n = min(n, self.room("teacher", prompt))
             read = prompt
-            async with aclosing(self.teacher.stream(prompt, self.teacher_sampling(n))) as chunks:
+            async with aclosing(await self.ask(prompt, n)) as chunks:
                 while received < n and self.stops.hit is None:
                     chunk = await _next(chunks, until)
-                    usage = chunk.usage or usage
-                    self.note("teacher", chunk)
+                    usage, notes = chunk.usage or usage, chunk.notes or notes
                     tokens = chunk.tokens[: n - received]
                     received += len(tokens)
                     for delta in self.take_teacher(tokens):
@@ -367,15 +378,18 @@ class _Answer:
             if isinstance(failure, ContextOverflow):
                 read = None
         finally:
+            await self.cool()
             if read is not None:
                 self.teacher_reads.add(None if read.token_ids is None else len(read.token_ids), usage)
             self.settle(first, usage)
+            self.note("teacher", notes)
             tokenizer = self.student.tokenizer if self.student.speaks_ids else None
             self.transcript.end_call(
                 shared=self.shared, encode=None if tokenizer is None else partial(encode_text, tokenizer)
             )
         received = self.transcript.count(Author.TEACHER) - sum(r.received for r in self.records)
-        self.records.append(CallEnded(requested, received, time.monotonic() - began, error))
+        seconds = time.monotonic() - began
+        self.records.append(CallEnded(requested, received, seconds, error, self.teacher.breaker))
         self.failed += error is not None
         yield self.records[-1]
         if error is not None and self.finish is None and self.settings.on_teacher_error == "raise":
@@ -384,6 +398,48 @@ class _Answer:
             self.finish = FinishReason.STOP_STRING
         elif ended and self.settings.on_teacher_stop == "finish":
             self.finish = FinishReason.TEACHER_STOP
+
+    # -- warming -------------------------------------------------------------------------------------------
+
+    async def warm(self) -> None:
+        """Have the teacher begin where a command is open; drop what it began for one that is none any more."""
+        if self.granted is not None or self.stops.hit is not None:
+            return
+        opened = self.scanner.is_open
+        if self.warmed is not None and not (opened and self.warmed.at == self.decided):
+            await self.cool()
+        if self.warmed is None and opened and self.warms and self.grant(ANY):
+            self.warmed = Warmed(self.decided, partial(self.begin, self.decided, self.grant(ANY)))
+
+    @property
+    def warms(self) -> bool:
+        """Whether the teacher is to be warmed."""
+        teacher, asked = self.teacher, self.settings.warming
+        return teacher is not None and teacher.warmable and (asked == "on" or (asked == "auto" and teacher.warms))
+
+    async def begin(self, at: int, most: int, warming: Warming) -> Opening:
+        """The teacher's stream for a command that begins at character ``at`` of the student's own."""
+        assert self.teacher is not None
+        prompt = await self.prepare_teacher(self.deadline, at)
+        sampling = self.teacher_sampling(min(most, self.room("teacher", prompt)), warming)
+        return prompt, self.teacher.stream(prompt, sampling)
+
+    async def ask(self, prompt: Prompt, n: int) -> AsyncGenerator[Chunk, None]:
+        """The teacher's stream for a call: the warmed one, if it was asked just this."""
+        assert self.teacher is not None
+        if self.warmed is not None and self.warmed.prompt == prompt:
+            return self.warmed.stream(n)
+        await self.cool()
+        return self.teacher.stream(prompt, self.teacher_sampling(n))
+
+    async def cool(self) -> None:
+        """End what was begun for a command."""
+        warmed, self.warmed = self.warmed, None
+        if warmed is not None:
+            failure = await warmed.drop()
+            failed = isinstance(failure, RelayError) and not isinstance(failure, ContextOverflow)
+            if failed and warmed.prompt is not None and not warmed.is_wanted:  # else the call counts it as its own
+                self.waste.add(len(warmed.prompt.token_ids or ()), None, 0)
 
     # -- what the student wrote ----------------------------------------------------------------------------
 
@@ -474,11 +530,12 @@ class _Answer:
                 break
         return coalesce(deltas)
 
-    async def prepare_teacher(self, until: float | None) -> Prompt:
-        """The teacher's own template around the messages, then the reader's text so far."""
+    async def prepare_teacher(self, until: float | None, at: int | None = None) -> Prompt:
+        """The teacher's own template around the messages, then the reader's text so far; ``at``: as if a command
+        began at this character of the student's own stream."""
         assert self.teacher is not None
         await _in_time(self.teacher.start(), until)
-        tokenizer, text = self.teacher.tokenizer, self.conversation.prefix + self.transcript.reader_text
+        tokenizer, text = self.teacher.tokenizer, self.conversation.prefix + self.transcript.visible_text(end=at)
         if tokenizer is None:
             return self.messages_prompt("", None, text, len(self.records))
         if self.teacher_view is None or self.teacher_prompt is None:
@@ -490,7 +547,8 @@ class _Answer:
                 partial(encode_text, tokenizer), tokenizer.spells if self.shared else None, self.conversation.prefix
             )
         prompt_text, prompt_ids = self.teacher_prompt
-        ids = prompt_ids + self.teacher_view.update(self.transcript)
+        view = self.teacher_view
+        ids = prompt_ids + (view.update(self.transcript) if at is None else view.foresee(self.transcript, at))
         return self.messages_prompt(prompt_text + text, ids, text, len(self.records))
 
     # -- prompts and budgets -------------------------------------------------------------------------------
@@ -532,21 +590,25 @@ class _Answer:
 
     def student_sampling(self, max_tokens: int) -> Sampling:
         s = self.settings
-        stop = (CLOSE,) if self.grant(Call(1, "")) else ()  # where no call can come, no need to stop
-        return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, self.turn_seed(), stop)
+        stop = (CLOSE,) if self.grant(ANY) else ()  # where no call can come, no need to stop
+        return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, self.seed(7919, len(self.transcript)), stop)
 
-    def teacher_sampling(self, max_tokens: int) -> Sampling:
+    def teacher_sampling(self, max_tokens: int, warming: Warming | None = None) -> Sampling:
         s = self.settings
         temperature = s.temperature if s.teacher_temperature is None else s.teacher_temperature
-        return Sampling(max_tokens, temperature, s.top_p, s.top_k, self.turn_seed())
+        seed = self.seed(104_729, len(self.records) + 1)
+        return Sampling(max_tokens, temperature, s.top_p, s.top_k, seed, warming=warming, waste=self.waste)
 
-    def turn_seed(self) -> int | None:
-        """A seed of its own for every request of an answer: the same one again would repeat the same draws."""
-        return None if self.settings.seed is None else self.settings.seed + 7919 * len(self.transcript)
+    def seed(self, step: int, number: int) -> int | None:
+        """A seed of its own for every request of an answer: the same one again would repeat the same draws. What a
+        call gets does not depend on when it is asked."""
+        return None if self.settings.seed is None else self.settings.seed + step * number
 
-    def note(self, role: str, chunk: Chunk) -> None:
-        for name, value in chunk.notes.items():
-            self.notes[f"{role}_{name}"] = value
+    def note(self, role: str, notes: Mapping[str, Any]) -> None:
+        """Keep what a stream had to say; counts are added up."""
+        for name, value in notes.items():
+            before = self.notes.get(f"{role}_{name}", 0)
+            self.notes[f"{role}_{name}"] = before + value if isinstance(value, int) else value
 
     def settle(self, first: int, usage: EngineUsage | None) -> None:
         if usage is not None and usage.completion_tokens is not None:
@@ -567,6 +629,10 @@ class _Answer:
             refused_calls=self.refused,
             failed_calls=self.failed,
             malformed_calls=self.malformed,
+            wasted_requests=self.waste.requests,
+            wasted_prompt_tokens=self.waste.prompt_tokens,
+            wasted_cached_tokens=self.waste.cached_tokens,
+            wasted_tokens=self.waste.tokens,
         )
         assert self.finish is not None
         return RelayResult(
@@ -579,6 +645,7 @@ class _Answer:
             transcript=t,
             prices=self.settings.prices,
             notes=self.notes,
+            breaker=None if self.teacher is None else self.teacher.breaker,
         )
 
 

@@ -55,6 +55,9 @@ class RelaySettings:
         stop: strings at which the answer ends; they are not part of it.
         teacher_temperature: the teacher's; ``None`` is the same as ``temperature``.
         prices: for :attr:`RelayResult.cost`; ``None`` gives no cost.
+        warming: send the teacher its prompt at ``<call>``, while the student still writes the command:
+            ``"auto"``, where its engine ``warms``; ``"on"``, wherever that can be done; ``"off"``. The answer is
+            the same; what is wasted is counted in usage, and outside the budgets of tokens.
 
     Raises:
         ConfigurationError: a value of the wrong kind or outside its range.
@@ -77,6 +80,7 @@ class RelaySettings:
     stop: tuple[str, ...] = ()
     teacher_temperature: float | None = None
     prices: Prices | None = None
+    warming: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -101,6 +105,7 @@ class RelaySettings:
             _count("seed", self.seed, low=0)
         _choice("on_teacher_error", self.on_teacher_error, ("continue", "raise"))
         _choice("on_teacher_stop", self.on_teacher_stop, ("finish", "continue"))
+        _choice("warming", self.warming, ("auto", "on", "off"))
         if not isinstance(self.calls, bool):
             raise ConfigurationError(f"calls is {self.calls!r}: write True, or False for teacher-free")
         if not isinstance(self.stop, tuple) or not all(isinstance(s, str) and s for s in self.stop):

@@ -23,13 +23,13 @@ from relay_core.transcript import Author, Segment
 from relay_core.usage import Usage
 
 Side = Literal["student", "teacher"]
-CONSTRAINING = ("VLLMEngine", "OpenAIEngine")
+CONSTRAINING = "VLLMEngine and OpenAIEngine (in every mode but 'completions')"
 
 INSTRUCTION = "Write your last answer again as JSON, and nothing else. The JSON follows this schema:\n"
 
 
 def constraining_engine(relay: Relay, by: Side) -> Engine:
-    """The engine of that side.
+    """The engine of that side; what an endpoint can do is known for certain only when it has started.
 
     Raises:
         ConfigurationError: there is none, or it cannot decode under a schema; the message says what can.
@@ -44,9 +44,15 @@ def constraining_engine(relay: Relay, by: Side) -> Engine:
         hint = "" if other is None or not other.constrains else f"; here structured_by='{_other(by)}' would do"
         raise ConfigurationError(
             f"the {by} ({type(engine).__name__}) cannot write JSON under a schema: engines that can are "
-            f"{' and '.join(CONSTRAINING)}{hint}. Elsewhere write method='function_calling' or 'json_mode'"
+            f"{CONSTRAINING}{hint}. Elsewhere write method='function_calling' or 'json_mode'"
         )
     return engine
+
+
+async def started(relay: Relay, by: Side) -> Engine:
+    """:func:`constraining_engine`, started, so that a refusal comes before an answer is paid for."""
+    await constraining_engine(relay, by).start()
+    return constraining_engine(relay, by)
 
 
 async def write_json(
@@ -66,9 +72,9 @@ async def write_json(
     Raises:
         ConfigurationError: as :func:`constraining_engine`, or the teacher is asked for with ``calls=False``.
         BudgetError: the answer has left no tokens for it.
-        EngineError: the engine failed.
+        EngineError: the engine failed, or what it wrote is no JSON.
     """
-    engine = constraining_engine(relay, by)
+    constraining_engine(relay, by)
     if by == "teacher" and not settings.calls:
         raise ConfigurationError("structured_by='teacher' with calls=False: write structured_by='student'")
     allowed = settings.max_tokens - answer.usage.completion_tokens
@@ -83,7 +89,7 @@ async def write_json(
     left = None if settings.deadline_s is None else settings.deadline_s - answer.seconds
     try:
         async with asyncio.timeout(left):
-            await engine.start()
+            engine = await started(relay, by)
             prompt = _prompt(engine, messages, answer.text, schema)
             sampling = Sampling(
                 allowed, settings.temperature, settings.top_p, settings.top_k, settings.seed, json_schema=schema
@@ -100,8 +106,22 @@ async def write_json(
     except EngineError as error:
         error.role = error.role or by
         raise
+    if finish is FinishReason.STOP:
+        _check("".join(t.text for t in tokens), by)
     seconds = asyncio.get_running_loop().time() - began
     yield Finished(_result(answer, author, tokens, prompt, usage, finish, seconds))
+
+
+def _check(text: str, by: Side) -> None:
+    """Some endpoints take a schema and pay no heed to it."""
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise EngineError(
+            f"it was given a schema, but wrote no JSON ({error}): {text[:80]!r}; "
+            "where it cannot be held to one, write method='function_calling' or 'json_mode'",
+            role=by,
+        ) from error
 
 
 def _other(by: Side) -> Side:

@@ -196,12 +196,13 @@ class CallDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A whole call; its :class:`CallDelta` pieces, joined, say the same."""
+    """A whole call; its :class:`CallDelta` pieces, joined, say the same. ``start``: where its opening tag stands."""
 
     index: int
     id: str
     name: str
     arguments: dict[str, Any]
+    start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ class InvalidToolCall:
     """A call that cannot be made.
 
     ``arguments``: what had come as :class:`CallDelta` pieces before it broke; ``source``: all that was written,
-    tags included; ``error``: what is wrong with it.
+    tags included; ``error``: what is wrong with it; ``start``: where the source stands.
     """
 
     index: int
@@ -218,6 +219,7 @@ class InvalidToolCall:
     arguments: str
     source: str
     error: str
+    start: int
 
 
 Piece = Content | CallDelta | ToolCall | InvalidToolCall
@@ -290,7 +292,7 @@ class ToolCallParser:
             else:
                 pieces += self._content(end)
                 self._at = end
-                self._call = _Call(self._index, self._new_id(self._index), tag.end())
+                self._call = _Call(self._index, self._new_id(self._index), end)
                 self._index += 1
 
     def flush(self) -> list[Piece]:
@@ -327,12 +329,12 @@ class ToolCallParser:
 
 
 class _Call:
-    """A call under construction: its body begins at ``start`` of the parser's text."""
+    """A call under construction: its tag stands at ``tag`` of the parser's text, its body begins at ``start``."""
 
-    def __init__(self, index: int, call_id: str, start: int) -> None:
-        self.index, self.id, self.start = index, call_id, start
+    def __init__(self, index: int, call_id: str, tag: int) -> None:
+        self.index, self.id, self.tag, self.start = index, call_id, tag, tag + len(OPEN)
         self.name: str | None = None
-        self.first = self.at = start  # the arguments' JSON: text[first:at] so far
+        self.first = self.at = self.start  # the arguments' JSON: text[first:at] so far
         self.depth = 0
         self.in_string = self.escaped = self.whole = False
 
@@ -377,7 +379,7 @@ class _Call:
             return [self._broken(text, source, f"not JSON: {error}")]
         if self.name is not None:
             arguments = json.loads(text[self.first : self.at], strict=False)
-            return [ToolCall(self.index, self.id, self.name, arguments)]
+            return [ToolCall(self.index, self.id, self.name, arguments, self.tag)]
         name = body.get("name") if isinstance(body, dict) else None
         if not isinstance(name, str) or not name:
             return [self._broken(text, source, "it names no tool")]
@@ -392,11 +394,12 @@ class _Call:
         return [
             CallDelta(self.index, self.id, name, "", self.start),
             CallDelta(self.index, self.id, None, json.dumps(arguments, ensure_ascii=False), self.start),
-            ToolCall(self.index, self.id, name, arguments),
+            ToolCall(self.index, self.id, name, arguments, self.tag),
         ]
 
     def _broken(self, text: str, source: str, error: str) -> InvalidToolCall:
-        return InvalidToolCall(self.index, self.id, self.name, text[self.first : self.at], source, error)
+        arguments = text[self.first : self.at]
+        return InvalidToolCall(self.index, self.id, self.name, arguments, source, error, self.tag)
 
 
 def _name(quoted: str) -> str | None:

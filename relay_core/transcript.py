@@ -214,25 +214,44 @@ class Transcript:
             spans.append((at, len(self._texts[i])))
         return spans
 
-    def visible(self, start: int = 0) -> Iterator[int | str]:
+    def _rest(self, i: int, chars: int | None = None) -> str:
+        """What the reader sees of entry ``i``, of its first ``chars`` characters where these are given."""
+        text = self._texts[i][:chars]
+        return "".join(text[a:b] for a, b in self._visible_spans(i))
+
+    def _reaches(self, end: int) -> tuple[int, int]:
+        """The entry of the last turn in which the student's own stream goes beyond character ``end``, and how many
+        characters of it stand before that."""
+        i = len(self._ids)
+        while i and self._authors[i - 1] is not Author.TEACHER and self._starts[i - 1] + len(self._texts[i - 1]) > end:
+            i -= 1
+        return i, (max(0, end - self._starts[i]) if i < len(self._ids) else 0)
+
+    def visible(self, start: int = 0, end: int | None = None) -> Iterator[int | str]:
         """The reader's text from entry ``start`` on: ids of tokens that are visible whole, text of what is left
-        of tokens cut by a command (and of tokens without an id)."""
-        for i in range(start, len(self._ids)):
+        of tokens cut by a command (and of tokens without an id).
+
+        Args:
+            end: leave out the last turn from this character of the student's own stream on.
+        """
+        stop, chars = (len(self._ids), 0) if end is None else self._reaches(end)
+        for i in range(start, stop):
             token_id = self._ids[i]
             if i not in self._hidden and token_id is not None:
                 yield token_id
-            else:
-                for a, b in self._visible_spans(i):
-                    yield self._texts[i][a:b]
+            elif rest := self._rest(i):
+                yield rest
+        if chars and start <= stop and (rest := self._rest(stop, chars)):
+            yield rest
 
-    def visible_text(self, start: int = 0) -> str:
-        """The reader's text from entry ``start`` on."""
+    def visible_text(self, start: int = 0, end: int | None = None) -> str:
+        """The reader's text from entry ``start`` on; ``end`` as for :meth:`visible`."""
+        stop, chars = (len(self._ids), 0) if end is None else self._reaches(end)
         if not self._hidden:
-            return "".join(self._texts[start:])
-        return "".join(
-            self._texts[i] if i not in self._hidden else "".join(self._texts[i][a:b] for a, b in self._visible_spans(i))
-            for i in range(start, len(self._ids))
-        )
+            text = "".join(self._texts[start:stop])
+        else:
+            text = "".join(self._texts[i] if i not in self._hidden else self._rest(i) for i in range(start, stop))
+        return text + self._rest(stop, chars) if chars and start <= stop else text
 
     @property
     def reader_text(self) -> str:
@@ -361,17 +380,26 @@ class ReaderView:
 
     def update(self, transcript: Transcript) -> list[int]:
         """Take in what was added since; returns all ids so far."""
-        text = transcript.visible_text(self._seen)
-        ids = self._untouched(transcript) if self._spells is not None else []
-        if text:
-            self.ids += ids if self._spells is not None and self._spells(ids, text) else self._encode(text)
+        self.ids += self._new(transcript)
         self._seen = len(transcript)
         return self.ids
 
-    def _untouched(self, transcript: Transcript) -> list[int]:
+    def foresee(self, transcript: Transcript, end: int) -> list[int]:
+        """What :meth:`update` would return, were a command to begin at ``end``, and end with all that there is."""
+        return self.ids + self._new(transcript, end)
+
+    def _new(self, transcript: Transcript, end: int | None = None) -> list[int]:
+        text = transcript.visible_text(self._seen, end)
+        if not text:
+            return []
+        if self._spells is not None and self._spells(ids := self._untouched(transcript, end), text):
+            return ids
+        return self._encode(text)
+
+    def _untouched(self, transcript: Transcript, end: int | None) -> list[int]:
         ids: list[int] = []
         seam = ""
-        for piece in transcript.visible(self._seen):
+        for piece in transcript.visible(self._seen, end):
             if isinstance(piece, str):
                 seam += piece
                 continue

@@ -22,6 +22,10 @@ class Usage:
     ``teacher_prompt_tokens``, ``teacher_cached_tokens``: read by the teacher, over all calls.
     ``calls``: hand-overs made, failed ones included. ``refused_calls``: asked for, but a budget (or
     ``<call>0</call>``) forbade it. ``failed_calls``: the teacher failed. ``malformed_calls``: no number in it.
+
+    Apart from all of these, what the teacher did in vain, as far as its engine knows: ``wasted_requests``, made for a
+    command that came to nothing (warming) or beaten by another (hedging); ``wasted_prompt_tokens`` and
+    ``wasted_cached_tokens``, read by them; ``wasted_tokens``, written by them, or by others beyond what was wanted.
     """
 
     prompt_tokens: int = 0
@@ -36,6 +40,10 @@ class Usage:
     refused_calls: int = 0
     failed_calls: int = 0
     malformed_calls: int = 0
+    wasted_requests: int = 0
+    wasted_prompt_tokens: int = 0
+    wasted_cached_tokens: int | None = 0
+    wasted_tokens: int = 0
 
     @property
     def completion_tokens(self) -> int:
@@ -60,7 +68,7 @@ class Usage:
         return result if result is not None else cls()
 
     def cost(self, prices: Prices) -> float:
-        """What the answer cost, in the currency of ``prices``: every prompt re-read included."""
+        """What the answer cost, in the currency of ``prices``: every prompt re-read included, and what was wasted."""
         return (
             _read(
                 self.student_prompt_tokens,
@@ -74,8 +82,14 @@ class Usage:
                 prices.teacher_input,
                 prices.teacher_cached_input,
             )
+            + _read(
+                self.wasted_prompt_tokens,
+                self.wasted_cached_tokens,
+                prices.teacher_input,
+                prices.teacher_cached_input,
+            )
             + (self.student_tokens + self.command_tokens) * prices.student_output
-            + self.teacher_tokens * prices.teacher_output
+            + (self.teacher_tokens + self.wasted_tokens) * prices.teacher_output
         ) / 1e6
 
     def cost_teacher_alone(self, prices: Prices) -> float:

@@ -18,6 +18,7 @@ from relay_core.cli.chat import Conversation
 from relay_core.cli.doctor import missing
 from relay_core.cli.options import _SETTINGS, read_prices
 from relay_core.engines.base import Engine, Prompt
+from relay_core.engines.steady import BreakerState
 from relay_core.tokenizer import Tokenizer
 
 STUDENT = [["47 * 6 = <call>3</call>"], [". Done."]]
@@ -106,6 +107,23 @@ def test_flags_reach_the_loop(play: Play) -> None:
     _, sampling = engines["student"].requests[0]
     assert (sampling.temperature, sampling.seed, sampling.max_tokens) == (0.7, 5, 200)
     assert answer["usage"]["teacher_tokens"] == 2
+
+
+def test_warming_is_asked_for(play: Play) -> None:
+    engines = play()
+    assert answer_of(relay("ask", "q", "--json", "--warming", "on", "--max-call-tokens", "9"))["text"]
+    assert [sampling.max_tokens for _, sampling in engines["teacher"].requests] == [9]
+
+
+def test_every_call_is_told_and_the_breakers_state(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    play(teacher=[["2", EngineError("gone away")]])
+    answer = answer_of(relay("ask", "q", "--json"))
+    [call] = answer["calls"]
+    assert (call["requested"], call["received"], call["error"], call["breaker"]) == (3, 1, "gone away", None)
+    assert (answer["breaker"], answer["failures"]) == (None, ["gone away"])
+    monkeypatch.setattr(ScriptedEngine, "breaker", BreakerState.OPEN)
+    assert answer_of(relay("ask", "q", "--json"))["breaker"] == "open"
+    assert "the teacher's circuit breaker is open" in relay("ask", "q").stderr
 
 
 def test_no_calls_is_teacher_free(play: Play) -> None:

@@ -1,6 +1,7 @@
 import json
 
 from relay_core import Prices, Usage
+from relay_core.engines.steady import BreakerState
 from relay_core.events import CallEnded, FinishReason, RelayResult
 from relay_core.transcript import Author, Segment, Transcript
 
@@ -28,6 +29,17 @@ def test_the_result_as_json() -> None:
     assert said["usage"]["call_ratio"] == 0.5
     assert (said["cost"], said["cost_teacher_alone"]) == (1.0, 2.0)
     assert (said["finish_reason"], said["failures"]) == ("stop", ["no answer"])
+
+
+def test_the_calls_and_the_breakers_state_as_json() -> None:
+    calls = [CallEnded(3, 1, 0.5), CallEnded(5, 0, 0.25, "no answer", BreakerState.OPEN)]
+    said = json.loads(json.dumps(result(calls=calls, breaker=BreakerState.HALF_OPEN).as_dict()))
+    assert said["calls"] == [
+        {"requested": 3, "received": 1, "seconds": 0.5, "error": None, "breaker": None},
+        {"requested": 5, "received": 0, "seconds": 0.25, "error": "no answer", "breaker": "open"},
+    ]
+    assert said["breaker"] == "half-open"
+    assert result().as_dict()["breaker"] is None
 
 
 def test_without_prices_there_is_no_cost() -> None:

@@ -1,4 +1,6 @@
-"""DESIGN.md's ten properties, over the real Qwen3 vocabulary; the tenth through the engines that need no server."""
+"""DESIGN.md's ten properties, over the real Qwen3 vocabulary; the tenth through the engines that need no server.
+
+Every answer is played twice, the second time with the teacher warmed: it is the same, and all properties hold of it."""
 
 import asyncio
 import itertools
@@ -88,6 +90,12 @@ class Played:
     def asked(self) -> list[Prompt]:
         return [prompt for prompt, _ in self.student.requests]
 
+    @property
+    def called(self) -> list[Prompt]:
+        """What the teacher was asked for every call; what was begun for nothing is not among it."""
+        last = {prompt.turn: prompt for prompt, _ in self.teacher.requests}
+        return [last[k] for k in range(len(self.result.calls))]
+
     def expected(self) -> tuple[str, list[str]]:
         """The reader's text, worked out another way; and what stood there before each call."""
         text, before = "", []
@@ -96,7 +104,7 @@ class Played:
             text += COMMAND.sub("", session)
             if k < len(self.result.calls):
                 before.append(text)
-                asked = self.teacher.requests[k][0].token_ids
+                asked = self.called[k].token_ids
                 text += said(self.teacher.tokenizer, asked, self.replies[k][: self.result.calls[k].received])
         return text, before
 
@@ -129,8 +137,24 @@ async def collect(relay: Relay, prompt, options) -> list[Event]:
     return [event async for event in relay.astream(prompt, **options)]
 
 
-def play(tokenizer, turns, replies, last=(), *, sizes=(1,), teacher=None, prompt="Q", **options) -> Played:
+def play(tokenizer, turns, replies, last=(), **options) -> Played:
     """An answer in which the student calls at the end of each of ``turns``, and ends with ``last``."""
+    cold, warm = (played(tokenizer, turns, replies, last, warming=warming, **options) for warming in ("off", "on"))
+    assert cold.called == [prompt for prompt, _ in cold.teacher.requests]
+    assert cold.called == warm.called
+    assert outcome(cold.result) == outcome(warm.result)
+    return warm
+
+
+def outcome(result: RelayResult) -> tuple:
+    """All but the times, and what was wasted."""
+    wasted = {"wasted_requests": 0, "wasted_prompt_tokens": 0, "wasted_cached_tokens": 0, "wasted_tokens": 0}
+    calls = [replace(call, seconds=0) for call in result.calls]
+    row, usage = result.transcript.training_row(), replace(result.usage, **wasted)
+    return result.text, result.segments, row, usage, result.finish_reason, calls, result.notes
+
+
+def played(tokenizer, turns, replies, last, *, sizes=(1,), teacher=None, prompt="Q", **options) -> Played:
     mine = [spelt(tokenizer, [*body, call]) for body, call in turns] + [spelt(tokenizer, last)]
     theirs = [spelt(teacher or tokenizer, reply) for reply in replies]
     engines = Cut(mine, tokenizer, sizes=sizes), Cut(theirs, teacher or tokenizer, sizes=sizes)
@@ -163,7 +187,7 @@ def test_property_02_however_it_is_cut_the_transcript_is_the_same(
     one, other = (play(qwen3, turns, replies, last, sizes=s).result for s in ((1,), tuple(sizes)))
     assert one.segments == other.segments
     assert one.transcript.training_row() == other.transcript.training_row()
-    assert (one.text, one.usage, one.finish_reason) == (other.text, other.usage, other.finish_reason)
+    assert outcome(one) == outcome(other)
 
 
 @given(turns=turns, replies=replies, last=parts, prefix=st.sampled_from(["", "So, ", "<tool_call>\n{"]))
@@ -173,14 +197,13 @@ def test_property_03_the_teacher_reads_its_template_and_the_readers_text(
     played = play(qwen3, turns, replies, last, prefix=prefix)
     asked = render(qwen3, Conversation.of("Q")).text
     _, before = played.expected()
-    assert len(before) == len(played.teacher.requests)
     shown = ""
-    seen = iter(played.teacher.requests)
+    seen = iter(played.called)
     for event in played.events:
         if isinstance(event, TextDelta):
             shown += event.text
         elif isinstance(event, CallStarted):
-            prompt, _ = next(seen)
+            prompt = next(seen)
             assert prompt.text == asked + prefix + shown
             assert prompt.continuation == prefix + shown
             assert shown == before.pop(0), "no trace of a command, and nothing else is missing"
@@ -290,14 +313,16 @@ def test_property_07_no_budget_is_exceeded(
         assert result.finish_reason is FinishReason.STOP, "a refused call does not end the answer"
 
 
+@pytest.mark.parametrize("warming", ["off", "on"])
 @pytest.mark.parametrize("slow", ["student", "teacher"])
-def test_property_07_no_second_over_the_deadline(qwen3: Tokenizer, timeless, slow: str) -> None:
+def test_property_07_no_second_over_the_deadline(qwen3: Tokenizer, timeless, slow: str, warming: str) -> None:
     pause = {slow: [Delay(3.0)]}
     student = ScriptedEngine([["a", *pause.get("student", []), CALL]] * 5, qwen3)
     teacher = ScriptedEngine([["x", *pause.get("teacher", []), "y"]] * 5, qwen3)
+    options = {"deadline_s": 10.0, "on_teacher_stop": "continue", "warming": warming}
 
     async def timed() -> tuple[RelayResult, float]:
-        result = await Relay(student, teacher).agenerate("Q", deadline_s=10.0, on_teacher_stop="continue")
+        result = await Relay(student, teacher).agenerate("Q", **options)
         return result, asyncio.get_running_loop().time()
 
     result, seconds = timeless(timed())
@@ -315,12 +340,13 @@ def test_property_08_usage_adds_up(qwen3: Tokenizer, turns, replies, last) -> No
         ids = sum(len(s.token_ids) for s in result.segments if s.author is author)
         assert tokens == ids == getattr(usage, f"{author}_tokens")
     assert usage.teacher_tokens == sum(c.received for c in result.calls)
-    assert usage.calls == len(result.calls) == len(played.teacher.requests)
+    assert usage.calls == len(result.calls) == len(played.teacher.requests) - usage.wasted_requests
     read = [sum(len(p.token_ids) for p, _ in e.requests) for e in (played.student, played.teacher)]
-    assert [usage.student_prompt_tokens, usage.teacher_prompt_tokens] == read
+    assert [usage.student_prompt_tokens, usage.teacher_prompt_tokens + usage.wasted_prompt_tokens] == read
+    assert usage.teacher_prompt_tokens == sum(len(p.token_ids) for p in played.called)
     assert usage.prompt_tokens == len(played.asked[0].token_ids)
-    wrote = usage.student_tokens + usage.command_tokens
-    assert result.cost == pytest.approx((read[0] + 2 * wrote + 3 * read[1] + 4 * usage.teacher_tokens) / 1e6)
+    wrote, theirs = usage.student_tokens + usage.command_tokens, usage.teacher_tokens + usage.wasted_tokens
+    assert result.cost == pytest.approx((read[0] + 2 * wrote + 3 * read[1] + 4 * theirs) / 1e6)
 
 
 @given(turns=turns, replies=replies, last=parts)
@@ -330,7 +356,7 @@ def test_property_09_strangers_exchange_text_and_encode_only_what_is_new(
     known = [[part for part in reply if isinstance(part, str)] for reply in replies]
     played = play(qwen3, turns, known, last, teacher=tiny)
     grown: list[int] = []
-    for k, (prompt, _) in enumerate(played.teacher.requests):
+    for k, prompt in enumerate(played.called):
         assert list(prompt.token_ids[: len(grown)]) == grown, "what was encoded once stays"
         assert tiny.decode(prompt.token_ids, control=True) == prompt.text
         grown = list(prompt.token_ids)

@@ -24,6 +24,7 @@ from relay_core import (
 )
 from relay_core.engines.base import Chunk, EngineUsage, Token
 from relay_core.engines.scripted import Delay
+from relay_core.engines.steady import BreakerState
 from relay_core.tokenizer import Tokenizer
 
 CONTINUE = {"on_teacher_stop": "continue"}
@@ -312,6 +313,23 @@ async def test_a_student_that_fails_loses_nothing(qwen3: Tokenizer) -> None:
         await answer(Says(None, [text_chunk(finish=Finish.STOP)]))
 
 
+async def test_the_breakers_state_is_in_events_and_in_the_result(qwen3: Tokenizer) -> None:
+    class Flaky(ScriptedEngine):
+        state = BreakerState.OPEN
+
+        @property
+        def breaker(self) -> BreakerState:
+            return self.state
+
+    student, teacher = ScriptedEngine(["a<call>1</call>", "b"], qwen3), Flaky("x", qwen3)
+    events = [e async for e in Relay(student, teacher).astream("Q", **CONTINUE)]
+    ended = next(e for e in events if isinstance(e, CallEnded))
+    assert (ended.breaker, events[-1].result.breaker) == (BreakerState.OPEN, BreakerState.OPEN)
+    result = await answer(student, ScriptedEngine("x", qwen3), **CONTINUE)
+    assert (result.calls[0].breaker, result.breaker) == (None, None), "an engine without one"
+    assert (await answer(ScriptedEngine("a", qwen3), None)).breaker is None
+
+
 # -- contexts --------------------------------------------------------------------------------------------------
 
 
@@ -518,6 +536,14 @@ async def test_notes_of_an_engine_reach_the_result() -> None:
     teacher = Says(None, [Chunk((Token(None, "x"),), Finish.LENGTH, notes={"approximate": "chat"})])
     result = await answer(ScriptedEngine(["<call>1</call>", "b"], None), teacher)
     assert result.notes == {"teacher_approximate": "chat"}
+
+
+async def test_counts_in_notes_add_up_over_the_calls() -> None:
+    token = Token(None, "x")
+    first = [Chunk((token,), notes={"resumed": 1}), Chunk((token,), Finish.LENGTH, notes={"resumed": 2})]
+    teacher = Says(None, first, [Chunk((token, token), notes={"resumed": 1}), EngineError("never reached")])
+    result = await answer(ScriptedEngine(["<call>2</call>", "<call>2</call>", "b"], None), teacher)
+    assert (result.notes, result.failures) == ({"teacher_resumed": 3}, [])
 
 
 # -- the sync faces, and life ------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ BAD = [
     ("calls", 1, ConfigurationError),
     ("on_teacher_error", "ignore", ConfigurationError),
     ("on_teacher_stop", None, ConfigurationError),
+    ("warming", "yes", ConfigurationError),
+    ("warming", True, ConfigurationError),
     ("prices", 3, ConfigurationError),
     ("prices", {"teacher": 1.0}, ConfigurationError),
     ("max_tokens", 0, BudgetError),

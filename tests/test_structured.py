@@ -8,6 +8,7 @@ import pytest
 from relay_core import (
     BudgetError,
     ConfigurationError,
+    EngineError,
     Finished,
     Prices,
     Prompt,
@@ -18,7 +19,7 @@ from relay_core import (
     TextDelta,
 )
 from relay_core.engines.scripted import Delay
-from relay_core.structured import constraining_engine, write_json
+from relay_core.structured import constraining_engine, started, write_json
 from relay_core.tokenizer import Tokenizer
 
 SCHEMA = {"type": "object", "properties": {"price": {"type": "integer"}}}
@@ -112,3 +113,22 @@ async def test_the_deadline_holds_for_both_together(engine: Make) -> None:
     _, events = await ask(Relay(engine(slow, constrains=True), None), "student", deadline_s=2.0)
     result = events[-1].result
     assert (result.text, result.finish_reason) == ('{"a', "deadline")
+
+
+class Endpoint(ScriptedEngine):
+    """What it can do is found out when it starts."""
+
+    async def start(self) -> None:
+        self.constrains = False
+
+
+async def test_an_endpoint_that_turns_out_not_to_constrain_is_refused(qwen3: Tokenizer) -> None:
+    relay = Relay(Endpoint("a", qwen3, constrains=True), None)
+    assert constraining_engine(relay, "student") is relay.student
+    with pytest.raises(ConfigurationError, match="'completions'"):
+        await started(relay, "student")
+
+
+async def test_an_engine_that_pays_no_heed_to_the_schema_is_found_out(engine: Make) -> None:
+    with pytest.raises(EngineError, match=r"student: it was given a schema, but wrote no JSON.*'Sure: 282'"):
+        await ask(Relay(engine("Sure: 282", constrains=True), None), "student")

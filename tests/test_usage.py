@@ -20,6 +20,10 @@ USAGE = Usage(
     refused_calls=1,
     failed_calls=1,
     malformed_calls=3,
+    wasted_requests=1,
+    wasted_prompt_tokens=30,
+    wasted_cached_tokens=20,
+    wasted_tokens=4,
 )
 
 
@@ -32,9 +36,12 @@ def test_the_call_ratio_is_the_papers() -> None:
 def test_the_cost_counts_what_was_read_cached_tokens_apart() -> None:
     student = 150 * 1.0 + (40 + 10) * 2.0  # no price for cached input: the input price
     teacher = 100 * 10.0 + 200 * 1.0 + 50 * 20.0
-    assert USAGE.cost(PRICES) == pytest.approx((student + teacher) / 1e6)
+    wasted = 10 * 10.0 + 20 * 1.0 + 4 * 20.0
+    assert USAGE.cost(PRICES) == pytest.approx((student + teacher + wasted) / 1e6)
     unknown = dataclasses.replace(USAGE, teacher_cached_tokens=None)
-    assert unknown.cost(PRICES) == pytest.approx((student + 300 * 10.0 + 50 * 20.0) / 1e6)
+    assert unknown.cost(PRICES) == pytest.approx((student + 300 * 10.0 + 50 * 20.0 + wasted) / 1e6)
+    unknown = dataclasses.replace(USAGE, wasted_cached_tokens=None)
+    assert unknown.cost(PRICES) == pytest.approx((student + teacher + 30 * 10.0 + 4 * 20.0) / 1e6)
 
 
 def test_the_teacher_alone_reads_the_prompt_once_and_writes_no_command() -> None:

@@ -69,6 +69,7 @@ _SETTINGS: dict[str, Any] = {
     "teacher_timeout_s": _flag(float | None, "Seconds for one call.", "--teacher-timeout", **_BUDGETS),
     "on_teacher_error": _flag(str | None, "continue (the student goes on) or raise.", **_BUDGETS),
     "on_teacher_stop": _flag(str | None, "The teacher's end token: finish, or continue with the student.", **_BUDGETS),
+    "warming": _flag(str | None, "Send the teacher its prompt at <call> already: auto, on or off.", **_BUDGETS),
     "temperature": _flag(float | None, "0 is greedy, and the default.", **_SAMPLING),
     "top_p": _flag(float | None, "Nucleus sampling.", **_SAMPLING),
     "top_k": _flag(int | None, "Only the k likeliest tokens.", **_SAMPLING),

@@ -95,6 +95,8 @@ def usage_line(result: RelayResult, *, quote: bool) -> str:
     for count, what in ((usage.failed_calls, "failed"), (usage.refused_calls, "refused")):
         if count:
             parts.append(f"{count} {what}")
+    if result.breaker not in (None, "closed"):
+        parts.append(f"the teacher's circuit breaker is {result.breaker}")
     if result.seconds > 0:
         parts.append(f"{usage.completion_tokens / result.seconds:.0f} tokens/s")
     if result.cost is not None:

@@ -6,6 +6,7 @@ work. Engines hold no state between requests that a caller could notice, and may
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from relay_core.engines.steady import BreakerState
     from relay_core.tokenizer import Tokenizer
 
 Message = Mapping[str, Any]
@@ -54,7 +56,8 @@ class Chunk:
     """Some tokens, in order. The last chunk has ``finish``.
 
     ``end_token`` is the model's end token where ``finish`` is END and the engine knows ids; it is not in
-    ``tokens``. ``notes`` carries what a person should know of this stream (``{"approximate": …}``).
+    ``tokens``. ``notes`` carries what a person should know of this stream so far (``{"approximate": …}``); what is a
+    count there is added up over an answer.
     """
 
     tokens: Sequence[Token] = ()
@@ -81,12 +84,59 @@ class Prompt:
     turn: int = 0
 
 
+class Warming:
+    """How many tokens are wanted of a request that was begun before that was known.
+
+    The engine begins at once, delivers nothing before :meth:`wanted`, and no more than that then.
+    """
+
+    def __init__(self) -> None:
+        self._wanted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def want(self, n: int) -> None:
+        """Say it, once; at most ``Sampling.max_tokens``."""
+        self._wanted.set_result(n)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it was said."""
+        return self._wanted.done()
+
+    async def wanted(self) -> int:
+        """The number, once it is said; whoever waits may be cancelled."""
+        return await asyncio.shield(self._wanted)
+
+
+@dataclass(slots=True)
+class Waste:
+    """What was used in vain, as far as engines know: whole requests, what these read, and tokens nobody took.
+
+    ``cached_tokens``: of ``prompt_tokens``; ``None`` where an engine does not say.
+    """
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int | None = 0
+    tokens: int = 0
+
+    def add(self, prompt_tokens: int | None, cached_tokens: int | None, tokens: int) -> None:
+        """One more request in vain."""
+        self.requests += 1
+        self.prompt_tokens += prompt_tokens or 0
+        self.cached_tokens = (
+            None if cached_tokens is None or self.cached_tokens is None else self.cached_tokens + cached_tokens
+        )
+        self.tokens += tokens
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to continue. ``temperature`` 0 is greedy; ``top_k`` ``None`` and ``top_p`` 1 cut nothing.
 
     ``stop``: strings in the *generated* text at which to end; the token that completes one is delivered whole.
-    ``json_schema``: constrain the text to this schema, on engines with ``constrains``.
+    ``json_schema``: constrain the text to this schema, on engines with ``constrains``. ``warming``: ``max_tokens``
+    is only the most that may be wanted, on engines that are ``warmable``. ``waste``: where the engine counts what it
+    used in vain.
     """
 
     max_tokens: int
@@ -96,6 +146,8 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     json_schema: Mapping[str, Any] | None = None
+    warming: Warming | None = field(default=None, compare=False)
+    waste: Waste | None = field(default=None, compare=False)
 
 
 class Engine(ABC):
@@ -111,6 +163,18 @@ class Engine(ABC):
     constrains: bool = False
     #: delivers ids, and takes ``Prompt.token_ids`` untouched
     speaks_ids: bool = True
+    #: takes ``Sampling.warming``
+    warmable: bool = False
+
+    @property
+    def warms(self) -> bool:
+        """Whether ``warming="auto"`` warms it as a teacher: where it is faster, and nobody pays for what is wasted."""
+        return False
+
+    @property
+    def breaker(self) -> BreakerState | None:
+        """The state of its circuit breaker, where it has one."""
+        return None
 
     @property
     def tokenizer(self) -> Tokenizer | None:

@@ -12,14 +12,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
+from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Waste
 from relay_core.engines.connection import Address, Connection, Response, ca
+from relay_core.engines.cut import cut
 from relay_core.engines.endpoint import Endpoint, probe
 from relay_core.engines.steady import Breaker, BreakerState, Fault, Patience, hedged, persist
 from relay_core.engines.wire import APPROXIMATE, Mode, Reader, event_data, request_body
@@ -59,6 +60,8 @@ class OpenAIEngine(Engine):
     Raises:
         ConfigurationError: a URL, mode or option that cannot be used; nothing was sent.
     """
+
+    constrains = True  # until it is found that its mode cannot
 
     def __init__(
         self,
@@ -103,6 +106,8 @@ class OpenAIEngine(Engine):
         self._breaker = Breaker(self.patience.breaker_after, self.patience.breaker_open_s)
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
 
+    warmable = True
+
     # -- what is known of it -------------------------------------------------------------------------------
 
     @property
@@ -114,6 +119,11 @@ class OpenAIEngine(Engine):
     def breaker(self) -> BreakerState:
         """Whether requests pass: closed, open or half-open."""
         return self._breaker.state
+
+    @property
+    def warms(self) -> bool:
+        # ids are vLLM's own way; the other ways are hosted APIs' too, which bill what was asked in vain
+        return (self.mode or self._mode) is Mode.IDS
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -173,7 +183,8 @@ class OpenAIEngine(Engine):
         self._adopt(found)
 
     def _adopt(self, found: Endpoint) -> None:
-        self.speaks_ids = self.constrains = found.mode is Mode.IDS
+        self.speaks_ids = found.mode is Mode.IDS
+        self.constrains = found.mode is not Mode.COMPLETIONS  # which has no field for a schema that all servers know
         self._endpoint = found
 
     async def _briefly(self, here: _Loop, request: Callable[[], Awaitable[Any]]) -> Any:
@@ -215,16 +226,38 @@ class OpenAIEngine(Engine):
         length = 0 if prompt.token_ids is None else len(prompt.token_ids)
         if endpoint.mode is Mode.IDS and endpoint.context_length is not None and length >= endpoint.context_length:
             raise ContextOverflow(f"the prompt has {length} tokens, the model's context is {endpoint.context_length}")
-        written = _Written(endpoint, prompt, sampling)
         until = here.loop.time() + self.patience.total_s
+        if sampling.warming is not None and endpoint.mode is not Mode.IDS:
+            await self._have_read(here, endpoint, prompt, sampling, until)
+            sampling = replace(sampling, max_tokens=await sampling.warming.wanted(), warming=None)
+        chunks = self._steadily(here, endpoint, prompt, sampling, until)
+        if sampling.warming is not None:
+            chunks = cut(chunks, sampling, length, read_on=True)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+
+    async def _steadily(
+        self, here: _Loop, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, until: float
+    ) -> AsyncGenerator[Chunk, None]:
+        """One stream over as many responses as it takes."""
+        written, waste = _Written(endpoint, prompt, sampling), sampling.waste or Waste()
         notes: dict[str, Any] = {"approximate": APPROXIMATE} if endpoint.mode is Mode.CHAT else {}
+
+        def beaten() -> None:
+            notes["hedged"] = notes.get("hedged", 0) + 1
+            waste.add(written.prompt_tokens, None, 0)
+
+        async def attempt() -> _Reading:
+            return await hedged(
+                lambda: self._open(here, endpoint, written, until),
+                self.patience.hedge_after_s,
+                _Reading.aclose,
+                may=lambda: not here.gate.locked(),
+                beaten=beaten,
+            )
+
         while True:
-
-            async def attempt() -> _Reading:
-                return await hedged(
-                    lambda: self._open(here, endpoint, written, until), self.patience.hedge_after_s, _Reading.aclose
-                )
-
             reading = await persist(attempt, self.patience, until)
             try:
                 while True:
@@ -235,20 +268,47 @@ class OpenAIEngine(Engine):
                         written.lost += 1
                         notes["resumed"] = notes.get("resumed", 0) + 1
                         break
-                    taken = written.take(chunk, notes)
-                    if taken.finish is Finish.LENGTH and chunk.finish is None:  # some say so in an event of its own
-                        taken = replace(taken, usage=written.usage(await reading.usage()))
+                    taken = await written.taken(chunk, reading, notes)
                     yield taken
                     if taken.finish is not None:
                         return
             finally:
                 await reading.aclose()
 
+    async def _have_read(
+        self, here: _Loop, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, until: float
+    ) -> None:
+        """Have the endpoint read the prompt, so that its cache has it: a request for one token, which nobody sees.
+
+        Once, whatever comes of it: the request proper will tell. Where n is counted by the server, no stream can be
+        cut as the server would have cut it.
+        """
+        written = _Written(endpoint, prompt, replace(sampling, max_tokens=1, warming=None))
+        usage = EngineUsage(written.prompt_tokens)
+        try:
+            reading = await self._open(here, endpoint, written, until)
+            try:
+                while (chunk := await written.taken(await reading.next(), reading, {})).finish is None:
+                    pass
+                usage = chunk.usage or usage
+            finally:
+                await reading.aclose()
+        except EngineError:
+            pass
+        finally:
+            if written.sent:
+                (sampling.waste or Waste()).add(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens or 0)
+
     async def _open(self, here: _Loop, endpoint: Endpoint, written: _Written, until: float) -> _Reading:
         """One request, up to its first token."""
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(here.gate)
+            try:
+                async with asyncio.timeout_at(until):
+                    await stack.enter_async_context(here.gate)
+            except TimeoutError as late:
+                raise Fault(f"{self.spec}: no turn came: {self.patience.max_in_flight} requests in flight") from late
             with self._breaker.watching():
+                written.sent = True
                 reading = _Reading(here.loop, self.patience.first_token_s, until)
                 body = written.body(self._address.model, logprobs=self._logprobs)
                 response = await reading.patiently(here.connection.open(endpoint.dialect.path, body))
@@ -363,7 +423,13 @@ class _Written:
         self._texts, self._count = list[str](), 0
         self._tail = ""  # of the text so far, as long as what a stop string may have begun in
         self._longest_stop = max((len(stop) for stop in sampling.stop), default=0)
+        self.sent = False  # whether anything was asked
         self.lost = 0  # responses that broke: each had read the prompt too
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        """Of the prompt, where its ids are known."""
+        return None if self._prompt.token_ids is None else len(self._prompt.token_ids)
 
     def body(self, model: str, *, logprobs: bool) -> dict[str, Any]:
         """What to send for the rest."""
@@ -386,6 +452,13 @@ class _Written:
         context = [*(self._prompt.token_ids or ())[-4:], *self._ids][-4:]
         return Reader(self._endpoint.mode, self._endpoint.tokenizer, context)
 
+    async def taken(self, chunk: Chunk, reading: _Reading, notes: Mapping[str, Any]) -> Chunk:
+        """:meth:`take`, with the usage that follows."""
+        taken = self.take(chunk, notes)
+        if taken.finish is Finish.LENGTH and chunk.finish is None:
+            return replace(taken, usage=self.usage(await reading.usage()))  # some say it in an event of its own
+        return taken
+
     def take(self, chunk: Chunk, notes: Mapping[str, Any]) -> Chunk:
         """Count what came; cut it at a stop string and at the number of tokens asked for."""
         taken: list[Token] = []
@@ -405,8 +478,9 @@ class _Written:
                 finish = chunk.finish if token is chunk.tokens[-1] and chunk.finish is not None else Finish.LENGTH
                 break
         end = chunk.end_token if finish is Finish.END else None
-        usage = self.usage(chunk.usage) if finish is not None else None
-        return Chunk(tuple(taken), finish, end, usage, dict(notes) if finish is not None else {})
+        said = finish is not None or self._sampling.warming is not None  # a warmed stream is cut before its end
+        usage = self.usage(chunk.usage) if said else None
+        return Chunk(tuple(taken), finish, end, usage, dict(notes))
 
     def _fit(self, token: Token) -> tuple[Token, bool]:
         """The token, or as much of a text as may still come; and whether that was the last."""

@@ -34,7 +34,7 @@ class Request:
     Args:
         loop: the event loop of the consumer.
         prompt_ids: the prompt.
-        limit: at most so many tokens.
+        limit: at most so many tokens; may be lowered while it runs (:meth:`shorten`).
         end_ids: the model's end tokens.
     """
 
@@ -43,6 +43,7 @@ class Request:
         "_decoder",
         "_error",
         "_finish",
+        "_given",
         "_longest",
         "_tail",
         "_waiter",
@@ -57,6 +58,7 @@ class Request:
         "prompt_length",
         "sampling",
         "sent_at",
+        "shortened",
         "ticket",
         "waiting",
     )
@@ -74,6 +76,7 @@ class Request:
         self.ids = list(prompt_ids)  # grows by what is generated
         self.prompt_length = len(self.ids)
         self.count = 0
+        self.shortened = False  # the manager was asked for more
         self.cached: int | None = None  # prompt tokens that the prefix cache had
         self.over = False
         self.waiting: list[Token] = []  # sampled, not sent yet
@@ -84,6 +87,7 @@ class Request:
         self._longest = max(map(len, sampling.stop), default=0)
         self._tail = ""
         self._arrived: list[Token] = []
+        self._given = 0
         self._finish: Finish | None = None
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -119,6 +123,10 @@ class Request:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def shorten(self, limit: int) -> None:
+        """At most so many tokens after all; what came beyond is not given out."""
+        self.shortened, self.limit = True, min(limit, self.limit)
+
     async def next(self) -> Chunk:
         """All that came since the last time, at least one token or the end.
 
@@ -131,10 +139,19 @@ class Request:
             self._waiter = self.loop.create_future()
             await self._waiter
         tokens, self._arrived = self._arrived, []
-        if self._finish is None:
+        finish, end = self._finish, tokens.pop() if self._finish is Finish.END else None
+        if self.shortened and len(tokens) >= self.limit - self._given:
+            tokens, finish, end = tokens[: self.limit - self._given], Finish.LENGTH, None
+        self._given += len(tokens)
+        if finish is None:
             return Chunk(tokens)
-        end = tokens.pop() if self._finish is Finish.END else None
-        return Chunk(tokens, self._finish, end, EngineUsage(self.prompt_length, self.cached, self.count))
+        usage = EngineUsage(self.prompt_length, self.cached, self._given + (end is not None))
+        return Chunk(tokens, finish, end, usage)
+
+    @property
+    def wasted(self) -> int:
+        """Tokens sampled and not given out, the end token of a whole answer apart."""
+        return max(0, self.count - self._given - (self._finish is Finish.END and self._given < self.limit))
 
 
 class Ticket:
@@ -216,7 +233,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
             if request.ticket is not ticket or request.over:
                 continue
             finish = request.accept(token_id, logprob)
-            if finish is Finish.STOP:
+            if finish is Finish.STOP or (finish is Finish.LENGTH and request.shortened):
                 self._cancel(ticket.id)
             if finish is None and len(request.waiting) <= patience and now - request.sent_at < LONGEST_WAIT_S:
                 continue

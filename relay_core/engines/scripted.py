@@ -19,10 +19,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
+from relay_core.engines.cut import cut
 from relay_core.errors import ConfigurationError, ContextOverflow
 
 if TYPE_CHECKING:
@@ -56,9 +58,12 @@ class ScriptedEngine(Engine):
         constrains: whether to claim constrained decoding.
         honour_stop: end at ``Sampling.stop``, as real engines do (a closed command then ends a turn, also where no
             call comes of it); by default a turn is played until the loop closes it.
+        warms: whether ``warming="auto"`` warms it.
 
     ``requests`` holds what was asked, in order, where ``record`` is true; ``active`` counts streams that run now.
     """
+
+    warmable = True
 
     def __init__(
         self,
@@ -71,6 +76,7 @@ class ScriptedEngine(Engine):
         logprob: float | None = None,
         constrains: bool = False,
         honour_stop: bool = False,
+        warms: bool = False,
         record: bool = False,
     ) -> None:
         if chunk < 1:
@@ -84,7 +90,7 @@ class ScriptedEngine(Engine):
         self._given = tokenizer
         self._tokenizer: Tokenizer | None = None
         self._chunk, self._delay_s, self._context_length = chunk, delay_s, context_length
-        self._honour_stop = honour_stop
+        self._honour_stop, self._warms = honour_stop, warms
         self._logprob, self._record = logprob, record
 
     @property
@@ -106,6 +112,10 @@ class ScriptedEngine(Engine):
     def context_length(self) -> int | None:
         return self._context_length
 
+    @property
+    def warms(self) -> bool:
+        return self._warms
+
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
         if self._record:
             self.requests.append((prompt, sampling))
@@ -115,10 +125,14 @@ class ScriptedEngine(Engine):
             if length >= self._context_length:
                 raise ContextOverflow(f"the prompt has {length} tokens, the context is {self._context_length}")
             limit = min(limit, self._context_length - length)
+        chunks = self._play(prompt, sampling, limit)
+        if sampling.warming is not None:
+            chunks = cut(chunks, sampling, length)
         self.active += 1
         try:
-            async for chunk in self._play(prompt, sampling, limit):
-                yield chunk
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield replace(chunk, tokens=self._delivered(chunk.tokens))
         finally:
             self.active -= 1
 
@@ -138,12 +152,12 @@ class ScriptedEngine(Engine):
                     break
                 if len(batch) >= self._chunk:
                     await asyncio.sleep(self._delay_s)
-                    yield Chunk(self._delivered(batch))
+                    yield Chunk(batch)
                     batch = []
                 continue
             if batch:
                 await asyncio.sleep(self._delay_s)
-                yield Chunk(self._delivered(batch))
+                yield Chunk(batch)
                 batch = []
             if isinstance(step, Delay):
                 await asyncio.sleep(step.seconds)
@@ -154,9 +168,9 @@ class ScriptedEngine(Engine):
                 raise step.with_traceback(None)
         await asyncio.sleep(self._delay_s)
         end = self._end_token() if finish is Finish.END else None
-        yield Chunk(self._delivered(batch), finish, end, EngineUsage(length, None, sent + (end is not None)))
+        yield Chunk(batch, finish, end, EngineUsage(length, None, sent + (end is not None)))
 
-    def _delivered(self, batch: list[Token]) -> tuple[Token, ...]:
+    def _delivered(self, batch: Sequence[Token]) -> tuple[Token, ...]:
         """Without ids, text comes in one piece, as from an endpoint."""
         if self.speaks_ids or not batch:
             return tuple(batch)

@@ -215,11 +215,17 @@ async def persist(attempt: Callable[[], Awaitable[T]], patience: Patience, until
 
 
 async def hedged(
-    attempt: Callable[[], Awaitable[T]], after_s: float | None, discard: Callable[[T], Awaitable[None]]
+    attempt: Callable[[], Awaitable[T]],
+    after_s: float | None,
+    discard: Callable[[T], Awaitable[None]],
+    *,
+    may: Callable[[], bool] = lambda: True,
+    beaten: Callable[[], None] = lambda: None,
 ) -> T:
     """The first success of ``attempt()`` and, once that is ``after_s`` seconds late, of a second one.
 
-    The loser is cancelled; ``discard`` closes what it had opened, where it lost by a hair.
+    The loser is cancelled, and ``beaten`` told; ``discard`` closes what it had opened, where it lost by a hair. There
+    is no second one where ``may`` forbids it.
     """
     if after_s is None:
         return await attempt()
@@ -227,7 +233,7 @@ async def hedged(
     won: asyncio.Future[T] | None = None
     try:
         done, _ = await asyncio.wait(running, timeout=after_s)
-        if not done:
+        if not done and may():
             running.append(asyncio.ensure_future(attempt()))
         pending = set(running)
         while won is None and pending:
@@ -239,5 +245,7 @@ async def hedged(
         for task in losers:
             task.cancel()
         for outcome in await asyncio.gather(*losers, return_exceptions=True):
+            if won is not None and not isinstance(outcome, Exception):  # a failure was no loser
+                beaten()
             if not isinstance(outcome, BaseException):
                 await discard(outcome)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay_core.engines import loading
-from relay_core.engines.base import Chunk, Engine, Prompt, Sampling
+from relay_core.engines.base import Chunk, Engine, Prompt, Sampling, Warming, Waste
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class TransformersEngine(Engine):
     """
 
     speaks_ids = True
+    warmable = True
 
     def __init__(
         self,
@@ -214,6 +215,8 @@ class TransformersEngine(Engine):
         request = Request(asyncio.get_running_loop(), self.tokenizer, ids, sampling, limit, self._ends)
         self._enter(request)
         try:
+            if sampling.warming is not None:
+                request.shorten(await sampling.warming.wanted())
             while True:
                 chunk = await request.next()
                 yield chunk
@@ -221,6 +224,15 @@ class TransformersEngine(Engine):
                     break
         finally:
             self._leave(request)
+            if sampling.warming is not None:
+                self._count_waste(request, sampling.warming, sampling.waste or Waste())
+
+    def _count_waste(self, request: Request, warming: Warming, waste: Waste) -> None:
+        """What a warmed request did in vain."""
+        if warming.is_wanted:
+            waste.tokens += request.wasted
+        elif request.cached is not None:  # else it was not begun
+            waste.add(request.prompt_length, request.cached, request.count)
 
     def _enter(self, request: Request) -> None:
         with self._counting:
@@ -265,7 +277,7 @@ class TransformersEngine(Engine):
             manager.add_request(
                 request.ids,
                 request_id=request.ticket.id,
-                max_new_tokens=request.limit - request.count,
+                max_new_tokens=max(1, request.limit - request.count),
                 eos_token_id=list(request.end_ids),
                 ticket=request.ticket,
             )

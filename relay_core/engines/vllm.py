@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from relay_core import portal
 from relay_core.engines import loading
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
+from relay_core.engines.cut import cut
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class VLLMEngine(Engine):
 
     constrains = True
     speaks_ids = True
+    warmable = True
 
     def __init__(self, model: str | Path, *, logprobs: bool = True, priority: int = 0, **engine_args: Any) -> None:
         self._source = str(model)
@@ -85,6 +87,10 @@ class VLLMEngine(Engine):
         """Whether the model is loaded and takes requests."""
         llm, home = self._llm, self._home
         return llm is not None and home is not None and not home.is_closed() and not llm.errored
+
+    @property
+    def warms(self) -> bool:
+        return True
 
     async def start(self) -> None:
         if not self.running:
@@ -155,6 +161,8 @@ class VLLMEngine(Engine):
         chunks = self._chunks(ids, sampling)
         if home is not asyncio.get_running_loop():
             chunks = _carried(chunks, home)
+        if sampling.warming is not None:
+            chunks = cut(chunks, sampling, len(ids), read_on=True)
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
@@ -178,7 +186,7 @@ class VLLMEngine(Engine):
                     tokens = [Token(t.id, decoder.step(t.id), t.logprob) for t in tokens if t.id is not None]
                     sent += len(tokens)
                     usage = None
-                    if finish is not None:
+                    if finish is not None or sampling.warming is not None:  # which may end before its own end
                         usage = EngineUsage(len(ids), output.num_cached_tokens, sent + (end is not None))
                     if tokens or finish is not None:
                         yield Chunk(tuple(tokens), finish, end, usage)

@@ -92,11 +92,11 @@ def request_body(
     elif dialect.mode is Mode.COMPLETIONS:
         body["prompt"] = as_text(prompt.text + text)
     else:
-        body.update(_chat(dialect, prompt, prompt.continuation + text))
+        body.update(_chat(dialect, prompt, prompt.continuation + text, sampling.json_schema))
     return body
 
 
-def _chat(dialect: Dialect, prompt: Prompt, continuation: str) -> dict[str, Any]:
+def _chat(dialect: Dialect, prompt: Prompt, continuation: str, schema: Mapping[str, Any] | None) -> dict[str, Any]:
     body: dict[str, Any] = {}
     messages = [_clean(message) for message in prompt.messages]
     if continuation:
@@ -109,6 +109,11 @@ def _chat(dialect: Dialect, prompt: Prompt, continuation: str) -> dict[str, Any]
         body["tools"] = [dict(tool) for tool in prompt.tools]
     if dialect.template_kwargs:
         body["chat_template_kwargs"] = {"enable_thinking": False}
+    if schema is not None:
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": dict(schema)},
+        }
     return {"messages": messages, **body}
 
 

@@ -25,8 +25,7 @@ MIX: Mapping[str, float] = {"easy": 0.4, "medium": 0.5, "hard": 0.1}
 @dataclass(frozen=True, kw_only=True)
 class Warmup:
     """``problems``: samples of the student's own; ``draws``: how often each is used, with commands drawn anew;
-    ``powers``: n is a digit times 10 to one of these; ``matrix_lr``: Muon's learning rate for the matrices inside
-    the layers (``None``: AdamW for all)."""
+    ``powers``: n is a digit times 10 to one of these."""
 
     problems: int = 2400
     mix: Mapping[str, float] = field(default_factory=lambda: MIX)
@@ -34,7 +33,6 @@ class Warmup:
     draws: int = 1
     max_commands: int = 3
     powers: Sequence[int] = (0, 1)
-    matrix_lr: float | None = None
     trainer: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -113,20 +113,11 @@ def fine_tune(
 
     values = {**plain(out, seed=seed), "max_length": None, "packing": False, **config.trainer}
     args = arguments(SFTConfig, "warmup", values)
-    optimizer = None
-    if config.matrix_lr is not None:
-        from relay_core.train.optimizer import MuonAndAdamW
-
-        betas = (args.adam_beta1, args.adam_beta2)
-        optimizer = MuonAndAdamW(
-            model, matrix_lr=config.matrix_lr, lr=args.learning_rate, betas=betas, weight_decay=args.weight_decay
-        )
     trainer = SFTTrainer(
         model=model,
         args=args,
         train_dataset=Dataset.from_list([dict(row) for row in data]),
         processing_class=tokenizer,
-        optimizers=(optimizer, None),
     )
     following = Following("warmup", note="loss")
     following.attach(trainer)

@@ -18,6 +18,7 @@ if os.environ.get("WITH_VLLM") != "yes":
         "test_docs_vllm.py",
         "test_openai.py",
         "test_openai_faults.py",
+        "test_openai_warming.py",
         "test_parity.py",
         "test_vllm.py",
     ]

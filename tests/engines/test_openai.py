@@ -17,7 +17,10 @@ from relay_core.engines.scripted import ScriptedEngine
 from relay_core.engines.spec import engine_from_spec
 from relay_core.engines.wire import Mode
 from relay_core.errors import ConfigurationError
+from relay_core.events import Finished
 from relay_core.relay import Relay
+from relay_core.settings import RelaySettings
+from relay_core.structured import write_json
 from relay_core.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.timeout(500)  # the first tests wait for the servers
@@ -179,13 +182,28 @@ async def test_a_stop_string_ends_with_its_whole_token(
     assert stop not in text_of(stopped[:-1])
 
 
-async def test_a_schema_is_kept_to(engines: Any, vllm_url: str, tokenizer: Tokenizer) -> None:
-    engine = engines("tiny", vllm_url + "/v1")
+@pytest.mark.parametrize("mode", [Mode.IDS, Mode.CHAT_CONTINUE, Mode.CHAT])
+async def test_a_schema_is_kept_to(engines: Any, vllm_url: str, tokenizer: Tokenizer, mode: Mode) -> None:
+    engine = engines("tiny", vllm_url + "/v1", mode=mode)
     await engine.start()
     assert engine.constrains
     schema = {"enum": ["yes", "no"]}
-    tokens, _ = await collect(engine, Prompt(TEXT, tokenizer.encode(TEXT)), Sampling(40, json_schema=schema))
+    prompt = Prompt(TEXT, tokenizer.encode(TEXT), MESSAGES)
+    tokens, _ = await collect(engine, prompt, Sampling(40, json_schema=schema))
     assert json.loads(text_of(tokens)) in ("yes", "no")
+
+
+@pytest.mark.parametrize("by", ["student", "teacher"])
+async def test_an_answer_is_written_again_as_json(engines: Any, vllm_url: str, by: Any) -> None:
+    ids, chat = engines("tiny", vllm_url + "/v1"), engines("tiny", vllm_url + "/v1", mode="chat-continue")
+    settings = RelaySettings(max_tokens=60)
+    relay = Relay(ids, chat, settings)
+    answer = await relay.agenerate(MESSAGES, max_tokens=8)
+    again = write_json(relay, MESSAGES, answer, {"enum": ["yes", "no"]}, by=by, settings=settings)
+    *_, last = [event async for event in again]
+    assert isinstance(last, Finished)
+    assert json.loads(last.result.text) in ("yes", "no")
+    assert {str(segment.author) for segment in last.result.segments} == {by}
 
 
 async def test_a_relay_of_two_endpoints(engines: Any, vllm_url: str) -> None:

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_core.engines.base import EngineUsage, Finish, Prompt, Sampling
+from relay_core.engines.endpoint import Endpoint
+from relay_core.engines.openai import OpenAIEngine
 from relay_core.engines.steady import Fault
 from relay_core.engines.wire import GO_ON, Dialect, Mode, Reader, as_text, event_data, request_body
 from relay_core.errors import EngineError
@@ -63,6 +65,25 @@ def test_an_answer_not_begun_is_a_plain_question(mode: Mode) -> None:
     sent = body(Dialect(mode, {"continue_final_message": True}), prompt=Prompt("", None, PROMPT.messages))
     assert sent["messages"] == [{"role": "user", "content": "Hi"}]
     assert "continue_final_message" not in sent
+
+
+def test_a_schema_is_sent_as_each_mode_takes_it() -> None:
+    schema = {"type": "object", "properties": {"price": {"type": "integer"}}}
+    sampling = Sampling(7, json_schema=schema)
+    assert body(Dialect(Mode.IDS), sampling)["structured_outputs"] == {"json": schema}
+    for mode in (Mode.CHAT_CONTINUE, Mode.CHAT):
+        asked = body(Dialect(mode), sampling)["response_format"]
+        assert asked == {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        assert "response_format" not in body(Dialect(mode))
+    assert "structured_outputs" not in body(Dialect(Mode.IDS))
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_whether_an_endpoint_constrains_is_known_from_its_mode(mode: Mode) -> None:
+    engine = OpenAIEngine("m", "http://localhost:1/v1", api_key="k")
+    assert engine.constrains, "as far as is known before it is asked"
+    engine._adopt(Endpoint(Dialect(mode)))
+    assert engine.constrains is (mode is not Mode.COMPLETIONS)
 
 
 @given(st.text(st.characters(codec=None), max_size=20))

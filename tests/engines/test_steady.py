@@ -175,6 +175,47 @@ async def test_the_second_wins_and_the_first_is_cancelled() -> None:
     assert cancelled.is_set()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_loser_is_told_of_unless_it_failed_by_itself(fails: bool) -> None:
+    told, calls, failed = list[int](), 0, asyncio.Event()
+
+    async def attempt() -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            await (failed.wait() if fails else asyncio.sleep(0))
+            return 2
+        if fails:
+            await asyncio.sleep(0.02)
+            failed.set()
+            raise Fault("the first")
+        return await asyncio.Event().wait()
+
+    assert await hedged(attempt, 0.005, nothing, beaten=lambda: told.append(calls)) == 2
+    assert told == ([] if fails else [2])
+
+
+async def test_nobody_is_beaten_where_nobody_wins() -> None:
+    told = list[int]()
+    attempt = asyncio.ensure_future(hedged(asyncio.Event().wait, 0.001, nothing, beaten=lambda: told.append(1)))
+    await asyncio.sleep(0.02)
+    attempt.cancel()
+    await asyncio.gather(attempt, return_exceptions=True)
+    assert told == []
+
+
+async def test_no_second_attempt_where_it_is_forbidden() -> None:
+    times = list[int]()
+
+    async def attempt() -> str:
+        times.append(1)
+        await asyncio.sleep(0.05)
+        return "the first"
+
+    assert await hedged(attempt, 0.001, nothing, may=lambda: False) == "the first"
+    assert len(times) == 1
+
+
 async def test_a_failed_hedge_does_not_fail_the_first() -> None:
     calls, go = 0, asyncio.Event()
 

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from relay_core.engines.base import Chunk, Finish, Prompt, Sampling
+from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Warming, Waste
 from relay_core.engines.transformers import TransformersEngine
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
 from relay_core.tokenizer import Tokenizer
@@ -291,6 +291,85 @@ async def test_a_slow_consumer_gets_several_tokens_at_once(engine: TransformersE
 
 
 # -- the cache, and weights that change ------------------------------------------------------------------------
+
+
+# -- warmed: begun before it is known how many tokens are wanted ---------------------------------------------------
+
+
+async def warmed(
+    engine: TransformersEngine, ids: Sequence[int], n: int, most: int, *, late: bool
+) -> tuple[list[int], Chunk, Waste]:
+    """What a warmed stream gives; ``late``: it is told n when it has written all that it may."""
+    warming, waste = Warming(), Waste()
+    async with aclosing(engine.stream(Prompt("", ids), Sampling(most, warming=warming, waste=waste))) as stream:
+        first = asyncio.ensure_future(anext(stream))
+        while late and not (engine._requests and all(r.over for r in engine._requests)):
+            await asyncio.sleep(0.001)
+        assert not first.done()
+        warming.want(n)
+        chunk = await first
+        got = [t.id for t in chunk.tokens]
+        async for chunk in stream:
+            got += [t.id for t in chunk.tokens]
+    return got, chunk, waste
+
+
+@pytest.mark.parametrize(("n", "most"), [(1, 30), (7, 30), (29, 30), (30, 30)])
+async def test_a_warmed_stream_is_cut_where_it_is_wanted(
+    engine: TransformersEngine, model: Qwen3ForCausalLM, n: int, most: int
+) -> None:
+    for late in (False, True):
+        got, last, waste = await warmed(engine, PROMPTS[2], n, most, late=late)
+        assert got == generate(model, PROMPTS[2], n)
+        assert (last.finish, last.end_token) == (Finish.LENGTH, None)
+        assert last.usage is not None
+        assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (len(PROMPTS[2]), n)
+        assert last.usage.cached_tokens is not None
+        assert waste.requests == 0
+        assert waste.tokens == most - n if late else waste.tokens <= most - n
+    assert (await collect(engine, PROMPTS[2], 20))[0] == generate(model, PROMPTS[2], 20)
+
+
+async def test_a_short_warmed_stream_ends_the_work_at_n(model: Qwen3ForCausalLM, tokenizer: Tokenizer) -> None:
+    engine = TransformersEngine(copy.deepcopy(model), tokenizer)
+    try:
+        _, _, waste = await warmed(engine, PROMPTS[0], 3, 150, late=False)
+        assert waste.tokens <= 2, "the manager was told in time"
+        manager = engine._manager
+        assert manager is not None
+        while manager.batch_processor.scheduler.active_requests:
+            await asyncio.sleep(0.001)
+    finally:
+        await engine.aclose()
+
+
+async def test_an_end_beyond_what_is_wanted_is_no_end(model: Qwen3ForCausalLM, tokenizer: Tokenizer) -> None:
+    ids = generate(model, PROMPTS[0], 12)
+    end = next(k for k in range(1, 12) if ids[k] not in ids[:k])
+    live = copy.deepcopy(model)
+    live.generation_config.eos_token_id = ids[end]
+    engine = TransformersEngine(live, tokenizer)
+    try:
+        got, last, waste = await warmed(engine, PROMPTS[0], end, 12, late=True)
+        assert (got, last.finish, last.end_token, waste.tokens) == (ids[:end], Finish.LENGTH, None, 1)
+        got, last, waste = await warmed(engine, PROMPTS[0], 12, 12, late=True)
+        assert (got, last.finish, waste.tokens) == (ids[:end], Finish.END, 0)
+        assert last.end_token is not None
+    finally:
+        await engine.aclose()
+
+
+async def test_a_warmed_stream_that_is_dropped_is_counted(engine: TransformersEngine) -> None:
+    waste = Waste()
+    stream = engine.stream(Prompt("", PROMPTS[1]), Sampling(150, warming=Warming(), waste=waste))
+    first = asyncio.ensure_future(anext(stream))
+    while not (engine._requests and all(r.count for r in engine._requests)):
+        await asyncio.sleep(0.001)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert (waste.requests, waste.prompt_tokens) == (1, len(PROMPTS[1]))
+    assert waste.tokens > 0
+    assert not engine._requests
 
 
 async def test_prefixes_are_shared_until_the_weights_change(model: Qwen3ForCausalLM, tokenizer: Tokenizer) -> None:

@@ -17,7 +17,7 @@ import pytest
 from servers import environment
 
 from relay_core import portal
-from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Token
+from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Token, Warming, Waste
 from relay_core.engines.scripted import ScriptedEngine
 from relay_core.engines.vllm import VLLMEngine
 from relay_core.errors import ConfigurationError, ContextOverflow
@@ -104,6 +104,35 @@ async def test_closing_a_stream_ends_its_request(engine: VLLMEngine, prompt: Pro
     while engine._llm.get_num_unfinished_requests() and time.monotonic() < until:
         await asyncio.sleep(0.01)
     assert engine._llm.get_num_unfinished_requests() == 0
+
+
+@pytest.mark.parametrize("n", [1, 7, 30])
+async def test_a_warmed_stream_is_cut_where_it_is_wanted(engine: VLLMEngine, prompt: Prompt, n: int) -> None:
+    expected, whole = await collect(engine, prompt, Sampling(n))
+    for late in (False, True):
+        warming, waste = Warming(), Waste()
+        task = asyncio.ensure_future(collect(engine, prompt, Sampling(30, warming=warming, waste=waste)))
+        if late:
+            await collect(engine, prompt, Sampling(40))  # by then the other has come to its end
+        assert not task.done()
+        warming.want(n)
+        tokens, last = await task
+        assert [t.id for t in tokens] == [t.id for t in expected]
+        assert (last.finish, last.end_token) == (Finish.LENGTH, None)
+        assert last.usage is not None and whole.usage is not None
+        assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (whole.usage.prompt_tokens, n)
+        assert last.usage.cached_tokens is not None
+        assert (waste.requests, waste.prompt_tokens) == (0, 0)
+        assert waste.tokens == 30 - n if late else waste.tokens <= 30 - n
+
+
+async def test_a_warmed_stream_that_is_dropped_is_counted(engine: VLLMEngine, prompt: Prompt) -> None:
+    waste = Waste()
+    task = asyncio.ensure_future(collect(engine, prompt, Sampling(30, warming=Warming(), waste=waste)))
+    await collect(engine, prompt, Sampling(40))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert (waste.requests, waste.prompt_tokens, waste.tokens) == (1, len(prompt.token_ids or ()), 30)
 
 
 async def test_many_at_once_are_as_each_alone(engine: VLLMEngine, prompt: Prompt) -> None:

@@ -90,6 +90,26 @@ def test_by_constrained_decoding(scripted: Make, by: str, schema: Any, wanted: A
     assert last == wanted
 
 
+class Endpoint(ScriptedEngine):
+    """Such as an OpenAIEngine: what it can do is found out when it starts."""
+
+    constrains = False
+
+    async def start(self) -> None:
+        self.constrains = "completions" not in self.spec
+
+
+@pytest.mark.parametrize("ask", ["invoke", "stream"])
+def test_an_endpoint_is_asked_what_it_can_do_before_it_is_paid(scripted: Make, ask: str) -> None:
+    engine = Endpoint(constrained, scripted("").tokenizer, constrains=True, record=True)
+    chat = ChatRelay(student=engine, teacher=None).with_structured_output(Price, method="json_schema")
+    assert (chat.invoke(QUESTION) if ask == "invoke" else list(chat.stream(QUESTION))[-1]) == PRICE
+    engine.spec, engine.constrains, engine.requests = "completions", True, []
+    with pytest.raises(ConfigurationError, match="VLLMEngine and OpenAIEngine"):
+        chat.invoke(QUESTION) if ask == "invoke" else list(chat.stream(QUESTION))
+    assert engine.requests == []
+
+
 def test_elsewhere_a_schema_is_refused_by_naming_engines_that_take_it(follower: ScriptedEngine) -> None:
     chat = ChatRelay(student=follower, teacher=None).with_structured_output(Price, method="json_schema")
     with pytest.raises(ConfigurationError, match="VLLMEngine and OpenAIEngine"):

@@ -99,9 +99,11 @@ def test_the_bundled_pair_was_trained_on_these_prompts(index: VectorStoreIndex, 
     context = "\n\n".join(node.text for node in nodes)
     index.as_query_engine(llm=llm).query(question)
     index.as_chat_engine(chat_mode="context", llm=llm).chat(question)
-    (query, _), (chat, _) = llm.relay.student.requests
+    index.as_chat_engine(llm=llm).chat(question)
+    (query, _), (chat, _), (default, _) = llm.relay.student.requests
     assert tuple(query.messages) == task.chat_text_qa_messages(context, question)
     assert tuple(chat.messages) == task.chat_engine_messages(context, question)
+    assert tuple(default.messages) == task.condense_messages(context, question)
 
 
 # -- the bundled pair ----------------------------------------------------------------------------------------------
