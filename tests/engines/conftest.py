@@ -13,8 +13,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 # Tests on real servers need vLLM: `make test WITH_VLLM=yes`.
 if os.environ.get("WITH_VLLM") != "yes":
-    collect_ignore = ["test_openai.py", "test_openai_faults.py", "test_openai_warming.py", "test_parity.py"]
-    collect_ignore += ["test_vllm.py"]
+    collect_ignore = [
+        "test_benchmarks.py",
+        "test_docs_vllm.py",
+        "test_openai.py",
+        "test_openai_faults.py",
+        "test_openai_warming.py",
+        "test_parity.py",
+        "test_vllm.py",
+    ]
 
 from faulty_proxy import FaultyProxy
 from servers import make_model, transformers_server, vllm_server

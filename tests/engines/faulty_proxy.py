@@ -11,6 +11,7 @@ request. ``down`` and ``up`` are the server's death and return.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -112,13 +113,13 @@ Fault = Callable[[Exchange], Awaitable[None]]
 class FaultyProxy:
     """See the module's head; ``requests`` holds all that came, ``generating`` the streamed ones among them."""
 
-    def __init__(self, upstream: str, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, upstream: str, *, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.upstream = upstream.rstrip("/")
         self.faults: deque[Fault] = deque()
         self.always: Fault | None = None
         self.delay_s = 0.0
         self.requests: list[Request] = []
-        self._tls, self._port, self._alive = tls, 0, False
+        self._tls, self._port, self._alive = tls, port, False
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -310,3 +311,22 @@ def late(seconds: float) -> Fault:
         await pass_through(exchange)
 
     return fault
+
+
+# -- as a process of its own ---------------------------------------------------------------------------------------
+
+
+async def serve(upstream: str, port: int, delay_s: float) -> None:
+    """Until it is stopped."""
+    async with FaultyProxy(upstream, port=port) as proxy:
+        proxy.delay_s = delay_s
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Pass traffic on, late.")
+    parser.add_argument("upstream")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--delay-s", type=float, required=True)
+    given = parser.parse_args()
+    asyncio.run(serve(given.upstream, given.port, given.delay_s))

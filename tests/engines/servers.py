@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -67,6 +67,7 @@ def environment() -> dict[str, str]:
     return {
         **os.environ,
         "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else all servers compute on the same core
         "VLLM_NO_USAGE_STATS": "1",
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
@@ -75,15 +76,18 @@ def environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def vllm_server(model: Path, log: Path, *, name: str = "tiny", context: int = 512) -> Iterator[str]:
-    """vLLM's OpenAI server; its URL."""
+def vllm_server(
+    model: Path, log: Path, *, name: str = "tiny", context: int = 512, options: Sequence[str] = (), **variables: str
+) -> Iterator[str]:
+    """vLLM's OpenAI server; its URL. ``options`` of its command line and ``variables`` of its environment."""
     port = free_port()
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--port", str(port),
         "--host", "127.0.0.1", "--served-model-name", name, "--enforce-eager", "--dtype", "float32",
         "--max-model-len", str(context), "--enable-prompt-tokens-details", "--uvicorn-log-level", "warning",
+        *options,
     ]  # fmt: skip
-    with running(command, f"http://127.0.0.1:{port}", "/health", log) as url:
+    with running(command, f"http://127.0.0.1:{port}", "/health", log, **variables) as url:
         yield url
 
 
@@ -100,11 +104,36 @@ def transformers_server(model: Path, log: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def running(command: list[str], url: str, health: str, log: Path) -> Iterator[str]:
+def scripted_server(log: Path, *, delay_s: float = 0.0) -> Iterator[str]:
+    """``scripted_server.py`` as a process of its own; its URL."""
+    port = free_port()
+    script = str(Path(__file__).with_name("scripted_server.py"))
+    command = [sys.executable, script, "--port", str(port), "--delay-s", str(delay_s)]
+    with running(command, f"http://127.0.0.1:{port}", "/health", log) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def delayed(upstream: str, log: Path, seconds: float) -> Iterator[str]:
+    """The faulty proxy as a process of its own, with no fault but a delay of every request; its URL."""
+    port = free_port()
+    script = str(Path(__file__).with_name("faulty_proxy.py"))
+    command = [sys.executable, script, upstream, "--port", str(port), "--delay-s", str(seconds)]
+    with running(command, f"http://127.0.0.1:{port}", "/health", log) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def running(command: list[str], url: str, health: str, log: Path, **variables: str) -> Iterator[str]:
     """A server process, from when it answers; with all its children it is gone at the end."""
     with open(log, "wb") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, env=environment(), cwd=log.parent, start_new_session=True
+            command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**environment(), **variables},
+            cwd=log.parent,
+            start_new_session=True,
         )
     children: list[psutil.Process] = []
     try:

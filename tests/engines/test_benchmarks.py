@@ -1,0 +1,46 @@
+"""benchmarks/serving.py and streams.py on real vLLM servers, as small as can be."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+import serving
+import streams
+
+from relay_core import RelaySettings
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_bundled_pair_is_served_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--pair", "bundled", "--requests", "1,4", "--rounds", "1", "--answers", "4", "--delay-ms", "0,50"]
+    methods = ["student", "teacher", "relay", "lockstep"]
+    methods += ["warming"] if "warming" in RelaySettings.__dataclass_fields__ else []
+    plot = tmp_path / "plot.png"
+    assert serving.main([*arguments, "--methods", ",".join(methods), "--json", "--plot", str(plot)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    for at_once in ("1", "4"):
+        figures = result["pairs"]["bundled"][at_once]
+        delayed = {f"{method} +50 ms" for method in methods[2:]}
+        assert set(figures) == {*methods, *delayed}
+        assert all(f["tokens_per_s"] > 0 and f["answers"] == 4 for f in figures.values())
+        for name in (*methods[2:3], *methods[4:]):
+            assert figures[name]["same_answers_as_lockstep"] >= 0.75
+            assert figures[name]["calls"] > 0 and figures[name]["ratio_to_ideal"] > 0
+            assert figures[f"{name} +50 ms"]["handover_s"]["p50"] > 0.05
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_streams_through_real_servers_are_right(capsys: pytest.CaptureFixture[str]) -> None:
+    assert streams.main(["--server", "vllm", "--at-once", "40", "--requests", "120", "--json"]) in (0, 1)
+    result = json.loads(capsys.readouterr().out)
+    assert result["right"] >= 0.95 * 120  # in a batch, rounding may decide a close word otherwise
+    assert result["calls"] > 0 and not any("failed" in why for why in result["wrong"])
