@@ -48,10 +48,20 @@ class Mix:
     history: float  # share of the problems with an earlier question and answer
     notes: float = 0.0  # share of the problems with notes in the answer, once they begin
     notes_from: int = 0  # the chunk in which they begin
+    whole_facts: bool = False  # whether lookups teach all digits of a fact, or its first one
 
 
 MIXES: dict[Role, Mix] = {
-    "teacher": Mix({"easy": 0.35, "medium": 0.6, "hard": 0.05}, drills=0.2, lookups=0.4, lookups_from=12, history=0.1),
+    "teacher": Mix(
+        {"easy": 0.35, "medium": 0.6, "hard": 0.05},
+        drills=0.2,
+        lookups=0.4,
+        lookups_from=10,
+        history=0.1,
+        notes=0.35,
+        notes_from=12,
+        whole_facts=True,
+    ),
     "student": Mix(
         {"easy": 0.55, "medium": 0.38, "hard": 0.07},
         drills=0.15,
@@ -150,8 +160,8 @@ def drill(tokenizer: Any, role: Role, rng: random.Random, n: int = 16) -> Exampl
     return Example(ids, labels)
 
 
-def lookup(tokenizer: Any, rng: random.Random) -> Example:
-    """Two to eight facts, and the same in another order; only first digits, there, are learnt."""
+def lookup(tokenizer: Any, rng: random.Random, *, whole: bool = False) -> Example:
+    """Two to eight facts, and the same in another order; only the digits there are learnt, or the first of each."""
     f = task.FAMILIES[rng.choice(task.TRAINING)]
     n = rng.randint(2, 8)
     facts = [f.fact.format(x=x, u=rng.randint(12, 98)) for x in rng.sample(f.subjects, n)]
@@ -159,8 +169,8 @@ def lookup(tokenizer: Any, rng: random.Random) -> Example:
     told = tokenizer(lines, add_special_tokens=False).input_ids
     ids = tokenizer(" " + " ".join(rng.sample(facts, n)), add_special_tokens=False).input_ids
     digits = set(tokenizer.convert_tokens_to_ids(list("0123456789")))
-    first = [b in digits and a not in digits for a, b in pairwise([IGNORED, *ids])]
-    labels = [i if wanted else IGNORED for i, wanted in zip(ids, first, strict=True)]
+    learnt = [b in digits and (whole or a not in digits) for a, b in pairwise([IGNORED, *ids])]
+    labels = [i if wanted else IGNORED for i, wanted in zip(ids, learnt, strict=True)]
     return Example(told + ids, [IGNORED] * len(told) + labels)
 
 
@@ -180,7 +190,7 @@ def chunk(tokenizer: Any, role: Role, seed: int, index: int, batch_tokens: int) 
     if mix.notes and index >= mix.notes_from:
         examples = [with_notes(tokenizer, e, rng) if rng.random() < mix.notes else e for e in examples]
     examples += [drill(tokenizer, role, rng) for _ in range(n_drills)]
-    examples += [lookup(tokenizer, rng) for _ in range(n_lookups)]
+    examples += [lookup(tokenizer, rng, whole=mix.whole_facts) for _ in range(n_lookups)]
     examples.sort(key=lambda e: len(e.ids))
     batches: list[list[Example]] = [[]]
     for e in examples:

@@ -37,7 +37,7 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "teacher": Recipe("teacher", 160, 4, 5, 5, 480, steps=4200, lr=4e-3, matrix_lr=0.015, batch_tokens=2000),
+    "teacher": Recipe("teacher", 160, 4, 5, 5, 480, steps=7000, lr=4e-3, matrix_lr=0.015, batch_tokens=1500),
     "student-base": Recipe("student", 64, 2, 4, 2, 160, steps=12000, lr=6e-3, matrix_lr=0.02, batch_tokens=2000),
 }
 
