@@ -8,6 +8,9 @@ import json
 import lzma
 import os
 import shutil
+import signal
+import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +140,37 @@ def timeless() -> Callable[[Coroutine[Any, Any, Any]], Any]:
             return runner.run(work)
 
     return run
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[Callable[[Callable[[], bool]], None]]:
+    """``ctrl_c(ready)``: interrupts the main thread once ``ready()`` is true and that thread waits for an answer."""
+    over = threading.Event()
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def waits() -> bool:
+        frame = sys._current_frames()[main]
+        names = {frame.f_code.co_name, frame.f_back.f_code.co_name if frame.f_back else ""}
+        return bool(names & {"result", "iterate"})
+
+    def interrupt(ready: Callable[[], bool]) -> None:
+        while not over.wait(0.001):
+            if ready() and waits() and not over.wait(0.01) and waits():
+                return signal.pthread_kill(main, signal.SIGINT)
+
+    threads: list[threading.Thread] = []
+
+    def soon(ready: Callable[[], bool]) -> None:
+        threads.append(threading.Thread(target=interrupt, args=[ready]))
+        threads[-1].start()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
+    yield soon
+    over.set()
+    for thread in threads:
+        thread.join()
+    signal.signal(signal.SIGINT, before)
 
 
 # -- a skip is a failure in CI, except for want of a GPU -------------------------------------------------------

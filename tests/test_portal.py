@@ -1,11 +1,11 @@
 import asyncio
-import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
@@ -102,7 +102,7 @@ def test_an_error_in_the_consumer_cancels_the_work() -> None:
 
 
 @pytest.mark.parametrize("kind", ["run", "iterate"])
-def test_an_interrupt_while_waiting_cancels_the_work(kind: str) -> None:
+def test_an_interrupt_while_waiting_cancels_the_work(kind: str, ctrl_c: Any) -> None:
     began, cancelled = threading.Event(), threading.Event()
 
     async def wait() -> AsyncGenerator[int, None]:
@@ -117,27 +117,9 @@ def test_an_interrupt_while_waiting_cancels_the_work(kind: str) -> None:
         async for _ in wait():
             pass
 
-    def waits() -> bool:
-        """Whether the main thread stands where it waits for an answer."""
-        frame = sys._current_frames()[threading.main_thread().ident]
-        names = {frame.f_code.co_name, frame.f_back.f_code.co_name}
-        return bool(names & {"result", "iterate"})
-
-    def interrupt() -> None:
-        began.wait()
-        while not (waits() and (time.sleep(0.01) or waits())):
-            pass
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
-    try:
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            portal.run(drain) if kind == "run" else next(portal.iterate(wait))
-    finally:
-        signal.signal(signal.SIGINT, before)
-    thread.join()
+    ctrl_c(began.is_set)
+    with pytest.raises(KeyboardInterrupt):
+        portal.run(drain) if kind == "run" else next(portal.iterate(wait))
     assert cancelled.wait(1)
 
 

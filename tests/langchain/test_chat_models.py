@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, get_usage_metadata_callback
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import ConfigurableField
 from pydantic import ValidationError
 
 from langchain_relay import ChatRelay
+from langchain_relay.replies import usage_metadata
 from relay_core import (
     Chunk,
     ConfigurationError,
@@ -30,7 +31,9 @@ from relay_core import (
     ScriptedEngine,
     TeacherUnavailable,
     Token,
+    Usage,
 )
+from relay_core.engines.scripted import Delay
 from relay_core.shared import shared_engine
 
 Make = Callable[..., ScriptedEngine]
@@ -107,6 +110,9 @@ async def test_events_of_a_chain(pair: dict[str, Any]) -> None:
     said = [e["data"]["chunk"].text for e in events if e["event"] == "on_chat_model_stream"]
     assert "".join(said) == TEXT
     assert chain.invoke({"q": "47 * 6?"}) == TEXT
+    (end,) = [e["data"]["output"] for e in events if e["event"] == "on_chat_model_end"]
+    assert (end.text, end.usage_metadata) == (TEXT, ChatRelay(**pair).invoke("47 * 6?").usage_metadata)
+    assert end.response_metadata["relay"]["calls"] == 1
 
 
 @pytest.mark.parametrize("ask", ["invoke", "stream", "ainvoke", "astream"])
@@ -158,6 +164,22 @@ def test_usage_and_report(pair: dict[str, Any]) -> None:
     ]
     assert message.response_metadata["finish_reason"] == "stop"
     assert (relay["student"], relay["teacher"]) == ("scripted", "scripted")
+
+
+def test_what_came_from_a_cache_is_told_apart() -> None:
+    told = usage_metadata(Usage(prompt_tokens=10, teacher_prompt_tokens=30, teacher_cached_tokens=20))
+    assert dict(told["input_token_details"]) == {"student": 10, "teacher": 10, "cache_read": 20}
+    untold = usage_metadata(Usage(teacher_prompt_tokens=30, teacher_cached_tokens=None))
+    assert "cache_read" not in untold["input_token_details"]
+
+
+def test_langchains_own_count_adds_up_over_answers(pair: dict[str, Any]) -> None:
+    model = ChatRelay(**pair)
+    with get_usage_metadata_callback() as counted:
+        one = model.invoke("47 * 6?").usage_metadata
+        list(model.stream("47 * 6?"))
+    assert one is not None
+    assert counted.usage_metadata["scripted"]["total_tokens"] == 2 * one["total_tokens"]
 
 
 def test_without_prices_there_is_no_cost(pair: dict[str, Any]) -> None:
@@ -357,6 +379,14 @@ def test_a_model_can_be_replaced_per_call(pair: dict[str, Any], scripted: Make) 
 # -- LangChain's wrappers
 
 
+async def test_a_cached_answer_is_the_answer(pair: dict[str, Any]) -> None:
+    model = ChatRelay(**pair, cache=InMemoryCache())
+    first, again = await model.ainvoke("47 * 6?"), await model.ainvoke("47 * 6?")
+    assert (again.content, again.response_metadata) == (first.content, first.response_metadata)
+    assert "".join([chunk.text async for chunk in model.astream("47 * 6?")]) == TEXT  # a stream asks anew
+    assert len(pair["teacher"].requests) == 2
+
+
 def test_caching_tells_models_apart(scripted: Make) -> None:
     cache = InMemoryCache()
     one, other = (scripted(text, record=True) for text in ("one", "other"))
@@ -371,6 +401,19 @@ def test_caching_tells_models_apart(scripted: Make) -> None:
     assert ChatRelay(**named)._get_llm_string() != ChatRelay(**named, max_tokens=3)._get_llm_string()
 
 
+class Counting(BaseRateLimiter):
+    """Counts those who ask for leave."""
+
+    asked = 0
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        self.asked += 1
+        return True
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        return self.acquire()
+
+
 def test_retry_fallback_and_rate_limit(scripted: Make) -> None:
     asked = 0
 
@@ -379,11 +422,14 @@ def test_retry_fallback_and_rate_limit(scripted: Make) -> None:
         asked += 1
         return [EngineError("busy")] if asked == 1 else "back"
 
-    limiter = InMemoryRateLimiter(requests_per_second=1000, check_every_n_seconds=0.001)
+    limiter = Counting()
     model = ChatRelay(student=scripted(script), teacher=None, rate_limiter=limiter)
     assert model.with_retry(wait_exponential_jitter=False).invoke("hi").content == "back"
+    assert "".join(chunk.text for chunk in model.stream("hi")) == "back"
+    assert limiter.asked == asked == 3
     broken = ChatRelay(student=scripted([[EngineError("gone")]]), teacher=None)
     assert broken.with_fallbacks([model]).invoke("hi").content == "back"
+    assert "".join(chunk.text for chunk in broken.with_fallbacks([model]).stream("hi")) == "back"
 
 
 # -- a teacher that is down, a reader who leaves
@@ -426,6 +472,21 @@ def test_a_dropped_stream_cancels_the_teacher(scripted: Make) -> None:
     assert not teacher.cancelled
     stream.close()  # type: ignore[attr-defined]
     assert teacher.cancelled
+
+
+@pytest.mark.parametrize("ask", ["invoke", "stream", "batch"])
+def test_an_interrupt_cancels_the_teacher(scripted: Make, ctrl_c: Any, ask: str) -> None:
+    teacher = scripted([[Delay(60)]], record=True)
+    model = ChatRelay(student=scripted(["Well: <call>9</call>"]), teacher=teacher)
+    ctrl_c(lambda: bool(teacher.requests))
+    ways: dict[str, Callable[[], Any]] = {
+        "invoke": lambda: model.invoke("hi"),
+        "stream": lambda: list(model.stream("hi")),
+        "batch": lambda: model.batch(["hi"]),
+    }
+    with pytest.raises(KeyboardInterrupt):
+        ways[ask]()
+    assert teacher.active == 0
 
 
 @pytest.mark.parametrize("ask", ["ainvoke", "astream"])

@@ -69,7 +69,14 @@ def test_what_is_no_tool_is_langchains_own_error(follower: ScriptedEngine, wrong
 
 
 @pytest.mark.parametrize(
-    ("choice", "begun"), [("any", forced_prefix()), ("price", forced_prefix("price")), (None, ""), ("auto", "")]
+    ("choice", "begun"),
+    [
+        *((any_, forced_prefix()) for any_ in ("any", "required", True)),
+        ("price", forced_prefix("price")),
+        ({"type": "function", "function": {"name": "price"}}, forced_prefix("price")),
+        ({"type": "tool", "name": "price"}, forced_prefix("price")),
+        *((free, "") for free in (None, "auto", False)),
+    ],
 )
 def test_a_choice_begins_the_turn(follower: ScriptedEngine, choice: Any, begun: str) -> None:
     ChatRelay(student=follower, teacher=None).bind_tools([stock, price], tool_choice=choice).invoke("Hello!")

@@ -133,6 +133,16 @@ def test_a_dropped_blocking_stream_cancels_it_too(make_llm: Any) -> None:
     assert llm.relay.teacher.active == 0
 
 
+@pytest.mark.parametrize("ask", ["chat", "stream_complete"])
+def test_an_interrupt_cancels_the_teachers_request(make_llm: Any, ctrl_c: Any, ask: str) -> None:
+    llm = make_llm(["47 * 6 = <call>9</call>"], [[Delay(60)]])
+    teacher = llm.relay.teacher
+    ctrl_c(lambda: bool(teacher.requests))
+    with pytest.raises(KeyboardInterrupt):
+        llm.chat(ASKED) if ask == "chat" else list(llm.stream_complete("47 * 6?"))
+    assert teacher.active == 0
+
+
 async def test_a_cancelled_chat_cancels_the_teachers_request(make_llm: Any) -> None:
     llm = make_llm(["<call>9</call>"], [[Delay(60)]])
     task = asyncio.create_task(llm.achat(ASKED))

@@ -95,6 +95,19 @@ def test_a_broken_call_stays_in_the_text_and_is_listed(make_llm: Any) -> None:
     assert "not JSON" in broken["error"]
 
 
+def test_a_broken_call_belongs_to_those_who_wrote_it(make_llm: Any) -> None:
+    llm = make_llm(
+        ['<tool_call>\n{"name": "price", "arguments": {"item": <call>3</call>', "}}\n</tool_call>"],
+        "lamp",
+        on_teacher_stop="continue",
+    )
+    _, whole = asyncio.run(both(llm, tools=[TOOL]))
+    text = whole.message.content or ""
+    spans = whole.raw["relay"]["spans"]
+    assert [text[s["start"] : s["end"]] for s in spans if s["author"] == "teacher"] == ["lamp"]
+    assert "".join(text[s["start"] : s["end"]] for s in spans) == text
+
+
 def test_without_tools_nothing_is_a_call(make_llm: Any) -> None:
     written = '<tool_call>\n{"name": "price", "arguments": {}}\n</tool_call>'
     _, whole = asyncio.run(both(make_llm(written)))
