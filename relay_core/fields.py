@@ -27,6 +27,7 @@ class SettingsFields(BaseModel):
     teacher_timeout_s: float | None = DEFAULTS.teacher_timeout_s
     on_teacher_error: Literal["continue", "raise"] = DEFAULTS.on_teacher_error
     on_teacher_stop: Literal["finish", "continue"] = DEFAULTS.on_teacher_stop
+    warming: Literal["auto", "on", "off"] = DEFAULTS.warming
     calls: bool = DEFAULTS.calls
     temperature: float = DEFAULTS.temperature
     top_p: float = DEFAULTS.top_p

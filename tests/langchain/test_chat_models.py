@@ -234,6 +234,7 @@ EVERY_SETTING: dict[str, Any] = {
     "stop": ("x",),
     "teacher_temperature": 0.1,
     "prices": Prices(teacher_output=1),
+    "warming": "off",
 }
 
 
