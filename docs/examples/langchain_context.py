@@ -18,11 +18,12 @@ from langchain.agents.middleware import ModelRequest, dynamic_prompt
 from langchain_relay import ChatRelay
 
 LISTS = Path(__file__).parent / "data" / "shop"
+COMMON = frozenset(("a", "and", "at", "but", "does", "for", "how", "in", "is", "many", "more", "of", "one", "the"))
 CONTEXT = "Use the context information below to assist the user.\n{line}\n{facts}\n{line}\n"
 
 
 def words(text: str) -> set[str]:
-    return {word.removesuffix("s") for word in re.findall(r"[a-z]+", text.lower())}
+    return {word.removesuffix("s") for word in re.findall(r"[a-z]+", text.lower()) if word not in COMMON}
 
 
 def search(question: str, most: int = 2) -> list[str]:

@@ -132,12 +132,17 @@ async def test_the_bundled_pair_answers_with_the_retrieved_figures(index: Vector
 
 
 @pytest.mark.slow
-async def test_the_bundled_pair_in_the_chat_engine(index: VectorStoreIndex, bundled: RelayLLM) -> None:
-    def engine() -> Any:
-        return index.as_chat_engine(chat_mode="context", llm=bundled)
+@pytest.mark.parametrize(("mode", "least"), [("context", 18), (None, 15)])
+async def test_the_bundled_pair_in_the_chat_engine(
+    index: VectorStoreIndex, bundled: RelayLLM, mode: str | None, least: int
+) -> None:
+    how: Any = {} if mode is None else {"chat_mode": mode}
 
-    # measured: 17 of 20; the query engine's prompt, which the pair saw more of in training, gives 18
-    assert right(await asyncio.gather(*(engine().achat(q["question"]) for q in QUESTIONS))) >= 16
+    def engine() -> Any:
+        return index.as_chat_engine(llm=bundled, **how)
+
+    # measured: 20 of 20, and 17 or 18 with the default mode's longer prompt (batches round differently)
+    assert right(await asyncio.gather(*(engine().achat(q["question"]) for q in QUESTIONS))) >= least
 
 
 @pytest.mark.slow
