@@ -246,7 +246,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     student = engine_from_spec(options.student, role="student")
     teacher = engine_from_spec(options.teacher, role="teacher")
     leader = Dictated(student, options.every, options.call_tokens) if options.every else student
-    relay = Relay(leader, teacher, RelaySettings(max_tokens=options.max_tokens, on_teacher_stop="continue"))
+    settings = RelaySettings(max_tokens=options.max_tokens, on_teacher_stop="continue", warming=options.warming)
+    relay = Relay(leader, teacher, settings)
     problems = Problems(options.seed)
     result: dict[str, Any] = {"student": student.spec, "teacher": teacher.spec, "every": options.every, "requests": {}}
     try:
@@ -289,6 +290,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-tokens", type=int, default=256, help="of an answer")
     parser.add_argument("--every", type=int, default=0, help="dictate a call after so many student tokens")
     parser.add_argument("--call-tokens", type=int, default=3, help="teacher tokens of a dictated call")
+    parser.add_argument("--warming", choices=("auto", "on", "off"), default="auto", help="as in RelaySettings")
     parser.add_argument("--seed", type=int, default=0, help="of the problems")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args(arguments)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SESSIONS, MEAN_TOKENS = 128, 512  # an automatic cache holds so many requests of so many tokens, or one whole context
 STOP_TIMEOUT_S = 60.0
+SWITCH_S = 0.0005  # a manager's thread takes the interpreter's lock for each small operation; others let go so often
 
 
 def start_manager(
@@ -74,6 +76,7 @@ def start_manager(
         raise EngineError(f"the cache for {tokens} tokens could not be made: {error}") from error
     _note_cached(manager)
     _watch(manager)
+    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_S))
     return manager, (cache.num_blocks - 1) * page_size
 
 

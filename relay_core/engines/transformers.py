@@ -131,6 +131,10 @@ class TransformersEngine(Engine):
         return self._context
 
     @property
+    def warms(self) -> bool:
+        return True
+
+    @property
     def running(self) -> bool:
         """Whether the model is loaded and takes requests."""
         manager = self._manager
