@@ -39,7 +39,7 @@ class MissingExtraError(ConfigurationError, ImportError):
     """An optional dependency is not installed; the message holds the ``pip install`` line."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs packages that are not installed: pip install 'relay-llm[{extra}]'")
+        super().__init__(f"{what} needs packages that are not installed: pip install 'relay-decoding[{extra}]'")
 
 
 class EngineError(RelayError):

@@ -225,7 +225,7 @@ def test_every_command_offers_json_and_help(command: str) -> None:
 def test_version() -> None:
     import relay_core
 
-    assert relay("--version").stdout == f"relay-llm {relay_core.__version__}\n"
+    assert relay("--version").stdout == f"relay-decoding {relay_core.__version__}\n"
 
 
 # -- chat ------------------------------------------------------------------------------------------------------
@@ -351,7 +351,7 @@ def test_doctor_says_what_an_extra_lacks(monkeypatch: pytest.MonkeyPatch) -> Non
     assert missing("train") == ["nosuchthing>=3", "torch<1"]
     assert missing("eval") == []
     said = relay("doctor", COLUMNS="300").stdout
-    assert "nosuchthing>=3" in said and "pip install 'relay-llm[train]'" in said.replace("\n", "")
+    assert "nosuchthing>=3" in said and "pip install 'relay-decoding[train]'" in said.replace("\n", "")
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])

@@ -75,7 +75,7 @@ def test_a_pip_line_names_extras_that_there_are(line: str) -> None:
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     name, _, given = shlex.split(line)[2].rstrip("]").partition("[")
-    assert name == "relay-llm" and set(given.split(",")) <= set(extras)
+    assert name == "relay-decoding" and set(given.split(",")) <= set(extras)
 
 
 @pytest.mark.parametrize("line", [command for command in ALL if command.startswith("make ")])

@@ -35,4 +35,4 @@ def test_an_engine_error_says_whose_it_is() -> None:
 
 
 def test_a_missing_extra_says_how_to_install_it() -> None:
-    assert "pip install 'relay-llm[vllm]'" in str(MissingExtraError("VLLMEngine", "vllm"))
+    assert "pip install 'relay-decoding[vllm]'" in str(MissingExtraError("VLLMEngine", "vllm"))

@@ -85,3 +85,15 @@ def test_an_unknown_setting_names_the_nearest() -> None:
 def test_a_price_is_a_number(value: object) -> None:
     with pytest.raises(ConfigurationError, match="student_output"):
         Prices(student_output=value)
+
+
+def test_the_page_of_settings_names_every_field() -> None:
+    from dataclasses import fields
+    from pathlib import Path
+
+    from relay_core import Prices, RelaySettings, Usage
+    from relay_core.events import CallEnded
+
+    page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
+    for kind in (RelaySettings, Prices, Usage, CallEnded):
+        assert [f.name for f in fields(kind) if f"`{f.name}`" not in page] == []

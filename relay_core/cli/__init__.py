@@ -78,7 +78,7 @@ app.command()(doctor)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"relay-llm {__version__}")
+        typer.echo(f"relay-decoding {__version__}")
         raise typer.Exit()
 
 

@@ -156,7 +156,8 @@ def _print(measured: dict[str, Measured], prices: Prices, example: Answered | No
         out.print(Text.assemble(("Question: ", "bold"), terminal.plain(_question(example))), soft_wrap=False)
         out.print(Text.assemble(("Relay's answer: ", "bold"), terminal.answer(example.result)), soft_wrap=False)
         line = terminal.usage_line(replace(example.result, seconds=0.0), quote=True)
-        out.print(Text.assemble("(", terminal.legend(), f"; {line})"), soft_wrap=False)
+        legend = (terminal.legend(), "; ") if out.is_terminal else ()
+        out.print(Text.assemble("(", *legend, f"{line})"), soft_wrap=False)
 
 
 def _table(measured: dict[str, Measured], prices: Prices) -> Any:
@@ -178,7 +179,8 @@ def _table(measured: dict[str, Measured], prices: Prices) -> Any:
     for name, m in measured.items():
         cost = "" if m.cost is None else f"{1000 * m.cost / m.problems:.4f}"
         shares = [f"{m.accuracy:.1%}", *(f"{m.bands[b]:.1%}" for b in bands), f"{m.call_ratio:.1%}"]
-        table.add_row(METHODS[name], *shares, f"{m.calls:.2f}", f"{m.tokens_per_s:,.0f}", cost)
+        calls = "-" if name == "teacher" else f"{m.calls:.2f}"
+        table.add_row(METHODS[name], *shares, calls, f"{m.tokens_per_s:,.0f}", cost)
     return table
 
 

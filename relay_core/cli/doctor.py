@@ -66,7 +66,7 @@ def missing(extra: str) -> list[str] | None:
     from packaging.requirements import Requirement
 
     try:
-        needed = [Requirement(line) for line in metadata.requires("relay-llm") or []]
+        needed = [Requirement(line) for line in metadata.requires("relay-decoding") or []]
     except metadata.PackageNotFoundError:
         return None
     lacking = []
@@ -82,7 +82,7 @@ def missing(extra: str) -> list[str] | None:
 
 def pip_line(extra: str) -> str:
     """How to get an extra."""
-    return f"pip install 'relay-llm[{extra}]'"
+    return f"pip install 'relay-decoding[{extra}]'"
 
 
 def devices() -> list[str]:
@@ -131,7 +131,7 @@ def _print(report: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
-    table.add_row("relay-llm", report["relay"])
+    table.add_row("relay-decoding", report["relay"])
     table.add_row("python", f"{report['python']} on {report['platform']}")
     for name, version in report["versions"].items():
         table.add_row(name, version or "not installed")
@@ -157,5 +157,5 @@ def _print(report: dict[str, Any]) -> None:
 
 def _readiness(lacks: list[str] | None, install: str) -> str:
     if lacks is None:
-        return "unknown: relay-llm is not installed as a package"
+        return "unknown: relay-decoding is not installed as a package"
     return f"lacks {', '.join(lacks)}: {install}" if lacks else "ready"
