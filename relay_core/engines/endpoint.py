@@ -120,8 +120,12 @@ class _Probe:
         """The list of models: this one's context and where its weights are, where the endpoint says so."""
         try:
             listed = await self.get("/models")
-        except (Fault, BreakerOpen):
+        except BreakerOpen:
             raise
+        except Fault as fault:
+            if fault.status is None:
+                raise
+            return  # it is there, and may yet generate: `transformers serve` fails at this without a hub cache
         except EngineError as error:
             if "does not accept the key" in error.message:
                 raise ConfigurationError(error.message) from error

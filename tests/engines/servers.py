@@ -93,13 +93,13 @@ def vllm_server(
 
 @contextlib.contextmanager
 def transformers_server(model: Path, log: Path) -> Iterator[str]:
-    """``transformers serve``; its URL."""
+    """``transformers serve``; its URL. Without a hub cache, as on a fresh machine, its list of models answers 500."""
     port = free_port()
     command = [
         str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--host", "127.0.0.1",
         "--port", str(port), "--device", "cpu",
     ]  # fmt: skip
-    with running(command, f"http://127.0.0.1:{port}", "/health", log) as url:
+    with running(command, f"http://127.0.0.1:{port}", "/health", log, HF_HUB_CACHE=str(log.parent / "none")) as url:
         yield url
 
 

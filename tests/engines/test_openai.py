@@ -235,7 +235,8 @@ async def test_transformers_serve_completes_text(
     assert last.usage.completion_tokens == 6
     chat = engines(str(tiny_model), transformers_url + "/v1", mode="chat")
     said, last = await collect(chat, Prompt("", None, MESSAGES), Sampling(6))
-    assert text_of(said) == text_of(tokens)
+    # streaming chat, `transformers serve` repeats the line breaks that its template puts after </think>
+    assert text_of(said).removeprefix("\n\n") == text_of(tokens)
     assert "approximate" in last.notes
 
 
