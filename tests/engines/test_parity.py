@@ -48,7 +48,7 @@ def test_the_same_transcripts_through_every_engine(
     in_vllm: VLLMEngine,
     over_http: tuple[OpenAIEngine, OpenAIEngine],
 ) -> None:
-    """Transformers in both places, then vLLM over HTTP in both, then vLLM in this process as the student of either."""
+    """Transformers in both places; vLLM over HTTP in both; and vLLM in this process as the student."""
     messages = [list(problem.messages) for problem in task.problems(PROBLEMS, split="test", seed=10)]
 
     def answers(relay: Relay) -> list[list[tuple[Any, ...]]]:
@@ -62,7 +62,6 @@ def test_the_same_transcripts_through_every_engine(
     for name, relay in {
         "http, http": Relay(*over_http),
         "vllm, http": Relay(in_vllm, over_http[1]),
-        "vllm, transformers": Relay(in_vllm, in_transformers[1]),
     }.items():
         pairs = zip(reference, answers(relay), strict=True)
         different = [i for i, (expected, got) in enumerate(pairs) if expected != got]
