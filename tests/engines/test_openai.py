@@ -249,7 +249,8 @@ async def test_transformers_serve_completes_text(
     chat = engines(str(tiny_model), transformers_url + "/v1", mode="chat")
     said, last = await collect(chat, Prompt("", None, MESSAGES), Sampling(6))
     # streaming chat, `transformers serve` repeats the line breaks that its template puts after </think>
-    assert text_of(said).removeprefix("\n\n") == text_of(tokens)
+    begins = text_of(said).removeprefix("\n\n")  # and they count
+    assert begins and text_of(tokens).startswith(begins)
     assert "approximate" in last.notes
 
 
