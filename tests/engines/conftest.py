@@ -104,13 +104,14 @@ def in_vllm() -> Iterator[VLLMEngine]:
         )
         assert not engine.running
         portal.run(engine.start)
-    children = [child for child in psutil.Process().children(recursive=True) if child not in before]
-    assert any("EngineCore" in " ".join([child.name(), *child.cmdline()]) for child in children)
+    started = [child for child in psutil.Process().children(recursive=True) if child not in before]
+    children = [child for child in started if "VLLM" in " ".join(child.cmdline())]
+    assert children
     yield engine
     portal.run(engine.aclose)
     assert not engine.running
     _, alive = psutil.wait_procs(children, timeout=30)
-    assert not [child for child in alive if "VLLM" in " ".join(child.cmdline())]
+    assert not alive
 
 
 @pytest.fixture
