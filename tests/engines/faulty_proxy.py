@@ -230,7 +230,7 @@ class FaultyProxy:
 
 async def _gone(reader: asyncio.StreamReader) -> None:
     """Until the client closes its side; it sends nothing while it waits for an answer."""
-    while not reader.at_eof():
+    while not reader.at_eof() and reader.exception() is None:  # closed, or reset: it left something unread
         await asyncio.sleep(0.02)
 
 
