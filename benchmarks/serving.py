@@ -413,7 +413,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="serving-") as made, ExitStack() as stack:
             folder = Path(made)
             pair = bundled_pair(options.max_tokens) if name == "bundled" else drawn_pair(folder, options)
-            urls = stack.enter_context(served(pair, folder / "logs", options.serve))
+            urls = options.urls or stack.enter_context(served(pair, folder / "logs", options.serve))
             far = {
                 delay: stack.enter_context(delayed(urls[1], folder / f"proxy{delay}.log", delay / 1000))
                 if delay
@@ -534,6 +534,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         metavar="FLAG",
         help="passed to both servers: --serve=--stream-interval=4",
+    )
+    add(
+        "--urls",
+        nargs=2,
+        metavar=("STUDENT", "TEACHER"),
+        help="of vLLM servers of the pair that run already, with VLLM_SERVER_DEV_MODE=1; none is started",
     )
     add("--seed", type=int, default=0, help="of the requests")
     add("--json", action="store_true")

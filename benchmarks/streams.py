@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -250,6 +250,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--server", choices=("scripted", "vllm"), default="scripted")
     parser.add_argument("--at-once", type=int, default=500)
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument(
+        "--urls", nargs=2, metavar=("STUDENT", "TEACHER"), help="of servers that run already; none is started"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot", type=Path, metavar="FILE")
     return parser.parse_args(arguments)
@@ -257,7 +260,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    with tempfile.TemporaryDirectory(prefix="streams-") as logs, served(options.server, Path(logs)) as urls:
+    with (
+        tempfile.TemporaryDirectory(prefix="streams-") as logs,
+        nullcontext(options.urls) if options.urls else served(options.server, Path(logs)) as urls,
+    ):
         try:
             result = asyncio.run(measured(options.server, urls, options))
         except RelayError as error:

@@ -198,7 +198,7 @@ def _refusal(address: Address, status: int, response: httpx.Response, message: s
     said = address.hide(message)[:300]
     where = f"{address.base_url} answered {status}"
     if status in RETRIED or status >= 500:
-        return Fault(f"{where}: {said}", retry_after_s=_retry_after(response.headers))
+        return Fault(f"{where}: {said}", retry_after_s=_retry_after(response.headers), status=status)
     if status in (401, 403):
         return EngineError(f"{where}: it does not accept the key; set api_key= or OPENAI_API_KEY ({said})")
     if status == 404:

@@ -39,13 +39,18 @@ Drain = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What was found: ``tried`` says, for each mode that was passed over, why; ``longest_token`` is in characters."""
+    """What was found.
+
+    ``tried``: why a better mode was passed over, for each. ``counter``: what n is counted with, where only text
+    comes. ``longest_token``: in characters.
+    """
 
     dialect: Dialect
     tokenizer: Tokenizer | None = None
     context_length: int | None = None
     served: tuple[str, ...] = ()
     tried: Mapping[str, str] = field(default_factory=dict)
+    counter: Tokenizer | None = None
     longest_token: int = 256  # than which no known vocabulary has a longer one
 
     @property
@@ -103,8 +108,8 @@ class _Probe:
             dialect = await attempt()
             if dialect is not None and (dialect := await self.streaming(dialect)) is not None:
                 known = tokenizer if way in (Mode.IDS, Mode.COMPLETIONS) else None
-                longest = Endpoint.longest_token if known is None else max(map(len, known.hf.get_vocab()))
-                return Endpoint(dialect, known, self.context_length, self.served, self.tried, longest)
+                longest = Endpoint.longest_token if tokenizer is None else max(map(len, tokenizer.hf.get_vocab()))
+                return Endpoint(dialect, known, self.context_length, self.served, self.tried, tokenizer, longest)
         raise ConfigurationError(
             f"{self.model} cannot be used in mode {str(mode)!r}: "
             + "; ".join(f"{name}: {why}" for name, why in self.tried.items())
@@ -120,8 +125,12 @@ class _Probe:
         """The list of models: this one's context and where its weights are, where the endpoint says so."""
         try:
             listed = await self.get("/models")
-        except (Fault, BreakerOpen):
+        except BreakerOpen:
             raise
+        except Fault as fault:
+            if fault.status is None:
+                raise
+            return  # it is there, and may yet generate: `transformers serve` fails at this without a hub cache
         except EngineError as error:
             if "does not accept the key" in error.message:
                 raise ConfigurationError(error.message) from error

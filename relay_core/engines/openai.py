@@ -484,7 +484,7 @@ class _Written:
 
     def _fit(self, token: Token) -> tuple[Token, bool]:
         """The token, or as much of a text as may still come; and whether that was the last."""
-        tokenizer, left = self._endpoint.tokenizer, self._sampling.max_tokens - self._count
+        tokenizer, left = self._endpoint.counter, self._sampling.max_tokens - self._count
         if token.id is not None:
             self._count += 1
         else:

@@ -21,11 +21,14 @@ T = TypeVar("T")
 
 
 class Fault(EngineError):
-    """A failure that may pass. ``retry_after_s``: seconds that the other side asked to be left alone."""
+    """A failure that may pass.
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    ``retry_after_s``: seconds that the other side asked to be left alone. ``status``: what it answered, if it did.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s, self.status = retry_after_s, status
 
 
 class BreakerOpen(EngineError):
@@ -207,6 +210,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], patience: Patience, until
         raise Fault(
             f"{fault.message} (gave up after {tried} attempt{'s' * (tried > 1)} in {took:.1f} s)",
             retry_after_s=fault.retry_after_s,
+            status=fault.status,
         ) from fault
     except BreakerOpen as refused:
         if tried > 1:  # it opened between two attempts

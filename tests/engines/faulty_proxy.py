@@ -19,7 +19,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,14 +88,15 @@ class Exchange:
             await response.aclose()
 
     async def events(self, body: Mapping[str, Any] | None = None) -> AsyncIterator[bytes]:
-        """The real server's events, one at a time, with their blank line; begins the answer."""
+        """The real server's events, one at a time and one for each id, with their blank line; begins the answer."""
         async with self.upstream(body) as response:
             await self.begin(response.status_code, response.headers.get("content-type", "text/plain"))
             rest = b""
             async for data in response.aiter_raw():
                 *events, rest = (rest + data).split(b"\n\n")
                 for event in events:
-                    yield event + b"\n\n"
+                    for part in _by_id(event):
+                        yield part + b"\n\n"
             if rest:
                 yield rest
 
@@ -105,6 +106,27 @@ class Exchange:
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         self.writer.transport.abort()
+
+
+def _by_id(event: bytes) -> Iterator[bytes]:
+    """An event that tells of several ids, as a server that has much to do sends it, as one of each; text at the end."""
+    payload = json.loads(event[6:]) if event.startswith(b"data: {") else {}
+    for choice in payload.get("choices", ())[:1]:
+        *ids, last = choice.get("token_ids") or [None]
+        for i in ids:
+            early = {
+                **choice,
+                "text": "",
+                "token_ids": [i],
+                "logprobs": None,
+                "finish_reason": None,
+                "stop_reason": None,
+            }
+            yield b"data: " + json.dumps({**payload, "choices": [early], "usage": None}).encode()
+        if ids:
+            choice.update(token_ids=[last], logprobs=None)
+            event = b"data: " + json.dumps(payload).encode()
+    yield event
 
 
 Fault = Callable[[Exchange], Awaitable[None]]
@@ -208,7 +230,7 @@ class FaultyProxy:
 
 async def _gone(reader: asyncio.StreamReader) -> None:
     """Until the client closes its side; it sends nothing while it waits for an answer."""
-    while not reader.at_eof():
+    while not reader.at_eof() and reader.exception() is None:  # closed, or reset: it left something unread
         await asyncio.sleep(0.02)
 
 
@@ -298,6 +320,28 @@ def change(edit: Callable[[int, dict[str, Any]], None], request: Mapping[str, An
                 edit(number, payload)
                 event, number = b"data: " + json.dumps(payload).encode() + b"\n\n", number + 1
             await exchange.chunk(event)
+        await exchange.end()
+
+    return fault
+
+
+def at_once(request: Mapping[str, Any]) -> Fault:
+    """The text of all real events in one; ``request`` replaces fields of what is asked."""
+
+    async def fault(exchange: Exchange) -> None:
+        first: dict[str, Any] | None = None
+        text = ""
+        async for event in exchange.events({**exchange.request.json, **request}):
+            payload = json.loads(event[6:]) if event.startswith(b"data: {") else {}
+            for choice in payload.get("choices", ())[:1]:
+                said = choice.get("delta", choice)
+                name = "content" if "delta" in choice else "text"
+                text += said.get(name) or ""
+                first = first or payload
+                if choice.get("finish_reason"):
+                    said[name] = text
+                    first = payload
+        await exchange.chunk(b"data: " + json.dumps(first).encode() + b"\n\n")
         await exchange.end()
 
     return fault

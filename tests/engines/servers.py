@@ -10,12 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 
+Starting = AbstractContextManager[Callable[[], str]]
 READY_S = 400  # of a machine that has much else to do
 
 
@@ -75,11 +78,10 @@ def environment() -> dict[str, str]:
     }
 
 
-@contextlib.contextmanager
-def vllm_server(
+def starting_vllm(
     model: Path, log: Path, *, name: str = "tiny", context: int = 512, options: Sequence[str] = (), **variables: str
-) -> Iterator[str]:
-    """vLLM's OpenAI server; its URL. ``options`` of its command line and ``variables`` of its environment."""
+) -> Starting:
+    """vLLM's OpenAI server. ``options`` of its command line and ``variables`` of its environment."""
     port = free_port()
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--port", str(port),
@@ -87,20 +89,24 @@ def vllm_server(
         "--max-model-len", str(context), "--enable-prompt-tokens-details", "--uvicorn-log-level", "warning",
         *options,
     ]  # fmt: skip
-    with running(command, f"http://127.0.0.1:{port}", "/health", log, **variables) as url:
-        yield url
+    return starting(command, f"http://127.0.0.1:{port}", "/health", log, **variables)
 
 
 @contextlib.contextmanager
-def transformers_server(model: Path, log: Path) -> Iterator[str]:
-    """``transformers serve``; its URL."""
+def vllm_server(model: Path, log: Path, **given: Any) -> Iterator[str]:
+    """:func:`starting_vllm`, from when it answers; its URL."""
+    with starting_vllm(model, log, **given) as url:
+        yield url()
+
+
+def starting_transformers(model: Path, log: Path) -> Starting:
+    """``transformers serve``. Without a hub cache, as on a fresh machine, its list of models answers 500."""
     port = free_port()
     command = [
         str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--host", "127.0.0.1",
         "--port", str(port), "--device", "cpu",
     ]  # fmt: skip
-    with running(command, f"http://127.0.0.1:{port}", "/health", log) as url:
-        yield url
+    return starting(command, f"http://127.0.0.1:{port}", "/health", log, HF_HUB_CACHE=str(log.parent / "none"))
 
 
 @contextlib.contextmanager
@@ -125,7 +131,17 @@ def delayed(upstream: str, log: Path, seconds: float) -> Iterator[str]:
 
 @contextlib.contextmanager
 def running(command: list[str], url: str, health: str, log: Path, **variables: str) -> Iterator[str]:
-    """A server process, from when it answers; with all its children it is gone at the end."""
+    """:func:`starting`, from when it answers; its URL."""
+    with starting(command, url, health, log, **variables) as ready:
+        yield ready()
+
+
+@contextlib.contextmanager
+def starting(command: list[str], url: str, health: str, log: Path, **variables: str) -> Iterator[Callable[[], str]]:
+    """A server process; with all its children it is gone at the end.
+
+    What it gives waits until the server answers and returns its URL.
+    """
     with open(log, "wb") as out:
         process = subprocess.Popen(
             command,
@@ -135,17 +151,20 @@ def running(command: list[str], url: str, health: str, log: Path, **variables: s
             cwd=log.parent,
             start_new_session=True,
         )
-    children: list[psutil.Process] = []
-    try:
-        until = time.monotonic() + READY_S
+    until = time.monotonic() + READY_S
+
+    def ready() -> str:
         while True:
             with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(url + health, timeout=5, trust_env=False).status_code == 200:
-                    break
+                    return url
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{command[:4]} did not come up:\n{log.read_text(errors='replace')[-3000:]}")
             time.sleep(0.2)
-        yield url
+
+    children: list[psutil.Process] = []
+    try:
+        yield ready
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
             children = psutil.Process(process.pid).children(recursive=True)

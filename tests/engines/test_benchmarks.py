@@ -16,8 +16,11 @@ import streams
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_bundled_pair_is_served_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bundled_pair_is_served_and_measured(
+    student_url: str, teacher_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--pair", "bundled", "--requests", "1,4", "--rounds", "1", "--answers", "4", "--delay-ms", "0,50"]
+    arguments += ["--urls", student_url, teacher_url]
     methods = ["student", "teacher", "relay", "lockstep", "warming"]
     plot = tmp_path / "plot.png"
     assert serving.main([*arguments, "--methods", ",".join(methods), "--json", "--plot", str(plot)]) == 0
@@ -36,8 +39,11 @@ def test_the_bundled_pair_is_served_and_measured(tmp_path: Path, capsys: pytest.
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_streams_through_real_servers_are_right(capsys: pytest.CaptureFixture[str]) -> None:
-    assert streams.main(["--server", "vllm", "--at-once", "40", "--requests", "120", "--json"]) in (0, 1)
+def test_streams_through_real_servers_are_right(
+    student_url: str, teacher_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--server", "vllm", "--urls", student_url, teacher_url, "--at-once", "40", "--requests", "120"]
+    assert streams.main([*arguments, "--json"]) in (0, 1)
     result = json.loads(capsys.readouterr().out)
     assert result["right"] >= 0.95 * 120  # in a batch, rounding may decide a close word otherwise
     assert result["calls"] > 0 and not any("failed" in why for why in result["wrong"])

@@ -137,6 +137,18 @@ async def test_the_best_that_an_endpoint_can_do_is_found(
     assert ("approximate" in last.notes) is (mode is Mode.CHAT)
 
 
+async def test_a_list_of_models_that_fails_is_done_without(
+    engines: Any, proxy: FaultyProxy, tokenizer: Tokenizer
+) -> None:
+    async def fault(exchange: Exchange) -> None:
+        await (status(500) if lists_models(exchange) else pass_through)(exchange)
+
+    proxy.always = fault
+    engine = engines("tiny", proxy.url, tokenizer=tokenizer)
+    await engine.start()
+    assert engine.mode is Mode.IDS
+
+
 async def test_without_a_tokenizer_chat_is_continued(engines: Any, proxy: FaultyProxy, tokenizer: Tokenizer) -> None:
     proxy.always = refusing(lists_models)
     engine = engines("tiny", proxy.url)
@@ -177,7 +189,8 @@ async def test_a_stop_string_ends_with_its_whole_token(
     stop = text_of(tokens)[8:11]
     stopped, last = await collect(engine, prompt, Sampling(20, stop=(stop,)))
     assert last.finish is Finish.STOP
-    assert stopped == tokens[: len(stopped)]
+    assert text_of(tokens).startswith(text_of(stopped))
+    assert mode != "ids" or stopped == tokens[: len(stopped)]  # of text, an event may hold several
     assert stop in text_of(stopped)
     assert stop not in text_of(stopped[:-1])
 
@@ -235,7 +248,9 @@ async def test_transformers_serve_completes_text(
     assert last.usage.completion_tokens == 6
     chat = engines(str(tiny_model), transformers_url + "/v1", mode="chat")
     said, last = await collect(chat, Prompt("", None, MESSAGES), Sampling(6))
-    assert text_of(said) == text_of(tokens)
+    # streaming chat, `transformers serve` repeats the line breaks that its template puts after </think>
+    begins = text_of(said).removeprefix("\n\n")  # and they count
+    assert begins and text_of(tokens).startswith(begins)
     assert "approximate" in last.notes
 
 

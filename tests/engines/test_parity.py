@@ -1,7 +1,4 @@
-"""Property 10 of DESIGN.md: the same models, greedy, in float32, give the same transcript through every engine.
-
-Written, but not yet run to its end on any machine: what it finds belongs in docs/engines.md.
-"""
+"""Property 10 of DESIGN.md: the same models, greedy, in float32, give the same transcript through every engine."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from servers import environment, vllm_server
 
 from relay_core import bundled, portal
 from relay_core.bundled import task
@@ -24,29 +20,18 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
-def in_vllm() -> Iterator[VLLMEngine]:
-    """The bundled student in vLLM, in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment().items():
-            patch.setenv(name, value)
-        engine = VLLMEngine(bundled.path("student-relay"), dtype="float32", enforce_eager=True, max_model_len=2048)
-        portal.run(engine.start)
-    yield engine
-    portal.run(engine.aclose)
-
-
-@pytest.fixture(scope="module")
-def over_http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAIEngine]:
-    """The bundled teacher behind a vLLM server."""
-    log = tmp_path_factory.mktemp("teacher") / "log"
-    with vllm_server(bundled.path("teacher"), log, name="teacher", context=2048) as url:
-        engine = OpenAIEngine("teacher", url + "/v1", mode="ids", first_token_s=300)
-        yield engine
-        portal.run(engine.aclose)
+def over_http(student_url: str, teacher_url: str) -> Iterator[tuple[OpenAIEngine, OpenAIEngine]]:
+    """The bundled pair behind two vLLM servers."""
+    student = OpenAIEngine("student", student_url + "/v1", mode="ids", first_token_s=300)
+    teacher = OpenAIEngine("teacher", teacher_url + "/v1", mode="ids", first_token_s=300)
+    yield student, teacher
+    portal.run(student.aclose)
+    portal.run(teacher.aclose)
 
 
 @pytest.fixture(scope="module")
 def in_transformers() -> Iterator[tuple[TransformersEngine, TransformersEngine]]:
+    """The bundled pair in transformers, in this process."""
     student = TransformersEngine(bundled.path("student-relay"), dtype="float32")
     teacher = TransformersEngine(bundled.path("teacher"), dtype="float32")
     yield student, teacher
@@ -59,21 +44,25 @@ def transcripts(results: list[RelayResult]) -> list[list[tuple[Any, ...]]]:
 
 
 def test_the_same_transcripts_through_every_engine(
-    in_transformers: tuple[TransformersEngine, TransformersEngine], in_vllm: VLLMEngine, over_http: OpenAIEngine
+    in_transformers: tuple[TransformersEngine, TransformersEngine],
+    in_vllm: VLLMEngine,
+    over_http: tuple[OpenAIEngine, OpenAIEngine],
 ) -> None:
-    """Each engine serves in the place of student or teacher, so that a difference in any one of them shows."""
+    """Transformers in both places; vLLM over HTTP in both; and vLLM in this process as the student."""
     messages = [list(problem.messages) for problem in task.problems(PROBLEMS, split="test", seed=10)]
-    student, teacher = in_transformers
-    answers = {}
-    for name, relay in {
-        "transformers, transformers": Relay(student, teacher),
-        "vllm, http": Relay(in_vllm, over_http),
-        "vllm, transformers": Relay(in_vllm, teacher),
-    }.items():
-        answers[name] = transcripts(relay.batch(messages, max_tokens=160, max_concurrency=32))
-    reference = answers.pop("transformers, transformers")
+
+    def answers(relay: Relay) -> list[list[tuple[Any, ...]]]:
+        results = relay.batch(messages, max_tokens=160, max_concurrency=32)
+        assert [result.failures for result in results] == [[]] * PROBLEMS
+        return transcripts(results)
+
+    reference = answers(Relay(*in_transformers))
     calls = sum(segment[0] == "teacher" for transcript in reference for segment in transcript)
     assert calls > PROBLEMS / 4, "the teacher was not asked often enough to compare anything"
-    for name, others in answers.items():
-        different = [i for i, (a, b) in enumerate(zip(reference, others, strict=True)) if a != b]
+    for name, relay in {
+        "http, http": Relay(*over_http),
+        "vllm, http": Relay(in_vllm, over_http[1]),
+    }.items():
+        pairs = zip(reference, answers(relay), strict=True)
+        different = [i for i, (expected, got) in enumerate(pairs) if expected != got]
         assert not different, f"{name}: {len(different)} of {PROBLEMS} differ, such as problem {different[0]}"

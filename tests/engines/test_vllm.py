@@ -1,13 +1,13 @@
-"""vLLM in this process, on the tiny random model: the real AsyncLLM on this machine's CPU."""
+"""vLLM in this process, on the bundled student: the real AsyncLLM on this machine's CPU."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ import psutil
 import pytest
 from servers import environment
 
-from relay_core import portal
+from relay_core import bundled
+from relay_core.bundled import task
+from relay_core.chat import Conversation, render
 from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Token, Warming, Waste
 from relay_core.engines.scripted import ScriptedEngine
 from relay_core.engines.vllm import VLLMEngine
@@ -25,31 +27,20 @@ from relay_core.relay import Relay
 
 pytestmark = pytest.mark.timeout(500)  # starting takes half a minute of an idle machine
 
-TEXT = "<|im_start|>user\nAdd 2 and 3.<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 ARGS: dict[str, Any] = {"dtype": "float32", "max_model_len": 512, "enforce_eager": True, "block_size": 32}
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_model: Path) -> Iterator[VLLMEngine]:
-    """Started once; shut down clean, its process gone."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment().items():
-            patch.setenv(name, value)
-        engine = VLLMEngine(tiny_model, **ARGS)
-        assert not engine.running
-        portal.run(engine.start)
-    children = psutil.Process().children(recursive=True)
-    assert any("EngineCore" in child.name() or "EngineCore" in " ".join(child.cmdline()) for child in children)
-    yield engine
-    portal.run(engine.aclose)
-    assert not engine.running
-    _, alive = psutil.wait_procs(children, timeout=20)
-    assert not [child for child in alive if "VLLM" in " ".join(child.cmdline())]
+def engine(in_vllm: VLLMEngine) -> VLLMEngine:
+    return in_vllm
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def prompt(engine: VLLMEngine) -> Prompt:
-    return Prompt(TEXT, engine.tokenizer.encode(TEXT))
+    """A bundled problem, whose answer has more than 100 tokens."""
+    [problem] = task.problems(1, split="test", seed=10)
+    rendered = render(engine.tokenizer, Conversation.of(list(problem.messages)))
+    return Prompt(rendered.text, rendered.token_ids)
 
 
 async def collect(engine: VLLMEngine, prompt: Prompt, sampling: Sampling) -> tuple[list[Token], Chunk]:
@@ -142,9 +133,9 @@ async def test_many_at_once_are_as_each_alone(engine: VLLMEngine, prompt: Prompt
 
 
 async def test_a_seed_repeats_a_lone_request(engine: VLLMEngine, prompt: Prompt) -> None:
-    first, _ = await collect(engine, prompt, Sampling(12, temperature=1.0, seed=7))
-    again, _ = await collect(engine, prompt, Sampling(12, temperature=1.0, seed=7))
-    other, _ = await collect(engine, prompt, Sampling(12, temperature=1.0, seed=8))
+    first, _ = await collect(engine, prompt, Sampling(60, temperature=2.0, seed=7))
+    again, _ = await collect(engine, prompt, Sampling(60, temperature=2.0, seed=7))
+    other, _ = await collect(engine, prompt, Sampling(60, temperature=2.0, seed=8))
     assert first == again
     assert first != other
 
@@ -174,24 +165,24 @@ def test_a_relay_on_the_background_loop_and_on_others(engine: VLLMEngine) -> Non
     assert Relay(engine, engine).generate("Add 2 and 3.", max_tokens=9).usage.student_tokens == 9
 
 
-def test_what_cannot_be_used_is_said_when_building(tiny_model: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_said_when_building(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"config\.json"):
         VLLMEngine(tmp_path)
     with pytest.raises(ConfigurationError, match="trust_remote_code"):
-        VLLMEngine(tiny_model, trust_remote_code=True)
+        VLLMEngine(bundled.path("teacher"), trust_remote_code=True)
 
 
-async def test_an_argument_that_vllm_does_not_have(tiny_model: Path) -> None:
+async def test_an_argument_that_vllm_does_not_have() -> None:
     with pytest.raises(ConfigurationError, match="no_such_argument"):
-        await VLLMEngine(tiny_model, no_such_argument=1).start()
+        await VLLMEngine(bundled.path("teacher"), no_such_argument=1).start()
 
 
 @pytest.mark.slow
-def test_a_process_that_ends_without_closing_leaves_nothing_behind(tiny_model: Path) -> None:
+def test_a_process_that_ends_without_closing_leaves_nothing_behind() -> None:
     script = f"""
-from relay_core import Relay, ScriptedEngine, VLLMEngine
+from relay_core import Relay, ScriptedEngine, VLLMEngine, bundled
 if __name__ == "__main__":
-    engine = VLLMEngine({str(tiny_model)!r}, **{ARGS!r})
+    engine = VLLMEngine(bundled.path("student-relay"), **{ARGS!r})
     student = ScriptedEngine([["It is <call>5</call>"], [" So."]], engine.tokenizer)
     print("said:", Relay(student, engine).generate("Add 2 and 3.").usage.teacher_tokens)
 """
@@ -203,17 +194,25 @@ if __name__ == "__main__":
         text=True,
         start_new_session=True,
     )
-    out, err = process.communicate(timeout=400)
+    try:
+        out, err = process.communicate(timeout=400)
+        _, alive = psutil.wait_procs(in_session(process.pid), timeout=30)
+    finally:
+        for left in in_session(process.pid):
+            left.kill()
     assert process.returncode == 0, err
     assert "said: 5" in out
     assert "Traceback" not in err, err
-    assert not [p for p in psutil.process_iter(["pid"]) if _session(p) == process.pid]
+    assert not alive
 
 
-def _session(process: psutil.Process) -> int | None:
-    import os
+def in_session(leader: int) -> list[psutil.Process]:
+    """The processes of a session."""
 
-    try:
-        return os.getsid(process.pid)
-    except (ProcessLookupError, PermissionError):
-        return None
+    def session(pid: int) -> int | None:
+        try:
+            return os.getsid(pid)
+        except OSError:
+            return None
+
+    return [process for process in psutil.process_iter(["pid"]) if session(process.pid) == leader]
