@@ -37,6 +37,7 @@ from llamaindex_relay.messages import from_llamaindex, tool_schemas
 from llamaindex_relay.replies import ChatReply, CompletionReply, R, Reply
 from relay_core.errors import ConfigurationError
 from relay_core.fields import SETTINGS, SettingsFields
+from relay_core.keys import refuse_keys
 from relay_core.relay import Relay
 from relay_core.settings import Prices, RelaySettings
 from relay_core.shared import shared_engine
@@ -181,6 +182,7 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
         Raises:
             ConfigurationError: a message, a tool or a setting that cannot be used; nothing was generated.
         """
+        refuse_keys(kwargs)
         overrides = dict(kwargs)
         offered = offer(overrides.pop("tools", None), overrides.pop("tool_choice", None))
         parallel = overrides.pop("allow_parallel_tool_calls", True)

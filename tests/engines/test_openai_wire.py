@@ -15,6 +15,7 @@ from relay_core.engines.openai import OpenAIEngine
 from relay_core.engines.steady import Fault
 from relay_core.engines.wire import GO_ON, Dialect, Mode, Reader, as_text, event_data, request_body
 from relay_core.errors import EngineError
+from relay_core.relay import Relay
 from relay_core.tokenizer import Tokenizer
 
 PROMPT = Prompt("<user>Hi", [1, 2], [{"role": "user", "content": "Hi"}], "So far")
@@ -200,3 +201,14 @@ def test_a_content_filter_is_an_error_and_an_abort_a_fault() -> None:
     assert not isinstance(error.value, Fault)
     with pytest.raises(Fault, match="abort"):
         read({"choices": [{"delta": {}, "finish_reason": "abort"}]})
+
+
+def test_a_student_that_is_down_is_an_engine_error_of_its_own_role() -> None:
+    engine = OpenAIEngine("s", "http://127.0.0.1:9/v1", retries=0, breaker_after=1)
+    relay = Relay(engine, None)
+    for why in ("could not be reached", "circuit breaker is open"):
+        with pytest.raises(EngineError, match=f"^student: .*{why}") as failed:
+            relay.generate("Hi")
+        assert type(failed.value) is EngineError
+        assert failed.value.role == "student"
+        assert failed.value.__cause__ is not None
