@@ -104,7 +104,8 @@ class Relay:
         Closing the generator cancels the engines' work.
 
         Raises:
-            ConfigurationError: a bad prompt or setting; nothing was generated.
+            ConfigurationError: a bad prompt or setting, or a ``prefix`` for a student whose endpoint takes none;
+                nothing was generated.
             EngineError: the student failed; ``transcript`` holds the answer so far.
             TeacherUnavailable: the teacher failed and ``on_teacher_error="raise"``.
         """
@@ -112,6 +113,12 @@ class Relay:
         conversation = Conversation.of(prompt, tools=tools, prefix=prefix)
         with _whose("student"):
             await self.student.start()
+        if prefix and not self.student.continues:
+            raise ConfigurationError(
+                f"the student ({self.student.spec}) cannot be made to begin an answer: its endpoint takes no beginning "
+                "(mode chat). A tool call cannot be forced there, nor json_mode or function_calling used: write "
+                "tool_choice='auto', method='json_schema', or (RelayLLM) is_function_calling_model=False"
+            )
         answer = _Answer(self.student, self.teacher, conversation, settings)
         async with aclosing(answer.run()) as events:
             async for event in events:

@@ -191,6 +191,7 @@ class OpenAIEngine(Engine):
     def _adopt(self, found: Endpoint) -> None:
         self.speaks_ids = found.mode is Mode.IDS
         self.constrains = found.mode is not Mode.COMPLETIONS  # which has no field for a schema that all servers know
+        self.continues = found.mode is not Mode.CHAT
         self._endpoint = found
 
     async def _briefly(self, here: _Loop, request: Callable[[], Awaitable[Any]]) -> Any:
