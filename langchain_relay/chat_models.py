@@ -332,8 +332,8 @@ class ChatRelay(SettingsFields, BaseChatModel):
         """Answers read into ``schema``: a pydantic class, a TypedDict or a JSON schema.
 
         Args:
-            method: ``"function_calling"`` works with every engine, ``"json_mode"`` too; ``"json_schema"`` needs one
-                with constrained decoding on the side that ``structured_by`` names.
+            method: ``"function_calling"`` and ``"json_mode"`` work with every engine but an endpoint in mode ``chat``;
+                ``"json_schema"`` needs one with constrained decoding on the side that ``structured_by`` names.
             include_raw: a dict of ``raw``, ``parsed`` and ``parsing_error`` instead of the parsed answer.
             kwargs: settings to bind, such as ``structured_by``.
 

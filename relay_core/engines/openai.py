@@ -142,7 +142,7 @@ class OpenAIEngine(Engine):
             **super().describe(),
             "mode": str(found.mode) if found else None,
             "approximate": found is not None and found.mode is Mode.CHAT,
-            "passed_over": dict(found.tried) if found else {},
+            "passed_over": {str(mode): why for mode, why in found.tried.items()} if found else {},
             "tokenizer": found.tokenizer.name if found and found.tokenizer else None,
             "breaker": str(self.breaker),
         }
