@@ -252,6 +252,12 @@ def test_a_student_that_is_down_is_an_engine_error_of_its_own_role() -> None:
         assert failed.value.__cause__ is not None
 
 
+def test_what_was_passed_over_is_said_in_plain_words() -> None:
+    engine = OpenAIEngine("m", "http://localhost:1/v1", api_key="k")
+    engine._adopt(Endpoint(Dialect(Mode.CHAT), tried={Mode.IDS: "why"}))
+    assert "{'ids': 'why'}" in str(engine.describe())
+
+
 @pytest.mark.parametrize("mode", Mode)
 def test_no_beginning_is_forced_where_none_is_taken(mode: Mode) -> None:
     engine = OpenAIEngine("m", "http://localhost:1/v1", api_key="k", mode=mode, retries=0)
