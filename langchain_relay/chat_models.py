@@ -29,19 +29,18 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from langchain_relay.messages import to_prompt
 from langchain_relay.replies import Delta, Reply
-from langchain_relay.requests import Request, check_names, output_format, translated
+from langchain_relay.requests import Request, check_key, check_names, output_format, translated
 from relay_core import portal
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
 from relay_core.events import Finished, RelayResult, TextDelta
 from relay_core.fields import SETTINGS, SettingsFields
+from relay_core.keys import KEY_VARIABLES, Role, refuse_keys
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
-from relay_core.shared import KEY_VARIABLES, shared_engine
+from relay_core.shared import shared_engine
 from relay_core.structured import constraining_engine, started, write_json
 from relay_core.tools import CLOSE, offer
-
-Role = Literal["student", "teacher"]
 
 
 class ChatRelay(SettingsFields, BaseChatModel):
@@ -93,6 +92,7 @@ class ChatRelay(SettingsFields, BaseChatModel):
     def _named(cls, values: Any) -> Any:
         """Take other models' names for things, and what a given relay says where nothing else does."""
         check_names(values, cls.model_fields)
+        check_key(values)
         given = translated(values)
         relay = given.get("relay")
         if relay is not None:
@@ -139,6 +139,7 @@ class ChatRelay(SettingsFields, BaseChatModel):
         Raises:
             ConfigurationError: an unknown argument, a bad value, or messages that are not supported.
         """
+        refuse_keys(kwargs)
         given = translated({k: v for k, v in kwargs.items() if k not in ("stream", "strict")})
         if stop is not None:
             given["stop"] = stop
@@ -284,6 +285,15 @@ class ChatRelay(SettingsFields, BaseChatModel):
         """All at once: requests share the engines' batches instead of waiting for a thread each."""
         return portal.run(lambda: self.abatch(inputs, config, return_exceptions=return_exceptions, **kwargs))
 
+    def bind(self, **kwargs: Any) -> Any:
+        """As LangChain's; keys are refused, for a binding shows what it binds.
+
+        Raises:
+            ConfigurationError: a key.
+        """
+        refuse_keys(kwargs)
+        return super().bind(**kwargs)
+
     def bind_tools(
         self,
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
@@ -307,6 +317,7 @@ class ChatRelay(SettingsFields, BaseChatModel):
         schemas = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
         offer(schemas, tool_choice)
         chosen = {} if tool_choice is None else {"tool_choice": tool_choice}
+        refuse_keys(kwargs)
         return super().bind(tools=schemas, **chosen, **kwargs)
 
     def with_structured_output(
@@ -321,8 +332,8 @@ class ChatRelay(SettingsFields, BaseChatModel):
         """Answers read into ``schema``: a pydantic class, a TypedDict or a JSON schema.
 
         Args:
-            method: ``"function_calling"`` works with every engine, ``"json_mode"`` too; ``"json_schema"`` needs one
-                with constrained decoding on the side that ``structured_by`` names.
+            method: ``"function_calling"`` and ``"json_mode"`` work with every engine but an endpoint in mode ``chat``;
+                ``"json_schema"`` needs one with constrained decoding on the side that ``structured_by`` names.
             include_raw: a dict of ``raw``, ``parsed`` and ``parsing_error`` instead of the parsed answer.
             kwargs: settings to bind, such as ``structured_by``.
 

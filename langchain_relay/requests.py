@@ -76,10 +76,22 @@ def check_names(names: Iterable[str], known: Iterable[str]) -> None:
     """Raise ConfigurationError for the first unknown name, with the nearest known one."""
     known = sorted({*known, *_SYNONYMS})
     for name in names:
+        if name == "base_url":
+            raise ConfigurationError("ChatRelay has no base_url: write student='openai:MODEL@URL', teacher= likewise")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
             raise ConfigurationError(f"ChatRelay has no argument {name!r}; {hint}")
+
+
+def check_key(values: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for an ``api_key`` meant for the student: it is the teacher's."""
+    student = next((values[name] for name in ("student", "model", "model_name") if name in values), None)
+    remote = [isinstance(engine, str) and engine.startswith("openai:") for engine in (student, values.get("teacher"))]
+    if values.get("api_key") is not None and "student_api_key" not in values and remote == [True, False]:
+        raise ConfigurationError(
+            "api_key is the teacher's, and only the student is an openai: endpoint: write student_api_key="
+        )
 
 
 def output_format(response_format: Any, offered: Offer) -> tuple[str, Mapping[str, Any] | None]:

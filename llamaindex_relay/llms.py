@@ -37,6 +37,7 @@ from llamaindex_relay.messages import from_llamaindex, tool_schemas
 from llamaindex_relay.replies import ChatReply, CompletionReply, R, Reply
 from relay_core.errors import ConfigurationError
 from relay_core.fields import SETTINGS, SettingsFields
+from relay_core.keys import refuse_keys
 from relay_core.relay import Relay
 from relay_core.settings import Prices, RelaySettings
 from relay_core.shared import shared_engine
@@ -87,10 +88,7 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
         given.pop("class_name", None)
         for name in given:
             if name not in type(self).model_fields:
-                near = difflib.get_close_matches(name, type(self).model_fields, n=1)
-                raise ConfigurationError(
-                    f"RelayLLM has no argument {name!r}" + (f"; did you mean {near[0]}?" if near else "")
-                )
+                raise ConfigurationError(f"RelayLLM has no argument {name!r}{_instead_of(name)}")
         relay = given.get("relay")
         base = RelaySettings()
         if relay is not None:
@@ -181,6 +179,7 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
         Raises:
             ConfigurationError: a message, a tool or a setting that cannot be used; nothing was generated.
         """
+        refuse_keys(kwargs)
         overrides = dict(kwargs)
         offered = offer(overrides.pop("tools", None), overrides.pop("tool_choice", None))
         parallel = overrides.pop("allow_parallel_tool_calls", True)
@@ -318,6 +317,23 @@ class _Request(Generic[R]):
             async for event in events:
                 for response in reply.take(event):
                     yield response
+
+
+_INSTEAD = {
+    "model": "student= and teacher=, such as 'openai:MODEL@URL'",
+    "base_url": "student='openai:MODEL@URL', teacher= likewise",
+    "api_base": "student='openai:MODEL@URL', teacher= likewise",
+    "api_key": "student_api_key= or teacher_api_key=",
+    "timeout": "teacher_timeout_s= or deadline_s=",
+}
+
+
+def _instead_of(name: str) -> str:
+    """What to write in place of an unknown argument, as the end of a sentence."""
+    if name in _INSTEAD:
+        return f": write {_INSTEAD[name]}"
+    near = difflib.get_close_matches(name, RelayLLM.model_fields, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _secret(key: SecretStr | None) -> str | None:

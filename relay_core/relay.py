@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any, Literal, TypeVar, overload
 
@@ -79,9 +79,11 @@ class Relay:
 
     async def start(self) -> None:
         """Load both models now rather than with the first answer."""
-        await self.student.start()
+        with _whose("student"):
+            await self.student.start()
         if self.teacher is not None:
-            await self.teacher.start()
+            with _whose("teacher"):
+                await self.teacher.start()
 
     async def astream(
         self,
@@ -102,13 +104,21 @@ class Relay:
         Closing the generator cancels the engines' work.
 
         Raises:
-            ConfigurationError: a bad prompt or setting; nothing was generated.
+            ConfigurationError: a bad prompt or setting, or a ``prefix`` for a student whose endpoint takes none;
+                nothing was generated.
             EngineError: the student failed; ``transcript`` holds the answer so far.
             TeacherUnavailable: the teacher failed and ``on_teacher_error="raise"``.
         """
         settings = self.settings.merged(overrides)
         conversation = Conversation.of(prompt, tools=tools, prefix=prefix)
-        await self.student.start()
+        with _whose("student"):
+            await self.student.start()
+        if prefix and not self.student.continues:
+            raise ConfigurationError(
+                f"the student ({self.student.spec}) cannot be made to begin an answer: its endpoint takes no beginning "
+                "(mode chat). A tool call cannot be forced there, nor json_mode or function_calling used: write "
+                "tool_choice='auto', method='json_schema', or (RelayLLM) is_function_calling_model=False"
+            )
         answer = _Answer(self.student, self.teacher, conversation, settings)
         async with aclosing(answer.run()) as events:
             async for event in events:
@@ -647,6 +657,16 @@ class _Answer:
             notes=self.notes,
             breaker=None if self.teacher is None else self.teacher.breaker,
         )
+
+
+@contextmanager
+def _whose(role: Literal["student", "teacher"]) -> Iterator[None]:
+    """Errors of an engine say whose it is."""
+    try:
+        yield
+    except EngineError as error:
+        error.role = error.role or role
+        raise
 
 
 def _now() -> float:

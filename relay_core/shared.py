@@ -6,18 +6,15 @@ once. Building loads nothing; an engine loads when its first answer is asked for
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Hashable
 from typing import Any, Literal
 
 from relay_core.engines.base import Engine
 from relay_core.engines.spec import engine_from_spec
+from relay_core.keys import KEY_VARIABLES, key_from_environment
 
-KEY_VARIABLES = {
-    "student": ("RELAY_STUDENT_API_KEY", "OPENAI_API_KEY"),
-    "teacher": ("RELAY_TEACHER_API_KEY", "OPENAI_API_KEY"),
-}
+__all__ = ["KEY_VARIABLES", "release", "shared_engine"]
 
 _engines: dict[Hashable, Engine] = {}
 _lock = threading.Lock()
@@ -38,21 +35,16 @@ def shared_engine(
         ConfigurationError: what was found, and what is accepted.
     """
     options: dict[str, Any] = {}
-    if isinstance(spec, str) and spec.strip().startswith("openai:"):
+    if remote := isinstance(spec, str) and spec.strip().startswith("openai:"):
         key = api_key or key_from_environment(role)
         options = {"api_key": key, "retries": retries}
         options = {name: value for name, value in options.items() if value is not None}
     named = f"bundled:{role}" if spec == "bundled" else spec
-    cache_key = (named, tuple(sorted(options.items())))
+    cache_key = (named, role if remote else None, tuple(sorted(options.items())))
     with _lock:
         if cache_key not in _engines:
             _engines[cache_key] = engine_from_spec(spec, role=role, **options)
         return _engines[cache_key]
-
-
-def key_from_environment(role: Literal["student", "teacher"]) -> str | None:
-    """The API key of ``role``, from the environment."""
-    return next((value for name in KEY_VARIABLES[role] if (value := os.environ.get(name))), None)
 
 
 async def release() -> None:

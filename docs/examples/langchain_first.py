@@ -22,7 +22,7 @@ def main() -> str:
         print(f"{span['author']:8}", message.text[span["start"] : span["end"]])
     print(f"{relay['calls']} calls, {relay['call_ratio']:.1%} of the tokens by the teacher, cost {relay['cost']:.8f}")
     for chunk in chat.stream(QUESTION):
-        print(chunk.text if chunk.name == "student" else f"[{chunk.text}]", end="", flush=True)
+        print(f"[{chunk.text}]" if chunk.name == "teacher" else chunk.text, end="", flush=True)
     return message.text
 
 

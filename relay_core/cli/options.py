@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SPECS = "bundled, bundled:NAME, transformers:PATH_OR_ID, vllm:PATH_OR_ID, openai:MODEL@BASE_URL, or a path or hub id"
 STUDENT_HELP = f"The model that leads: {SPECS}."
-TEACHER_HELP = "The model that is called; written as --student. A key for openai: comes from OPENAI_API_KEY."
+TEACHER_HELP = "The model that is called; written as --student. Its key: RELAY_TEACHER_API_KEY, else OPENAI_API_KEY."
 JSON_HELP = "One JSON object on stdout, and nothing else there."
 
 

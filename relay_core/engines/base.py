@@ -163,6 +163,8 @@ class Engine(ABC):
     constrains: bool = False
     #: delivers ids, and takes ``Prompt.token_ids`` untouched
     speaks_ids: bool = True
+    #: goes on from a text that somebody else began; where not, it is asked in words, and no beginning can be forced
+    continues: bool = True
     #: takes ``Sampling.warming``
     warmable: bool = False
 

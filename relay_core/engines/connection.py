@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from relay_core.engines.steady import Fault, Patience
 from relay_core.engines.wire import event_data
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
+from relay_core.keys import Role, how_to_give_a_key
 
 if TYPE_CHECKING:
     import httpx
@@ -37,6 +38,7 @@ class Address:
     model: str
     base_url: str
     api_key: SecretStr
+    role: Role | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     verify: bool | ssl.SSLContext = True
@@ -200,7 +202,8 @@ def _refusal(address: Address, status: int, response: httpx.Response, message: s
     if status in RETRIED or status >= 500:
         return Fault(f"{where}: {said}", retry_after_s=_retry_after(response.headers), status=status)
     if status in (401, 403):
-        return EngineError(f"{where}: it does not accept the key; set api_key= or OPENAI_API_KEY ({said})")
+        hint = how_to_give_a_key(address.role)
+        return EngineError(f"{where}: it does not accept the key; {hint} ({said})", role=address.role)
     if status == 404:
         return EngineError(f"{where}: check model= ({address.model!r}) and base_url= ({said})")
     if status in (400, 413, 422) and _OVERFLOW.search(message):

@@ -10,9 +10,8 @@ that is taken up again where a connection broke.
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,9 +21,10 @@ from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, 
 from relay_core.engines.connection import Address, Connection, Response, ca
 from relay_core.engines.cut import cut
 from relay_core.engines.endpoint import Endpoint, probe
-from relay_core.engines.steady import Breaker, BreakerState, Fault, Patience, hedged, persist
+from relay_core.engines.steady import Breaker, BreakerOpen, BreakerState, Fault, Patience, hedged, persist
 from relay_core.engines.wire import APPROXIMATE, Mode, Reader, event_data, request_body
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
+from relay_core.keys import Role, key_from_environment
 
 if TYPE_CHECKING:
     import ssl
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from relay_core.tokenizer import Tokenizer
 
-KEY_VARIABLES = ("OPENAI_API_KEY", "RELAY_TEACHER_API_KEY")
 _USAGE_WAIT_S = 2.0  # after the last token, for the usage that follows it
 
 
@@ -43,7 +42,9 @@ class OpenAIEngine(Engine):
     Args:
         model: its name there.
         base_url: such as ``http://localhost:8000/v1``.
-        api_key: never shown; ``None`` reads ``OPENAI_API_KEY``, then ``RELAY_TEACHER_API_KEY``.
+        api_key: never shown; ``None`` reads ``OPENAI_API_KEY``, then ``RELAY_TEACHER_API_KEY``; with a role, the role's
+            own variable (``RELAY_STUDENT_API_KEY`` or ``RELAY_TEACHER_API_KEY``), then ``OPENAI_API_KEY``.
+        role: ``"student"`` or ``"teacher"``, where it is only one of them: for the key, and for errors.
         mode: ``"ids"``, ``"completions"``, ``"chat-continue"`` or ``"chat"`` (approximate); ``"auto"`` takes the
             best that works.
         tokenizer: the model's, as a folder, a hub id or a :class:`~relay_core.tokenizer.Tokenizer`; ids and text
@@ -69,6 +70,7 @@ class OpenAIEngine(Engine):
         base_url: str = "https://api.openai.com/v1",
         *,
         api_key: SecretStr | str | None = None,
+        role: Role | None = None,
         mode: Mode | Literal["auto", "ids", "completions", "chat-continue", "chat"] = "auto",
         tokenizer: str | Path | Tokenizer | None = None,
         headers: Mapping[str, str] | None = None,
@@ -94,7 +96,8 @@ class OpenAIEngine(Engine):
         self._address = Address(
             model=model,
             base_url=base_url,
-            api_key=_secret(api_key),
+            api_key=_secret(api_key, role),
+            role=role,
             headers=dict(headers or {}),
             query=dict(query or {}),
             verify=ca(verify),
@@ -139,7 +142,7 @@ class OpenAIEngine(Engine):
             **super().describe(),
             "mode": str(found.mode) if found else None,
             "approximate": found is not None and found.mode is Mode.CHAT,
-            "passed_over": dict(found.tried) if found else {},
+            "passed_over": {str(mode): why for mode, why in found.tried.items()} if found else {},
             "tokenizer": found.tokenizer.name if found and found.tokenizer else None,
             "breaker": str(self.breaker),
         }
@@ -153,8 +156,11 @@ class OpenAIEngine(Engine):
             ConfigurationError: it cannot be used as asked; the message names the setting.
             EngineError: it could not be reached, after the retries.
         """
-        if self._endpoint is not None:
-            return
+        if self._endpoint is None:
+            with outward():
+                await self._find_out()
+
+    async def _find_out(self) -> None:
         here = self._here()
         if here.probing is None or here.probing.done():
             here.probing = asyncio.ensure_future(self._probe(here))
@@ -185,6 +191,7 @@ class OpenAIEngine(Engine):
     def _adopt(self, found: Endpoint) -> None:
         self.speaks_ids = found.mode is Mode.IDS
         self.constrains = found.mode is not Mode.COMPLETIONS  # which has no field for a schema that all servers know
+        self.continues = found.mode is not Mode.CHAT
         self._endpoint = found
 
     async def _briefly(self, here: _Loop, request: Callable[[], Awaitable[Any]]) -> Any:
@@ -234,8 +241,9 @@ class OpenAIEngine(Engine):
         if sampling.warming is not None:
             chunks = cut(chunks, sampling, length, read_on=True)
         async with aclosing(chunks):
-            async for chunk in chunks:
-                yield chunk
+            with outward():
+                async for chunk in chunks:
+                    yield chunk
 
     async def _steadily(
         self, here: _Loop, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, until: float
@@ -509,6 +517,19 @@ class _Written:
         return EngineUsage(read, reported.cached_tokens if reported is not None else None, count)
 
 
+@contextmanager
+def outward() -> Iterator[None]:
+    """Whoever asked learns that it failed; whether another attempt might have mended it is nobody's business there.
+
+    Raises:
+        EngineError: in place of a ``Fault`` or ``BreakerOpen``, which is its cause.
+    """
+    try:
+        yield
+    except (Fault, BreakerOpen) as error:
+        raise EngineError(error.message, role=error.role) from error
+
+
 def _patience(patience: Patience | None, options: Mapping[str, Any]) -> Patience:
     import dataclasses
 
@@ -519,13 +540,11 @@ def _patience(patience: Patience | None, options: Mapping[str, Any]) -> Patience
     return dataclasses.replace(patience or Patience(), **options)
 
 
-def _secret(api_key: SecretStr | str | None) -> SecretStr:
+def _secret(api_key: SecretStr | str | None, role: Role | None) -> SecretStr:
     try:
         from pydantic import SecretStr
     except ImportError as error:
         raise MissingExtraError("OpenAIEngine", "openai") from error
     if isinstance(api_key, SecretStr):
         return api_key
-    if api_key is None:
-        api_key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), "")
-    return SecretStr(api_key)
+    return SecretStr((key_from_environment(role) or "") if api_key is None else api_key)

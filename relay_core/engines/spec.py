@@ -25,7 +25,7 @@ def engine_from_spec(spec: str, *, role: Literal["student", "teacher"] = "studen
 
     Args:
         spec: see this module's head.
-        role: which of the bundled pair a bare ``bundled`` means.
+        role: which of the bundled pair a bare ``bundled`` means, and whose key an endpoint is given.
         options: passed to the engine's class (``api_key`` for openai, ``device`` for transformers, ...).
 
     Raises:
@@ -50,7 +50,7 @@ def engine_from_spec(spec: str, *, role: Literal["student", "teacher"] = "studen
             raise ConfigurationError(
                 f"engine spec {spec!r}: write openai:MODEL@BASE_URL, such as openai:Qwen3-8B@http://localhost:8000/v1"
             )
-        return OpenAIEngine(model, base_url=base_url, **options)
+        return OpenAIEngine(model, base_url=base_url, role=role, **options)
     if scheme == "vllm" and colon:
         from relay_core.engines.vllm import VLLMEngine
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from relay_core.engines.base import Chunk, EngineUsage, Finish, Prompt, Sampling, Token
 from relay_core.engines.steady import Fault
 from relay_core.errors import EngineError
+from relay_core.tools import CLOSE, OPEN
 
 if TYPE_CHECKING:
     from relay_core.tokenizer import Tokenizer
@@ -177,6 +178,7 @@ class Reader:
         self._decoder = tokenizer.decoder(context) if mode is Mode.IDS and tokenizer is not None else None
         # models pad their vocabulary to a round number beyond the tokenizer's
         self._size = 0 if tokenizer is None else -(-len(tokenizer.hf) // _PADDED_TO) * _PADDED_TO
+        self._call: int | None = None  # the tool call that is open, by the server's count
         self._ours = self._theirs = ""  # what was decoded here and there, as far as not compared yet
 
     def read(self, payload: Mapping[str, Any]) -> Chunk:
@@ -199,7 +201,7 @@ class Reader:
             if finish is Finish.END and isinstance(choice.get("stop_reason"), int) and tokens:
                 end = tokens.pop()
             return Chunk(tuple(tokens), finish, end, usage)
-        text = self._text(choice)
+        text = self._text(choice) + self._calls(choice, ends=finish is Finish.END)
         return Chunk((Token(None, text),) if text else (), finish, None, usage)
 
     def _finish(self, choice: Mapping[str, Any]) -> Finish | None:
@@ -225,6 +227,32 @@ class Reader:
         if not isinstance(text, str):
             raise Fault(f"malformed text in the event stream: {str(text)[:80]!r}")
         return as_text(text)
+
+    def _calls(self, choice: Mapping[str, Any], *, ends: bool) -> str:
+        """Tool calls that the server has parsed out of the text, as text again: the form in which they were written.
+
+        Raises:
+            Fault: they are not as agreed.
+        """
+        delta = choice.get("delta")
+        given = (delta.get("tool_calls") if isinstance(delta, dict) else None) or []
+        text = ""
+        try:
+            for call in given:
+                function = call.get("function") or {}
+                if call.get("index", 0) != self._call:
+                    before = f"{self._close()}\n" if self._call is not None else ""
+                    text += before + f'{OPEN}\n{{"name": {json.dumps(str(function["name"]))}, "arguments": '
+                    self._call = call.get("index", 0)
+                text += function.get("arguments") or ""
+        except (AttributeError, KeyError, TypeError) as error:
+            raise Fault(f"malformed tool calls in the event stream: {str(given)[:80]}") from error
+        return as_text(text + (self._close() if ends else ""))
+
+    def _close(self) -> str:
+        """The end of the open tool call, if one is."""
+        was_open, self._call = self._call is not None, None
+        return f"}}\n{CLOSE}" if was_open else ""
 
     def _ids(self, choice: Mapping[str, Any]) -> list[Token]:
         assert self._decoder is not None

@@ -14,8 +14,10 @@ from relay_core.engines.endpoint import Endpoint
 from relay_core.engines.openai import OpenAIEngine
 from relay_core.engines.steady import Fault
 from relay_core.engines.wire import GO_ON, Dialect, Mode, Reader, as_text, event_data, request_body
-from relay_core.errors import EngineError
+from relay_core.errors import ConfigurationError, EngineError
+from relay_core.relay import Relay
 from relay_core.tokenizer import Tokenizer
+from relay_core.tools import parse
 
 PROMPT = Prompt("<user>Hi", [1, 2], [{"role": "user", "content": "Hi"}], "So far")
 
@@ -185,6 +187,43 @@ def test_text_and_chat_events(choice: dict[str, Any], text: str, finish: Finish 
     assert ("".join(t.text for t in chunk.tokens), chunk.finish) == (text, finish)
 
 
+def tool_delta(index: int, arguments: str, name: str | None = None) -> dict[str, Any]:
+    return {"delta": {"tool_calls": [{"index": index, "function": {"name": name, "arguments": arguments}}]}}
+
+
+def test_tool_calls_that_a_server_parsed_are_text_again() -> None:
+    reader = Reader(Mode.CHAT_CONTINUE, None, [])
+    stream = [
+        {"delta": {"content": "I look. "}},
+        tool_delta(0, "", "price"),
+        tool_delta(0, '{"item": '),
+        tool_delta(0, '"tea"}'),
+        tool_delta(1, '{"item": "pen"}', "stock"),
+        {"delta": {}, "finish_reason": "tool_calls"},
+    ]
+    chunks = [reader.read({"choices": [choice]}) for choice in stream]
+    parsed = parse("".join(token.text for chunk in chunks for token in chunk.tokens))
+    assert parsed.content.strip() == "I look."
+    assert [(call.name, call.arguments) for call in parsed.calls] == [
+        ("price", {"item": "tea"}),
+        ("stock", {"item": "pen"}),
+    ]
+    assert chunks[-1].finish is Finish.END
+
+
+def test_a_tool_call_that_was_cut_short_stays_open() -> None:
+    reader = Reader(Mode.CHAT, None, [])
+    cut = [tool_delta(0, '{"item": ', "price"), {"delta": {}, "finish_reason": "length"}]
+    text = "".join(token.text for choice in cut for token in reader.read({"choices": [choice]}).tokens)
+    assert text == '<tool_call>\n{"name": "price", "arguments": {"item": '
+
+
+@pytest.mark.parametrize("calls", ["x", [1], [{}], [{"function": {"name": "a", "arguments": 1}}], {"a": 1}, 3])
+def test_malformed_tool_calls_are_a_fault(calls: Any) -> None:
+    with pytest.raises(Fault, match="malformed tool calls"):
+        Reader(Mode.CHAT, None, []).read({"choices": [{"delta": {"tool_calls": calls}}]})
+
+
 def test_usage_is_read_and_never_made_up() -> None:
     read = Reader(Mode.CHAT, None, []).read
     given = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 8}}
@@ -200,3 +239,35 @@ def test_a_content_filter_is_an_error_and_an_abort_a_fault() -> None:
     assert not isinstance(error.value, Fault)
     with pytest.raises(Fault, match="abort"):
         read({"choices": [{"delta": {}, "finish_reason": "abort"}]})
+
+
+def test_a_student_that_is_down_is_an_engine_error_of_its_own_role() -> None:
+    engine = OpenAIEngine("s", "http://127.0.0.1:9/v1", retries=0, breaker_after=1)
+    relay = Relay(engine, None)
+    for why in ("could not be reached", "circuit breaker is open"):
+        with pytest.raises(EngineError, match=f"^student: .*{why}") as failed:
+            relay.generate("Hi")
+        assert type(failed.value) is EngineError
+        assert failed.value.role == "student"
+        assert failed.value.__cause__ is not None
+
+
+def test_what_was_passed_over_is_said_in_plain_words() -> None:
+    engine = OpenAIEngine("m", "http://localhost:1/v1", api_key="k")
+    engine._adopt(Endpoint(Dialect(Mode.CHAT), tried={Mode.IDS: "why"}))
+    assert "{'ids': 'why'}" in str(engine.describe())
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_no_beginning_is_forced_where_none_is_taken(mode: Mode) -> None:
+    engine = OpenAIEngine("m", "http://localhost:1/v1", api_key="k", mode=mode, retries=0)
+    assert engine.continues, "as far as is known before it is asked"
+    engine._adopt(Endpoint(Dialect(mode)))
+    assert engine.continues is (mode is not Mode.CHAT)
+
+
+def test_a_forced_beginning_in_plain_chat_is_refused() -> None:
+    student = OpenAIEngine("m", "http://localhost:1/v1", api_key="k", retries=0)
+    student._adopt(Endpoint(Dialect(Mode.CHAT)))
+    with pytest.raises(ConfigurationError, match="json_schema"):
+        Relay(student, None).generate("Hi", prefix="{")

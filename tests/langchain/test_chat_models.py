@@ -280,6 +280,11 @@ def test_every_setting_can_be_given_bound_configured_or_passed(pair: dict[str, A
         assert getattr(relay.asked, name) == default
 
 
+def test_a_base_url_belongs_into_the_spec() -> None:
+    with pytest.raises(ValidationError, match="write student='openai:MODEL@URL'"):
+        ChatRelay(model="m", base_url="http://localhost:1/v1")
+
+
 def test_a_given_relays_settings_are_the_defaults(pair: dict[str, Any]) -> None:
     relay = Asked(**pair, settings=RelaySettings(max_calls=0, stop="Done", prices=Prices(teacher_output=1)))
     model = ChatRelay(relay=relay, max_tokens=50)

@@ -45,6 +45,8 @@ def test_all_code_on_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "item='tea' euros=7" in printed
     assert "The tool says: 12" in printed
     assert "The tool says: 0" in printed
+    assert "In stock: 12." in printed
+    assert "[]" not in printed
 
 
 def test_every_script_that_the_page_names_is_there() -> None:

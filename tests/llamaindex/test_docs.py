@@ -47,7 +47,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, qwen3: Tokenizer, shop: ModuleType
 
 def test_every_block_of_the_page_runs(scripted: None, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     names: dict[str, Any] = {"__name__": "page"}
     printed = []
     for block in blocks:
@@ -59,7 +59,8 @@ def test_every_block_of_the_page_runs(scripted: None, capsys: pytest.CaptureFixt
     assert "teacher  186" in printed[3]
     assert printed[4].startswith("It is [1")
     assert "item='lamp' coins=47" in printed[6]
-    assert printed[7] == "It is 186 coins.\n"
+    assert printed[7] == "52\n"
+    assert printed[8] == "It is 186 coins.\n"
 
 
 @pytest.mark.parametrize("name", ["llamaindex_query", "llamaindex_chat"])

@@ -182,6 +182,8 @@ def test_a_relays_own_settings_stand_unless_replaced(qwen3: Tokenizer) -> None:
     ("given", "message"),
     [
         ({"temprature": 1.0}, "did you mean temperature"),
+        ({"model": "m"}, "write student= and teacher="),
+        ({"api_base": "http://localhost:1/v1"}, "write student='openai:MODEL@URL'"),
         ({"temperature": -1}, "temperature is -1"),
         ({"max_tokens": "many"}, "max_tokens is 'many'"),
         ({"prices": {"teacher_input": -1}}, "Prices.teacher_input is -1"),
