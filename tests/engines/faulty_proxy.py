@@ -196,7 +196,7 @@ class FaultyProxy:
                 watching = asyncio.ensure_future(_gone(reader))
                 try:
                     await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-                    if not working.done():
+                    if not working.done() or isinstance(working.exception(), ConnectionError):  # seen by a write first
                         request.abandoned_at = time.monotonic()
                         return
                     working.result()
