@@ -22,7 +22,7 @@ from relay_core.engines.base import Chunk, EngineUsage, Finish, Sampling, Token
 from relay_core.errors import EngineError
 from relay_core.tokenizer import Tokenizer
 
-REQUESTS_PER_WAIT = 8  # in a batch of n requests, a token waits for up to n // 8 others of its stream
+REQUESTS_PER_WAIT = 4  # in a batch of n requests, a token waits for up to n // 4 others of its stream
 LONGEST_WAIT_S = 0.1
 
 Delivery = tuple["Request", list[Token], Finish | None]
