@@ -12,9 +12,7 @@ from typing import Any, Literal
 
 from relay_core.engines.base import Engine
 from relay_core.engines.spec import engine_from_spec
-from relay_core.keys import KEY_VARIABLES, key_from_environment
-
-__all__ = ["KEY_VARIABLES", "release", "shared_engine"]
+from relay_core.keys import key_from_environment
 
 _engines: dict[Hashable, Engine] = {}
 _lock = threading.Lock()
@@ -28,7 +26,7 @@ def shared_engine(
     Args:
         spec: as :func:`~relay_core.engines.spec.engine_from_spec` takes it.
         role: which of the bundled pair a bare ``bundled`` means, and whose key is looked up.
-        api_key: for ``openai:`` specs; ``None`` takes the first of ``KEY_VARIABLES[role]`` that is set.
+        api_key: for ``openai:`` specs; ``None`` takes the role's from the environment (``keys.py``).
         retries: for ``openai:`` specs: attempts after the first one; ``None`` leaves it to the engine.
 
     Raises:

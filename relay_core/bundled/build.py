@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +112,22 @@ def train_pair(names: tuple[str, ...], *, seed: int, work: Path, out: Path, thre
             thread = threading.Thread(target=follow, args=(name, child, bar), daemon=True)
             thread.start()
             children.append((child, thread))
-        try:
-            failed = [c.args for c, _ in children if c.wait()]
-            for _, thread in children:
-                thread.join()
-        finally:
-            for c, _ in children:
-                c.terminate()
+        await_all([child for child, _ in children])
+        for _, thread in children:
+            thread.join()
+
+
+def await_all(children: Sequence[subprocess.Popen[Any]]) -> None:
+    """Wait for all of them; none outlives this, however it ends.
+
+    Raises:
+        RuntimeError: one of them failed.
+    """
+    try:
+        failed = [child.args for child in children if child.wait()]
+    finally:
+        for child in children:
+            child.terminate()
     if failed:
         raise RuntimeError(f"a training process failed: {failed}")
 
@@ -126,24 +136,15 @@ def train_students(*, seed: int, work: Path, out: Path) -> None:
     """The students that learn from the pair, side by side, by the training's own command line.
 
     Raises:
-        RuntimeError: one of the trainings failed; its message has been printed.
+        RuntimeError: one of the trainings failed; its message has been printed, or is in train-grpo.log.
     """
     command = [sys.executable, "-m", "relay_core.train", "all", "--recipe", "bundled", "--seed", str(seed)]
     command += ["--student", str(out / "student-base"), "--teacher", f"transformers:{out / 'teacher'}"]
     relay, alone = work / "train", work / "train-grpo"
-    log = (work / "train-grpo.log").open("a")
-    with log:
-        children = [
-            subprocess.Popen([*command, "--out", str(relay)]),
-            subprocess.Popen([*command, "--grpo.calls", "false", "--out", str(alone)], stdout=log, stderr=log),
-        ]
-        try:
-            failed = [c.args for c in children if c.wait()]
-        finally:
-            for c in children:
-                c.terminate()
-    if failed:
-        raise RuntimeError(f"a training failed: {failed} (the second one's messages: {work / 'train-grpo.log'})")
+    with (work / "train-grpo.log").open("a") as log:
+        first = subprocess.Popen([*command, "--out", str(relay)])
+        second = subprocess.Popen([*command, "--grpo.calls", "false", "--out", str(alone)], stdout=log, stderr=log)
+        await_all([first, second])
     for run, name in ((relay, "student-warm"), (relay, "student-relay"), (alone, "student-grpo")):
         shutil.copytree(run / name, out / name, dirs_exist_ok=True)
 

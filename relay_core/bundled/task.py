@@ -469,20 +469,17 @@ def chat_text_qa_messages(context: str, question: str) -> tuple[Message, ...]:
     )
 
 
-def chat_engine_messages(context: str, question: str) -> tuple[Message, ...]:
+def chat_engine_messages(context: str, question: str, template: str = CHAT_ENGINE_SYSTEM) -> tuple[Message, ...]:
     """The prompt of LlamaIndex's context chat engine."""
     return (
-        {"role": "system", "content": CHAT_ENGINE_SYSTEM.format(context=context)},
+        {"role": "system", "content": template.format(context=context)},
         {"role": "user", "content": question},
     )
 
 
 def condense_messages(context: str, question: str) -> tuple[Message, ...]:
     """The prompt of LlamaIndex's default chat engine, `condense_plus_context`, at its first turn."""
-    return (
-        {"role": "system", "content": CONDENSE_SYSTEM.format(context=context)},
-        {"role": "user", "content": question},
-    )
+    return chat_engine_messages(context, question, CONDENSE_SYSTEM)
 
 
 def _messages(rng: random.Random, form: Form, question: str, context: tuple[str, ...]) -> tuple[Message, ...]:
