@@ -184,8 +184,9 @@ async def on_models(args: argparse.Namespace) -> dict[str, Any]:
 
     prompts = [p.messages[-1]["content"] for p in task.problems(args.requests, split="dev")]
     async with Relay(args.student, args.teacher, RelaySettings(max_tokens=args.max_tokens)) as relay:
+        ways = all_ways(relay)  # imports the plugins, as a user has done before models are loaded
         await relay.start()
-        timings = await measure(all_ways(relay), prompts, args.rounds)
+        timings = await measure(ways, prompts, args.rounds)
     seconds = {name: statistics.median(t.wall) for name, t in timings.items()}
     return {"seconds": seconds, "overhead": overheads(timings)}
 

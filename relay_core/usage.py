@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from relay_core.settings import Prices
@@ -99,7 +99,7 @@ class Usage:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the fields and ``call_ratio``."""
-        return {**asdict(self), "call_ratio": self.call_ratio}
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "call_ratio": self.call_ratio}
 
 
 def _plus(a: int | None, b: int | None) -> int | None:

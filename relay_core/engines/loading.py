@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relay_core.engines.heap import freeze_imports
 from relay_core.errors import ConfigurationError, EngineError, MissingExtraError
 from relay_core.tokenizer import Tokenizer
 
@@ -128,6 +129,7 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
     except ImportError as error:
         raise MissingExtraError("TransformersEngine (torch and transformers)", "train") from error
     folder = check_source(source, tokenizer=False)
+    freeze_imports()
     bars = logging.is_progress_bar_enabled()
     try:
         logging.disable_progress_bar()

@@ -22,6 +22,7 @@ from relay_core import portal
 from relay_core.engines import loading
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
 from relay_core.engines.cut import cut
+from relay_core.engines.heap import freeze_imports
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class VLLMEngine(Engine):
                 from vllm.v1.engine.async_llm import AsyncLLM
             except ImportError as error:
                 raise MissingExtraError("VLLMEngine", "vllm") from error
+            freeze_imports()
             args = {
                 "enable_prefix_caching": True,
                 "enable_log_requests": False,
