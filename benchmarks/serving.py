@@ -353,6 +353,7 @@ async def site(pair: Pair, urls: tuple[str, str], far: dict[int, str], methods: 
             remote = teacher if not delay else OpenAIEngine("teacher", f"{url}/v1", tokenizer=teacher.tokenizer)
             engines += [remote] if delay else []
             relay = Relay(leader, remote, RelaySettings(on_teacher_stop="continue"))
+            await relay.start()
             for method, overrides in (("relay", {"warming": "off"}), ("warming", {"warming": "on"})):
                 if method in methods:
                     ways[method + end] = together(lambda asked, r=relay, o=overrides: relayed(r, asked, **o))

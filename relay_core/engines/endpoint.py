@@ -7,6 +7,7 @@ message is really continued is read off the prompt's length. A probe is a handfu
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,7 +96,7 @@ class _Probe:
 
     async def run(self, mode: Mode | Literal["auto"]) -> Endpoint:
         await self.look_around()
-        tokenizer = await self.find_tokenizer()
+        tokenizer = await asyncio.to_thread(self.find_tokenizer)
         ways: dict[Mode, Callable[[], Awaitable[Dialect | None]]] = {
             Mode.IDS: lambda: self.ids(tokenizer),
             Mode.COMPLETIONS: lambda: self.completions(tokenizer),
@@ -108,7 +109,7 @@ class _Probe:
             dialect = await attempt()
             if dialect is not None and (dialect := await self.streaming(dialect)) is not None:
                 known = tokenizer if way in (Mode.IDS, Mode.COMPLETIONS) else None
-                longest = Endpoint.longest_token if tokenizer is None else max(map(len, tokenizer.hf.get_vocab()))
+                longest = Endpoint.longest_token if tokenizer is None else max(map(len, tokenizer.vocabulary))
                 return Endpoint(dialect, known, self.context_length, self.served, self.tried, tokenizer, longest)
         raise ConfigurationError(
             f"{self.model} cannot be used in mode {str(mode)!r}: "
@@ -140,21 +141,21 @@ class _Probe:
         self.served = tuple(card["id"] for card in cards)
         self.card = next((card for card in cards if card["id"] == self.model), {})
 
-    async def find_tokenizer(self) -> Tokenizer | None:
-        """The one given, or the one beside the weights if these are on this machine."""
-        import asyncio
-
+    def find_tokenizer(self) -> Tokenizer | None:
+        """The one given, or the one beside the weights if these are on this machine; blocking."""
         from relay_core.tokenizer import Tokenizer
 
-        if isinstance(self.given, Tokenizer):
-            return self.given
+        found: Tokenizer | None = None
         if self.given is not None:
-            return await asyncio.to_thread(Tokenizer.load, self.given)
-        places = [self.card.get("root"), self.model]
-        for place in places:
-            if isinstance(place, str) and (Path(place) / "tokenizer.json").is_file():
-                return await asyncio.to_thread(Tokenizer.load, place)
-        return None
+            found = self.given if isinstance(self.given, Tokenizer) else Tokenizer.load(self.given)
+        else:
+            for place in (self.card.get("root"), self.model):
+                if isinstance(place, str) and (Path(place) / "tokenizer.json").is_file():
+                    found = Tokenizer.load(place)
+                    break
+        if found is not None:
+            found.prepare()
+        return found
 
     async def ask(self, mode: Mode, path: str, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """One small request; a refusal is noted for ``mode`` and is ``None``."""

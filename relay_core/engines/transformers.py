@@ -158,7 +158,7 @@ class TransformersEngine(Engine):
                     self._model = loading.load_model(self._source, dtype=self._dtype, device=self._device)
                 else:
                     self._model = self._given
-            _ = self.tokenizer
+            self.tokenizer.prepare()
             if self._retire is not None:
                 self._retire()  # of a manager that died
             self._ends = self._end_ids()

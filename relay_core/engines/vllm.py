@@ -125,6 +125,7 @@ class VLLMEngine(Engine):
                 self._llm = AsyncLLM.from_engine_args(config)
             except Exception as error:
                 raise EngineError(f"vLLM could not load {self._source}: {type(error).__name__}: {error}") from error
+            self.tokenizer.prepare()
             self._home = portal.run(_running_loop)
             self._context = self._llm.model_config.max_model_len
             atexit.register(self._shut_down)
