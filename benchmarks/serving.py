@@ -326,7 +326,7 @@ def served(pair: Pair, logs: Path, extra: Sequence[str]) -> Iterator[tuple[str, 
 async def site(pair: Pair, urls: tuple[str, str], far: dict[int, str], methods: Sequence[str]) -> AsyncIterator[Site]:
     """Engines, relays and loops for the methods asked for; ``far``: the teacher's URL by delay in ms."""
     engines = [
-        OpenAIEngine(role, base_url=f"{url}/v1", tokenizer=str(model), mode="ids")
+        OpenAIEngine(role, base_url=f"{url}/v1", tokenizer=str(model), mode="ids", logprobs=False)
         for role, url, model in zip(ALONE, urls, (pair.student, pair.teacher), strict=True)
     ]
     student, teacher = engines
@@ -350,7 +350,9 @@ async def site(pair: Pair, urls: tuple[str, str], far: dict[int, str], methods: 
         leader: Engine = student if pair.points is None else random_pair.Scheduled(student, pair.points)
         for delay, url in far.items():
             end = f" +{delay} ms" if delay else ""
-            remote = teacher if not delay else OpenAIEngine("teacher", f"{url}/v1", tokenizer=teacher.tokenizer)
+            remote = teacher
+            if delay:
+                remote = OpenAIEngine("teacher", f"{url}/v1", tokenizer=teacher.tokenizer, mode="ids", logprobs=False)
             engines += [remote] if delay else []
             relay = Relay(leader, remote, RelaySettings(on_teacher_stop="continue"))
             await relay.start()

@@ -1,6 +1,6 @@
-"""One pooled HTTP client to one endpoint, for one event loop; foreign errors become ours here.
+"""Pooled HTTP clients to one endpoint, for one event loop; foreign errors become ours here.
 
-The ``openai`` client with its own retries off, over an ``httpx`` client that it shares with nobody. What may pass
+The ``openai`` client with its own retries off, over ``httpx`` clients that it shares with nobody. What may pass
 becomes a :class:`~relay_core.engines.steady.Fault`; what is our doing becomes an error that names the setting.
 """
 
@@ -10,10 +10,11 @@ import email.utils
 import re
 import ssl
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from relay_core.engines.steady import Fault, Patience
 from relay_core.engines.wire import event_data
@@ -23,6 +24,8 @@ from relay_core.keys import Role, how_to_give_a_key
 if TYPE_CHECKING:
     import httpx
     from pydantic import SecretStr
+
+Client = TypeVar("Client")
 
 RETRIED = (408, 409, 429)  # and all from 500 on
 _MAX_LINE_BYTES = 64 * 2**20
@@ -50,8 +53,39 @@ class Address:
         return text.replace(key, "***") if len(key) > 3 else text
 
 
+class Lanes(Generic[Client]):
+    """Clients of one kind, each with few requests at a time; new ones are made as they are needed.
+
+    ``httpx`` goes through all connections of a pool, and some of them again for each, whenever one is taken or given
+    back: with 64 at once that is most of what a request costs here, with hundreds it stands still. So a pool is kept
+    small, and there are several.
+
+    Args:
+        make: makes a client; called in the event loop.
+        width: requests at a time of each.
+    """
+
+    def __init__(self, make: Callable[[], Client], width: int = 8) -> None:
+        self._make, self._width = make, width
+        self.clients: list[Client] = []
+        self._busy: list[int] = []
+
+    @contextmanager
+    def one(self) -> Iterator[Client]:
+        """A client for one request: the first that has room, so that few connections serve few requests."""
+        lane = next((i for i, busy in enumerate(self._busy) if busy < self._width), len(self._busy))
+        if lane == len(self._busy):
+            self.clients.append(self._make())
+            self._busy.append(0)
+        self._busy[lane] += 1
+        try:
+            yield self.clients[lane]
+        finally:
+            self._busy[lane] -= 1
+
+
 class Connection:
-    """The client; :meth:`get` and :meth:`post` return JSON, :meth:`open` streams.
+    """The clients of one endpoint; :meth:`get` and :meth:`post` return JSON, :meth:`open` streams.
 
     Raises:
         MissingExtraError: ``openai`` is not installed.
@@ -66,22 +100,27 @@ class Connection:
         self.address = address
         timeout = httpx.Timeout(None, connect=patience.connect_s)  # silence is timed by whoever waits
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=patience.max_in_flight)
-        self._http = httpx.AsyncClient(
-            timeout=timeout, limits=limits, verify=address.verify, proxy=address.proxy, follow_redirects=True
-        )
-        self._client = AsyncOpenAI(
-            api_key=address.api_key.get_secret_value() or "none",
-            base_url=address.base_url,
-            max_retries=0,
-            timeout=timeout,
-            default_headers=dict(address.headers) or None,
-            default_query=dict(address.query) or None,
-            http_client=self._http,
-        )
+        known = httpx.create_ssl_context(verify=address.verify)  # reads the CAs, once for all clients
+
+        def client() -> AsyncOpenAI:
+            return AsyncOpenAI(
+                api_key=address.api_key.get_secret_value() or "none",
+                base_url=address.base_url,
+                max_retries=0,
+                timeout=timeout,
+                default_headers=dict(address.headers) or None,
+                default_query=dict(address.query) or None,
+                http_client=httpx.AsyncClient(
+                    timeout=timeout, limits=limits, verify=known, proxy=address.proxy, follow_redirects=True
+                ),
+            )
+
+        self._lanes = Lanes(client)
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._client.close()
+        for client in self._lanes.clients:
+            await client.close()
 
     async def get(self, path: str) -> Any:
         """``GET`` below the base URL.
@@ -91,8 +130,8 @@ class Connection:
         """
         import httpx
 
-        with translated(self.address):
-            response = await self._client.get(path, cast_to=httpx.Response)
+        with translated(self.address), self._lanes.one() as client:
+            response = await client.get(path, cast_to=httpx.Response)
             return response.json()
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -103,8 +142,8 @@ class Connection:
         """
         import httpx
 
-        with translated(self.address):
-            response = await self._client.post(path, cast_to=httpx.Response, body=dict(body))
+        with translated(self.address), self._lanes.one() as client:
+            response = await client.post(path, cast_to=httpx.Response, body=dict(body))
             return response.json()
 
     async def open(self, path: str, body: Mapping[str, Any]) -> Response:
@@ -113,15 +152,15 @@ class Connection:
         Raises:
             Fault, EngineError: as :func:`translated`.
         """
-        create: Any = (
-            self._client.completions.with_streaming_response.create
-            if path == "/completions"
-            else self._client.chat.completions.with_streaming_response.create
-        )
         asked: dict[str, Any] = {"prompt": ""} if path == "/completions" else {"messages": []}
-        with translated(self.address):
-            response = await create(model=self.address.model, stream=True, extra_body=dict(body), **asked).__aenter__()
-        return Response(response, self.address)
+        with ExitStack() as lane:
+            client: Any = lane.enter_context(self._lanes.one())
+            api = client.completions if path == "/completions" else client.chat.completions
+            with translated(self.address):
+                opening = api.with_streaming_response.create(
+                    model=self.address.model, stream=True, extra_body=dict(body), **asked
+                )
+                return Response(await opening.__aenter__(), self.address, lane.pop_all())
 
     async def drain(self, path: str, body: Mapping[str, Any]) -> None:
         """``POST`` a streamed request below the base URL and read its events to the end.
@@ -138,23 +177,28 @@ class Connection:
 
 
 class Response:
-    """A streamed answer: its lines, as they come."""
+    """A streamed answer: its lines, as they come; empty ones are left out."""
 
-    def __init__(self, response: Any, address: Address) -> None:
-        self._response, self._address = response, address
-        self._lines = self._read()
+    def __init__(self, response: Any, address: Address, lane: ExitStack) -> None:
+        self._response, self._address, self._lane = response, address, lane
+        self._waiting: deque[bytes] = deque()
+        self._over = False
+        self._reads = self._read()
 
-    async def _read(self) -> AsyncGenerator[bytes, None]:
+    async def _read(self) -> AsyncGenerator[list[bytes], None]:
         # not httpx's iter_lines: that one also breaks at U+2028 and its like, which JSON may hold
         rest = b""
         async for data in self._response.http_response.aiter_bytes():
             *lines, rest = (rest + data).split(b"\n") if rest else data.split(b"\n")
-            for line in lines:
-                yield line.rstrip(b"\r")
+            yield lines
             if len(rest) > _MAX_LINE_BYTES:
                 raise Fault(f"a line of more than {_MAX_LINE_BYTES} bytes in the event stream")
-        if rest:
-            yield rest
+        yield [rest]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the next line is here already."""
+        return bool(self._waiting)
 
     async def line(self) -> bytes | None:
         """The next line, or ``None`` at the end.
@@ -162,13 +206,22 @@ class Response:
         Raises:
             Fault: the connection broke.
         """
-        with translated(self._address):
-            return await anext(self._lines, None)
+        while not self._waiting and not self._over:
+            with translated(self._address):
+                lines = await anext(self._reads, None)
+            self._over = lines is None
+            self._waiting.extend(line for line in map(_without_return, lines or ()) if line)
+        return self._waiting.popleft() if self._waiting else None
 
     async def aclose(self) -> None:
         """Let go of the connection; an answer that is not over is cancelled by that."""
-        await self._lines.aclose()
-        await self._response.close()
+        with self._lane:
+            await self._reads.aclose()
+            await self._response.close()
+
+
+def _without_return(line: bytes) -> bytes:
+    return line.rstrip(b"\r")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, 
 from relay_core.engines.connection import Address, Connection, Response, ca
 from relay_core.engines.cut import cut
 from relay_core.engines.endpoint import Endpoint, probe
+from relay_core.engines.heap import freeze_imports
 from relay_core.engines.steady import Breaker, BreakerOpen, BreakerState, Fault, Patience, hedged, persist
 from relay_core.engines.wire import APPROXIMATE, Mode, Reader, event_data, request_body
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
@@ -186,6 +187,7 @@ class OpenAIEngine(Engine):
             mode=self._mode,
             tokenizer=self._given,
         )
+        freeze_imports()
         self._adopt(found)
 
     def _adopt(self, found: Endpoint) -> None:
@@ -351,6 +353,7 @@ class _Reading:
     def __init__(self, loop: asyncio.AbstractEventLoop, silence_s: float, until: float) -> None:
         self._loop, self._silence_s, self._until = loop, silence_s, until
         self._first: Chunk | None = None
+        self._fault: Fault | None = None  # met while reading on
         self.stack = AsyncExitStack()
 
     async def patiently(self, work: Any) -> Any:
@@ -380,7 +383,10 @@ class _Reading:
         if self._first is not None:
             chunk, self._first = self._first, None
         else:
+            if self._fault is not None:
+                raise self._fault
             chunk = await self.patiently(self._until_something())
+        chunk = await self._all_of(chunk)
         if chunk.finish is not None:
             usage = await self.usage()
             chunk = replace(chunk, usage=chunk.usage or usage)
@@ -408,6 +414,21 @@ class _Reading:
             chunk = self.reader.read(payload)
             if chunk.tokens or chunk.finish is not None:
                 return chunk
+
+    async def _all_of(self, chunk: Chunk) -> Chunk:
+        """The chunk, and what came with it or has come since, as one."""
+        while chunk.finish is None and self.response.waiting:
+            try:
+                payload = event_data(await self.response.line() or b"")  # does not wait: it is here
+                more = self.reader.read(payload) if payload else Chunk()
+            except Fault as fault:
+                self._fault = fault
+                break
+            if payload == {}:
+                self._fault = Fault("the stream ended before the answer did")
+                break
+            chunk = replace(more, tokens=(*chunk.tokens, *more.tokens), usage=more.usage or chunk.usage)
+        return chunk
 
     async def _payload(self) -> Mapping[str, Any] | None:
         """The next event's data; ``None`` at the end."""

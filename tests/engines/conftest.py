@@ -27,7 +27,7 @@ if os.environ.get("WITH_VLLM") != "yes":
 
 import psutil
 from faulty_proxy import FaultyProxy
-from servers import Starting, environment, make_model, starting_transformers, starting_vllm
+from servers import EXECUTOR, Starting, environment, make_model, starting_transformers, starting_vllm
 
 from relay_core import bundled, portal
 from relay_core.engines.vllm import VLLMEngine
@@ -100,8 +100,9 @@ def in_vllm() -> Iterator[VLLMEngine]:
             patch.setenv(name, value)
         before = set(psutil.Process().children(recursive=True))
         engine = VLLMEngine(
-            bundled.path("student-relay"), dtype="float32", max_model_len=512, enforce_eager=True, block_size=32
-        )
+            bundled.path("student-relay"), dtype="float32", max_model_len=512, enforce_eager=True, block_size=32,
+            distributed_executor_backend=EXECUTOR,
+        )  # fmt: skip
         assert not engine.running
         portal.run(engine.start)
     started = [child for child in psutil.Process().children(recursive=True) if child not in before]

@@ -19,6 +19,9 @@ import httpx
 import psutil
 
 Starting = AbstractContextManager[Callable[[], str]]
+# The model in vLLM's engine process. By default it has a worker process of its own, and the two wait for each other by
+# spinning: two servers on two cores then stand still for seconds.
+EXECUTOR = "uni"
 READY_S = 400  # of a machine that has much else to do
 
 
@@ -72,6 +75,7 @@ def environment() -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else all servers compute on the same core
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # lets the executor be "uni"
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
@@ -87,6 +91,7 @@ def starting_vllm(
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--port", str(port),
         "--host", "127.0.0.1", "--served-model-name", name, "--enforce-eager", "--dtype", "float32",
         "--max-model-len", str(context), "--enable-prompt-tokens-details", "--uvicorn-log-level", "warning",
+        "--distributed-executor-backend", EXECUTOR,
         *options,
     ]  # fmt: skip
     return starting(command, f"http://127.0.0.1:{port}", "/health", log, **variables)
