@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+from httpx_aiohttp import HttpxAiohttpClient
 
 from relay_core import command
 from relay_core.chat import Conversation, render
-from relay_core.engines.connection import Lanes
 from relay_core.tokenizer import Tokenizer
 
 _CALL = re.compile(r"<call>\s*([0-9]{1,9})\s*</call>$")
@@ -72,12 +72,11 @@ class Lockstep:
 
     def __init__(self, student: Party, teacher: Party, points: Any = None) -> None:
         self.student, self.teacher, self.points = student, teacher, points
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=512)
-        self.lanes = Lanes(lambda: httpx.AsyncClient(timeout=600, limits=limits, trust_env=False))
+        limits = httpx.Limits(max_connections=10_000, max_keepalive_connections=512)
+        self.client = HttpxAiohttpClient(timeout=600, limits=limits, trust_env=False)
 
     async def aclose(self) -> None:
-        for client in self.lanes.clients:
-            await client.aclose()
+        await self.client.aclose()
 
     async def answer(self, batch: Sequence[Answer]) -> None:
         """Fill in the answers of one batch, round by round."""
@@ -135,8 +134,7 @@ class Lockstep:
     async def complete(self, party: Party, prompt: str, **asked: Any) -> tuple[dict[str, Any], int]:
         """One blocking completion: the choice and its tokens."""
         body = {"model": party.model, "prompt": prompt, "add_special_tokens": False, **_GREEDY, **asked}
-        with self.lanes.one() as client:
-            response = await client.post(f"{party.url}/completions", json=body)
+        response = await self.client.post(f"{party.url}/completions", json=body)
         response.raise_for_status()
         answer = response.json()
         return answer["choices"][0], int(answer["usage"]["completion_tokens"])

@@ -6,8 +6,9 @@
 
 Two vLLM servers run on this machine, one thread each: student and teacher of the bundled pair on its own problems, or
 a pair of Qwen3's shape with random weights (30 M and 119 M parameters) and scripted calls (``random_pair.py``). Each
-method is sent the same prompts, so many at once, and a round is over when the last answer is; all answers are greedy.
-Rounds of all methods take turns, with both servers' prefix caches emptied in between.
+method gets the same prompts; all answers are greedy. Rounds of all methods take turns, with both servers' prefix caches
+emptied in between. So many requests run at once: the streaming methods begin the next one when an answer ends,
+lock-step takes them batch by batch, as published. ``--answers 64 --requests 64`` is a single batch for all.
 
     student, teacher    the model alone, streamed
     relay, warming      the relay, its setting ``warming`` off or on
@@ -40,7 +41,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -280,7 +281,7 @@ async def in_rounds(loop: Lockstep, batch: Sequence[Asked]) -> list[Got]:
 
 # -- measuring ---------------------------------------------------------------------------------------------------------
 
-Way = Callable[[Sequence[Asked]], Any]
+Way = Callable[[Sequence[Asked], int], Any]  # (requests, how many at once) -> what came of each
 
 
 @dataclass
@@ -333,16 +334,29 @@ async def site(pair: Pair, urls: tuple[str, str], far: dict[int, str], methods: 
     loops: list[Lockstep] = []
     ways: dict[str, Way] = {}
 
-    def together(one: Callable[[Asked], Any]) -> Way:
-        async def way(batch: Sequence[Asked]) -> list[Got]:
-            return list(await asyncio.gather(*map(one, batch)))
+    def streamed(one: Callable[[Asked], Any]) -> Way:
+        async def way(requests: Sequence[Asked], at_once: int) -> list[Got]:
+            room = asyncio.Semaphore(at_once)
+
+            async def in_turn(asked: Asked) -> Got:
+                async with room:
+                    return cast(Got, await one(asked))
+
+            return list(await asyncio.gather(*map(in_turn, requests)))
+
+        return way
+
+    def batched(loop: Lockstep) -> Way:
+        async def way(requests: Sequence[Asked], at_once: int) -> list[Got]:
+            starts = range(0, len(requests), at_once)
+            return [got for start in starts for got in await in_rounds(loop, requests[start : start + at_once])]
 
         return way
 
     if "student" in methods:
-        ways["student"] = together(lambda asked: alone(student, "student", asked))
+        ways["student"] = streamed(lambda asked: alone(student, "student", asked))
     if "teacher" in methods:
-        ways["teacher"] = together(lambda asked: alone(teacher, "teacher", asked))
+        ways["teacher"] = streamed(lambda asked: alone(teacher, "teacher", asked))
     try:
         for engine in engines:
             await engine.start()
@@ -358,12 +372,12 @@ async def site(pair: Pair, urls: tuple[str, str], far: dict[int, str], methods: 
             await relay.start()
             for method, overrides in (("relay", {"warming": "off"}), ("warming", {"warming": "on"})):
                 if method in methods:
-                    ways[method + end] = together(lambda asked, r=relay, o=overrides: relayed(r, asked, **o))
+                    ways[method + end] = streamed(lambda asked, r=relay, o=overrides: relayed(r, asked, **o))
             if "lockstep" in methods:
                 first = Party(f"{urls[0]}/v1", "student", student.tokenizer)
                 loop = Lockstep(first, Party(f"{url}/v1", "teacher", teacher.tokenizer), pair.points)
                 loops.append(loop)
-                ways["lockstep" + end] = lambda batch, loop=loop: in_rounds(loop, batch)
+                ways["lockstep" + end] = batched(loop)
         yield Site(urls, pair, ways)
     finally:
         for loop in loops:
@@ -377,17 +391,16 @@ async def measure(site: Site, at_once: int, options: argparse.Namespace) -> dict
     runs = {name: Run() for name in site.ways}
     short = [Asked(asked.messages, 24) for asked in site.pair.draw(min(4, at_once), 10**6 + at_once)]
     for way in site.ways.values():  # opens connections, compiles templates
-        await way(short)
+        await way(short, at_once)
     names = list(runs)
-    answers = options.answers or max(at_once, 8)
+    answers = options.answers or max(4 * at_once, 8)
     for number in range(options.rounds):
         requests = site.pair.draw(answers, options.seed + 1000 * at_once + number)
         for name in names[number % len(names) :] + names[: number % len(names)]:
             await site.empty_caches()
-            for first in range(0, answers, at_once):
-                began = time.perf_counter()
-                runs[name].got += await site.ways[name](requests[first : first + at_once])
-                runs[name].seconds += time.perf_counter() - began
+            began = time.perf_counter()
+            runs[name].got += await site.ways[name](requests, at_once)
+            runs[name].seconds += time.perf_counter() - began
             print(f"{at_once} at once, round {number + 1}, {name}: {runs[name].rate:.0f} tokens/s", file=sys.stderr)
     return runs
 
@@ -525,7 +538,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--methods", type=listed(*methods), default=list(methods), help=",".join(methods))
     add("--delay-ms", type=numbers, default=[0], help="before the teacher, such as 0,50; one run of each")
     add("--rounds", type=int, default=2)
-    add("--answers", type=int, default=0, help="of a round; 0: as many as requests at once, or 8")
+    add("--answers", type=int, default=0, help="of a round; 0: four times as many as at once, and 8 at least")
     add("--max-tokens", type=int, default=256, help="of an answer of the bundled pair")
     add("--prompt-tokens", type=int, default=192, help="of the random pair's prompts, on average; half to 1.5 times it")
     add("--answer-tokens", type=int, default=96, help="of its answers, likewise")

@@ -1,20 +1,23 @@
-"""Pooled HTTP clients to one endpoint, for one event loop; foreign errors become ours here.
+"""One pooled HTTP client to one endpoint, for one event loop; foreign errors become ours here.
 
-The ``openai`` client with its own retries off, over ``httpx`` clients that it shares with nobody. What may pass
+The ``openai`` client with its own retries off, over an ``httpx`` client that it shares with nobody. What may pass
 becomes a :class:`~relay_core.engines.steady.Fault`; what is our doing becomes an error that names the setting.
 """
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import re
 import ssl
 import time
+import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies
 
 from relay_core.engines.steady import Fault, Patience
 from relay_core.engines.wire import event_data
@@ -25,9 +28,8 @@ if TYPE_CHECKING:
     import httpx
     from pydantic import SecretStr
 
-Client = TypeVar("Client")
-
 RETRIED = (408, 409, 429)  # and all from 500 on
+_NO_LIMIT = 2**20  # connections; requests in flight are bounded elsewhere (None is 100 to aiohttp)
 _MAX_LINE_BYTES = 64 * 2**20
 _OVERFLOW = re.compile(
     r"context[ _](length|size|window)|maximum (model|input) length|too many tokens|at least 1, got (0|-\d)", re.I
@@ -53,39 +55,8 @@ class Address:
         return text.replace(key, "***") if len(key) > 3 else text
 
 
-class Lanes(Generic[Client]):
-    """Clients of one kind, each with few requests at a time; new ones are made as they are needed.
-
-    ``httpx`` goes through all connections of a pool, and some of them again for each, whenever one is taken or given
-    back: with 64 at once that is most of what a request costs here, with hundreds it stands still. So a pool is kept
-    small, and there are several.
-
-    Args:
-        make: makes a client; called in the event loop.
-        width: requests at a time of each.
-    """
-
-    def __init__(self, make: Callable[[], Client], width: int = 8) -> None:
-        self._make, self._width = make, width
-        self.clients: list[Client] = []
-        self._busy: list[int] = []
-
-    @contextmanager
-    def one(self) -> Iterator[Client]:
-        """A client for one request: the first that has room, so that few connections serve few requests."""
-        lane = next((i for i, busy in enumerate(self._busy) if busy < self._width), len(self._busy))
-        if lane == len(self._busy):
-            self.clients.append(self._make())
-            self._busy.append(0)
-        self._busy[lane] += 1
-        try:
-            yield self.clients[lane]
-        finally:
-            self._busy[lane] -= 1
-
-
 class Connection:
-    """The clients of one endpoint; :meth:`get` and :meth:`post` return JSON, :meth:`open` streams.
+    """The client; :meth:`get` and :meth:`post` return JSON, :meth:`open` streams.
 
     Raises:
         MissingExtraError: ``openai`` is not installed.
@@ -94,33 +65,31 @@ class Connection:
     def __init__(self, address: Address, patience: Patience) -> None:
         try:
             import httpx
+            import httpx_aiohttp  # noqa: F401 - see _client_class
             from openai import AsyncOpenAI
         except ImportError as error:
             raise MissingExtraError("OpenAIEngine", "openai") from error
         self.address = address
         timeout = httpx.Timeout(None, connect=patience.connect_s)  # silence is timed by whoever waits
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=patience.max_in_flight)
-        known = httpx.create_ssl_context(verify=address.verify)  # reads the CAs, once for all clients
-
-        def client() -> AsyncOpenAI:
-            return AsyncOpenAI(
-                api_key=address.api_key.get_secret_value() or "none",
-                base_url=address.base_url,
-                max_retries=0,
-                timeout=timeout,
-                default_headers=dict(address.headers) or None,
-                default_query=dict(address.query) or None,
-                http_client=httpx.AsyncClient(
-                    timeout=timeout, limits=limits, verify=known, proxy=address.proxy, follow_redirects=True
-                ),
-            )
-
-        self._lanes = Lanes(client)
+        limits = httpx.Limits(max_connections=_NO_LIMIT, max_keepalive_connections=patience.max_in_flight)
+        http = _client_class(address.proxy)(
+            timeout=timeout, limits=limits, verify=address.verify, proxy=address.proxy, follow_redirects=True
+        )
+        transports = [http._transport, *http._mounts.values()]
+        weakref.finalize(self, _let_go, asyncio.get_running_loop(), transports)
+        self._client = AsyncOpenAI(
+            api_key=address.api_key.get_secret_value() or "none",
+            base_url=address.base_url,
+            max_retries=0,
+            timeout=timeout,
+            default_headers=dict(address.headers) or None,
+            default_query=dict(address.query) or None,
+            http_client=http,
+        )
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for client in self._lanes.clients:
-            await client.close()
+        await self._client.close()
 
     async def get(self, path: str) -> Any:
         """``GET`` below the base URL.
@@ -130,8 +99,8 @@ class Connection:
         """
         import httpx
 
-        with translated(self.address), self._lanes.one() as client:
-            response = await client.get(path, cast_to=httpx.Response)
+        with translated(self.address):
+            response = await self._client.get(path, cast_to=httpx.Response)
             return response.json()
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -142,8 +111,8 @@ class Connection:
         """
         import httpx
 
-        with translated(self.address), self._lanes.one() as client:
-            response = await client.post(path, cast_to=httpx.Response, body=dict(body))
+        with translated(self.address):
+            response = await self._client.post(path, cast_to=httpx.Response, body=dict(body))
             return response.json()
 
     async def open(self, path: str, body: Mapping[str, Any]) -> Response:
@@ -152,15 +121,15 @@ class Connection:
         Raises:
             Fault, EngineError: as :func:`translated`.
         """
+        create: Any = (
+            self._client.completions.with_streaming_response.create
+            if path == "/completions"
+            else self._client.chat.completions.with_streaming_response.create
+        )
         asked: dict[str, Any] = {"prompt": ""} if path == "/completions" else {"messages": []}
-        with ExitStack() as lane:
-            client: Any = lane.enter_context(self._lanes.one())
-            api = client.completions if path == "/completions" else client.chat.completions
-            with translated(self.address):
-                opening = api.with_streaming_response.create(
-                    model=self.address.model, stream=True, extra_body=dict(body), **asked
-                )
-                return Response(await opening.__aenter__(), self.address, lane.pop_all())
+        with translated(self.address):
+            response = await create(model=self.address.model, stream=True, extra_body=dict(body), **asked).__aenter__()
+        return Response(response, self.address)
 
     async def drain(self, path: str, body: Mapping[str, Any]) -> None:
         """``POST`` a streamed request below the base URL and read its events to the end.
@@ -176,11 +145,39 @@ class Connection:
             await response.aclose()
 
 
+def _client_class(proxy: str | None) -> type[httpx.AsyncClient]:
+    """``httpx``'s client on aiohttp's connections, which take a third of the time; its own for SOCKS proxies, which
+    aiohttp does not speak."""
+    import httpx
+    from httpx_aiohttp import HttpxAiohttpClient
+
+    proxies = [proxy or "", *getproxies().values()]
+    return httpx.AsyncClient if any(url.startswith("socks") for url in proxies) else HttpxAiohttpClient
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, transports: Sequence[Any]) -> None:
+    """Close what nobody has closed; left to itself, aiohttp complains of it on stderr."""
+    for transport in transports:
+        session = getattr(transport, "client", None)
+        connector = getattr(session, "connector", None)
+        if session is None or connector is None:
+            continue
+        session.detach()
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(_closed(connector), loop)
+        else:
+            next(connector.close().__await__(), None)  # its sockets went with the loop; nothing to wait for
+
+
+async def _closed(connector: Any) -> None:
+    await connector.close()
+
+
 class Response:
     """A streamed answer: its lines, as they come; empty ones are left out."""
 
-    def __init__(self, response: Any, address: Address, lane: ExitStack) -> None:
-        self._response, self._address, self._lane = response, address, lane
+    def __init__(self, response: Any, address: Address) -> None:
+        self._response, self._address = response, address
         self._waiting: deque[bytes] = deque()
         self._over = False
         self._reads = self._read()
@@ -215,9 +212,8 @@ class Response:
 
     async def aclose(self) -> None:
         """Let go of the connection; an answer that is not over is cancelled by that."""
-        with self._lane:
-            await self._reads.aclose()
-            await self._response.close()
+        await self._reads.aclose()
+        await self._response.close()
 
 
 def _without_return(line: bytes) -> bytes:
@@ -233,6 +229,7 @@ def translated(address: Address) -> Iterator[None]:
         ContextOverflow: the endpoint says that the prompt is longer than its context.
         EngineError: any other refusal; it names the setting to change.
     """
+    import aiohttp
     import httpx
     import openai
 
@@ -240,9 +237,11 @@ def translated(address: Address) -> Iterator[None]:
         yield
     except openai.APIStatusError as error:
         raise _refusal(address, error.status_code, error.response, error.message) from error
-    except (openai.APIConnectionError, httpx.HTTPError, httpx.StreamError, OSError) as error:
-        cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
-        what = address.hide(f"{type(cause or error).__name__}: {cause or error}".rstrip(": "))
+    except (openai.APIConnectionError, httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__  # the first of them says best what happened
+        what = address.hide(f"{type(cause).__name__}: {cause}".rstrip(": "))
         raise Fault(f"{address.base_url} could not be reached or broke off: {what}") from error
     except (openai.OpenAIError, ValueError) as error:
         what = address.hide(f"{type(error).__name__}: {error}")[:300]
