@@ -3,6 +3,7 @@
     python benchmarks/decode.py                       # the bundled pair on its own problems
     python benchmarks/decode.py --every 100           # the same pair with a call dictated every 100 tokens
     python benchmarks/decode.py --student PATH --teacher PATH --every 100 --json
+    python benchmarks/decode.py --student vllm:PATH --teacher vllm:PATH --vllm-args '{"enforce_eager": true}'
 
 The ideal is the time in which each model alone writes what it wrote in the relay, at the rate it has alone in the
 same engine and the same run, as many requests at once:
@@ -28,7 +29,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from relay_core import (
     Author,
@@ -39,6 +40,7 @@ from relay_core import (
     RelayError,
     RelaySettings,
     TextDelta,
+    VLLMEngine,
     command,
     engine_from_spec,
 )
@@ -241,10 +243,16 @@ async def measure(
     return total
 
 
+def built(spec: str, role: Literal["student", "teacher"], vllm_args: dict[str, Any]) -> Engine:
+    """The engine of a spec; one in vLLM with these arguments of its ``AsyncEngineArgs``."""
+    kind, _, model = spec.partition(":")
+    return VLLMEngine(model, **vllm_args) if kind == "vllm" else engine_from_spec(spec, role=role)
+
+
 async def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure for every number of requests; the JSON."""
-    student = engine_from_spec(options.student, role="student")
-    teacher = engine_from_spec(options.teacher, role="teacher")
+    student = built(options.student, "student", options.vllm_args)
+    teacher = built(options.teacher, "teacher", options.vllm_args)
     leader = Dictated(student, options.every, options.call_tokens) if options.every else student
     settings = RelaySettings(max_tokens=options.max_tokens, on_teacher_stop="continue", warming=options.warming)
     relay = Relay(leader, teacher, settings)
@@ -284,6 +292,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The relay's speed against the ideal.")
     parser.add_argument("--student", default="bundled", help="engine spec")
     parser.add_argument("--teacher", default="bundled", help="engine spec")
+    parser.add_argument("--vllm-args", type=json.loads, default={}, metavar="JSON", help="of engines in vLLM")
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 64], help="how many at once")
     parser.add_argument("--answers", type=int, default=0, help="of a part of a round; 0: twice the requests, or 12")
     parser.add_argument("--rounds", type=int, default=3)

@@ -5,6 +5,8 @@ drawn from the prompt, gives the last tokens of a turn the ids of ``<call>n</cal
 them, in the time that it takes; all else is its own. (The server has cached what the student really wrote there, so
 each hand-over re-reads the command's eight tokens, which a trained student's does not.)
 
+``python benchmarks/random_pair.py FOLDER`` writes the two models, for ``decode.py``.
+
 Both models can write only words of the form `` word``, one token each, which say themselves again when their text is
 encoded: so a loop that passes text on asks for the same work as one that passes ids, and no answer ends by itself.
 """
@@ -15,6 +17,7 @@ import lzma
 import random
 import re
 import shutil
+import sys
 import zlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -152,3 +155,16 @@ class Scheduled(Engine):
                 tokens = [*theirs, *written[begin : max(0, done - after)]]
                 stopped = after < length == done
                 yield replace(chunk, tokens=tuple(tokens), finish=Finish.STOP if stopped else chunk.finish)
+
+
+def make(folder: Path) -> Tokenizer:
+    """Write both models into ``folder``, as ``student`` and ``teacher``; their tokenizer."""
+    tokenizer = qwen3(folder / "tokenizer")
+    for name, shape, seed in (("student", STUDENT, 0), ("teacher", TEACHER, 1)):
+        size = build(folder / name, tokenizer, shape, seed=seed)
+        print(f"random {name}: {size / 1e6:.1f} M parameters", file=sys.stderr)
+    return tokenizer
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))

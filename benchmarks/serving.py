@@ -110,10 +110,7 @@ def bundled_pair(max_tokens: int) -> Pair:
 
 def drawn_pair(folder: Path, options: argparse.Namespace) -> Pair:
     """The random pair, made in ``folder``; prompts and answers of mixed lengths."""
-    loaded = random_pair.qwen3(folder / "tokenizer")
-    for name, shape, seed in (("student", random_pair.STUDENT, 0), ("teacher", random_pair.TEACHER, 1)):
-        size = random_pair.build(folder / name, loaded, shape, seed=seed)
-        print(f"random {name}: {size / 1e6:.1f} M parameters", file=sys.stderr)
+    loaded = random_pair.make(folder)
     vocabulary = random_pair.words(loaded)
 
     def draw(n: int, seed: int) -> list[Asked]:
@@ -327,7 +324,7 @@ def served(pair: Pair, logs: Path, extra: Sequence[str]) -> Iterator[tuple[str, 
 async def site(pair: Pair, urls: tuple[str, str], far: dict[int, str], methods: Sequence[str]) -> AsyncIterator[Site]:
     """Engines, relays and loops for the methods asked for; ``far``: the teacher's URL by delay in ms."""
     engines = [
-        OpenAIEngine(role, base_url=f"{url}/v1", tokenizer=str(model), mode="ids", logprobs=False)
+        OpenAIEngine(role, base_url=f"{url}/v1", tokenizer=str(model), mode="ids")
         for role, url, model in zip(ALONE, urls, (pair.student, pair.teacher), strict=True)
     ]
     student, teacher = engines
@@ -366,7 +363,7 @@ async def site(pair: Pair, urls: tuple[str, str], far: dict[int, str], methods: 
             end = f" +{delay} ms" if delay else ""
             remote = teacher
             if delay:
-                remote = OpenAIEngine("teacher", f"{url}/v1", tokenizer=teacher.tokenizer, mode="ids", logprobs=False)
+                remote = OpenAIEngine("teacher", f"{url}/v1", tokenizer=teacher.tokenizer, mode="ids")
             engines += [remote] if delay else []
             relay = Relay(leader, remote, RelaySettings(on_teacher_stop="continue"))
             await relay.start()

@@ -473,13 +473,12 @@ async def test_cancelling_ends_both_engines_requests(
     await events.aclose()
     closed = time.monotonic()
     [request] = proxy.generating
-    while request.abandoned_at is None and time.monotonic() < closed + 10:  # a moment, where nothing else runs
+    while request.abandoned_at is None and time.monotonic() < closed + 1:
         await asyncio.sleep(0.01)
     assert request.abandoned_at is not None
     assert student.active == 0
-    until = time.monotonic() + 10  # the server looks for those who left when it next has something to send
-    while await running(vllm_url) and time.monotonic() < until:
-        await asyncio.sleep(0.1)
+    while await running(vllm_url) and time.monotonic() < closed + 1:
+        await asyncio.sleep(0.02)
     assert await running(vllm_url) == 0
 
 
@@ -492,7 +491,7 @@ async def test_a_late_first_token_is_hedged_and_the_loser_cancelled(
     assert [t.id for t in tokens] == expected
     assert len(proxy.generating) == 2
     slow = proxy.generating[0]
-    until = time.monotonic() + 10
+    until = time.monotonic() + 1
     while slow.abandoned_at is None and time.monotonic() < until:
         await asyncio.sleep(0.01)
     assert slow.abandoned_at is not None

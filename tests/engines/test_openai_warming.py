@@ -97,7 +97,7 @@ async def test_what_is_dropped_ends_at_the_server_and_is_counted(
         await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(1):
         while proxy.generating[0].abandoned_at is None:
             await asyncio.sleep(0.01)
     assert (waste.requests, waste.prompt_tokens, waste.tokens) == (1, len(prompt.token_ids or ()), 0)
@@ -139,7 +139,7 @@ async def test_the_request_that_loses_is_counted(engine: OpenAIEngine, prompt: P
     _, last = await collect(engine, prompt, Sampling(3, waste=waste))
     assert last.notes == {"hedged": 1}
     assert (waste.requests, waste.prompt_tokens) == (1, len(prompt.token_ids or ()))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(1):
         while proxy.generating[0].abandoned_at is None:
             await asyncio.sleep(0.01)
 
