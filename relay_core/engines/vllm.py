@@ -12,6 +12,7 @@ import asyncio
 import atexit
 import contextlib
 import itertools
+import os
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -103,6 +104,7 @@ class VLLMEngine(Engine):
             if self.running:
                 return
             self._shut_down()
+            os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout is the caller's
             try:
                 from vllm.engine.arg_utils import AsyncEngineArgs
                 from vllm.v1.engine.async_llm import AsyncLLM
