@@ -10,6 +10,7 @@ that is taken up again where a connection broke.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from relay_core.tokenizer import Tokenizer
 
+WARMED_BELOW = 8  # requests of this engine under way
 _USAGE_WAIT_S = 2.0  # after the last token, for the usage that follows it
 
 
@@ -106,6 +108,7 @@ class OpenAIEngine(Engine):
         )
         self._mode: Mode | Literal["auto"] = "auto" if mode == "auto" else Mode(mode)
         self._given, self._logprobs = tokenizer, logprobs
+        self._in_flight, self._counting = 0, threading.Lock()
         self._endpoint: Endpoint | None = None
         self._breaker = Breaker(self.patience.breaker_after, self.patience.breaker_open_s)
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
@@ -126,8 +129,9 @@ class OpenAIEngine(Engine):
 
     @property
     def warms(self) -> bool:
-        # ids are vLLM's own way; the other ways are hosted APIs' too, which bill what was asked in vain
-        return (self.mode or self._mode) is Mode.IDS
+        # ids are vLLM's own way; the other ways are hosted APIs' too, which bill what was asked in vain. One that has
+        # much to do loses more by what it writes in vain than an answer gains.
+        return (self.mode or self._mode) is Mode.IDS and self._in_flight < WARMED_BELOW
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -315,6 +319,7 @@ class OpenAIEngine(Engine):
             try:
                 async with asyncio.timeout_at(until):
                     await stack.enter_async_context(here.gate)
+                    stack.enter_context(self._counted())
             except TimeoutError as late:
                 raise Fault(f"{self.spec}: no turn came: {self.patience.max_in_flight} requests in flight") from late
             with self._breaker.watching():
@@ -327,6 +332,16 @@ class OpenAIEngine(Engine):
                 await reading.prime()
             reading.stack = stack.pop_all()
             return reading
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._counting:  # requests may come from several event loops
+            self._in_flight += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._in_flight -= 1
 
 
 class _Loop:

@@ -12,7 +12,7 @@ import pytest
 from faulty_proxy import FaultyProxy, cut_after, headers_then_silence, status
 
 from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Token, Warming, Waste
-from relay_core.engines.openai import OpenAIEngine
+from relay_core.engines.openai import WARMED_BELOW, OpenAIEngine
 from relay_core.engines.scripted import Delay, ScriptedEngine
 from relay_core.engines.steady import BreakerState, Patience
 from relay_core.engines.wire import Mode
@@ -113,6 +113,25 @@ async def test_the_answer_is_the_same(engine: OpenAIEngine, tokenizer: Tokenizer
     assert asked == cold.usage.calls == 2
     assert len(proxy.generating) - asked == warm.usage.calls + warm.usage.wasted_requests
     assert engine.warms is (engine.mode is Mode.IDS), "where what was asked in vain is not billed"
+
+
+@ids_only
+async def test_a_busy_teacher_is_not_warmed(engine: OpenAIEngine, prompt: Prompt, proxy: FaultyProxy) -> None:
+    await engine.start()
+    proxy.always = headers_then_silence
+    tasks = [asyncio.ensure_future(collect(engine, prompt, Sampling(9))) for _ in range(WARMED_BELOW)]
+    seen = []
+    while len(proxy.generating) < WARMED_BELOW:
+        seen.append(engine.warms)
+        await asyncio.sleep(0.01)
+    assert seen[0] and not engine.warms
+    tasks.pop().cancel()
+    async with asyncio.timeout(1):
+        while not engine.warms:
+            await asyncio.sleep(0.01)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @ids_only
