@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 RETRIED = (408, 409, 429)  # and all from 500 on
 _NO_LIMIT = 2**20  # connections; requests in flight are bounded elsewhere (None is 100 to aiohttp)
+_KEPT_S = 2.0  # an idle connection; uvicorn closes after 5 s, and a request that meets the closing is lost
 _MAX_LINE_BYTES = 64 * 2**20
 _OVERFLOW = re.compile(
     r"context[ _](length|size|window)|maximum (model|input) length|too many tokens|at least 1, got (0|-\d)", re.I
@@ -71,7 +72,9 @@ class Connection:
             raise MissingExtraError("OpenAIEngine", "openai") from error
         self.address = address
         timeout = httpx.Timeout(None, connect=patience.connect_s)  # silence is timed by whoever waits
-        limits = httpx.Limits(max_connections=_NO_LIMIT, max_keepalive_connections=patience.max_in_flight)
+        limits = httpx.Limits(
+            max_connections=_NO_LIMIT, max_keepalive_connections=patience.max_in_flight, keepalive_expiry=_KEPT_S
+        )
         http = _client_class(address.proxy)(
             timeout=timeout, limits=limits, verify=address.verify, proxy=address.proxy, follow_redirects=True
         )

@@ -146,6 +146,14 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--chunk", type=int, default=4, help="tokens of an event")
     parser.add_argument("--delay-s", type=float, default=0.0, help="before each event")
+    parser.add_argument("--keep-alive-s", type=int, default=5, help="of an idle connection")
     given = parser.parse_args()
     app = Server(chunk=given.chunk, delay_s=given.delay_s).app()
-    uvicorn.run(app, host="127.0.0.1", port=given.port, log_level="warning", backlog=4096)
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=given.port,
+        log_level="warning",
+        backlog=4096,
+        timeout_keep_alive=given.keep_alive_s,
+    )

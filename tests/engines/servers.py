@@ -115,11 +115,12 @@ def starting_transformers(model: Path, log: Path) -> Starting:
 
 
 @contextlib.contextmanager
-def scripted_server(log: Path, *, delay_s: float = 0.0) -> Iterator[str]:
+def scripted_server(log: Path, *, delay_s: float = 0.0, keep_alive_s: int = 5) -> Iterator[str]:
     """``scripted_server.py`` as a process of its own; its URL."""
     port = free_port()
     script = str(Path(__file__).with_name("scripted_server.py"))
     command = [sys.executable, script, "--port", str(port), "--delay-s", str(delay_s)]
+    command += ["--keep-alive-s", str(keep_alive_s)]
     with running(command, f"http://127.0.0.1:{port}", "/health", log) as url:
         yield url
 
