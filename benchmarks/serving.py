@@ -487,8 +487,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
                 _bars(ax, at, values, 0.75 / len(names), name)
             ax.set_xticks(range(len(by_requests)), [f"{n} at once" for n in by_requests])
             ax.set_title(f"{pair}: {title}")
-            if key != "handover_s" and ax.patches:  # a hand-over can take less than nothing
-                ax.set_yscale("log")
+            if key != "handover_s" and ax.patches and len(by_requests) > 1:  # a hand-over can take less than nothing
+                ax.set_yscale("log")  # one request's bars beside those of many
         row[0].legend(fontsize="x-small")
     figure.savefig(path, dpi=110)
 
