@@ -149,7 +149,7 @@ class Connection:
 
 
 def _client_class(proxy: str | None) -> type[httpx.AsyncClient]:
-    """``httpx``'s client on aiohttp's connections, which take a third of the time; its own for SOCKS proxies, which
+    """``httpx``'s client on aiohttp's connections, which take about half the CPU; on its own for SOCKS proxies, which
     aiohttp does not speak."""
     import httpx
     from httpx_aiohttp import HttpxAiohttpClient
