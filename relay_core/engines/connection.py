@@ -66,8 +66,9 @@ class Connection:
     def __init__(self, address: Address, patience: Patience) -> None:
         try:
             import httpx
-            import httpx_aiohttp  # noqa: F401 - see _client_class
             from openai import AsyncOpenAI
+
+            client_class = _client_class(address.proxy)
         except ImportError as error:
             raise MissingExtraError("OpenAIEngine", "openai") from error
         self.address = address
@@ -75,7 +76,7 @@ class Connection:
         limits = httpx.Limits(
             max_connections=_NO_LIMIT, max_keepalive_connections=patience.max_in_flight, keepalive_expiry=_KEPT_S
         )
-        http = _client_class(address.proxy)(
+        http = client_class(
             timeout=timeout, limits=limits, verify=address.verify, proxy=address.proxy, follow_redirects=True
         )
         transports = [http._transport, *http._mounts.values()]

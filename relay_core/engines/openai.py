@@ -368,7 +368,7 @@ class _Reading:
     def __init__(self, loop: asyncio.AbstractEventLoop, silence_s: float, until: float) -> None:
         self._loop, self._silence_s, self._until = loop, silence_s, until
         self._first: Chunk | None = None
-        self._fault: Fault | None = None  # met while reading on
+        self._error: EngineError | None = None  # met while reading on
         self.stack = AsyncExitStack()
 
     async def patiently(self, work: Any) -> Any:
@@ -398,8 +398,8 @@ class _Reading:
         if self._first is not None:
             chunk, self._first = self._first, None
         else:
-            if self._fault is not None:
-                raise self._fault
+            if self._error is not None:
+                raise self._error
             chunk = await self.patiently(self._until_something())
         chunk = await self._all_of(chunk)
         if chunk.finish is not None:
@@ -423,35 +423,28 @@ class _Reading:
 
     async def _until_something(self) -> Chunk:
         while True:
-            payload = await self._payload()
-            if payload is None:
-                raise Fault("the stream ended before the answer did")
-            chunk = self.reader.read(payload)
+            chunk = await self._event()
             if chunk.tokens or chunk.finish is not None:
                 return chunk
 
     async def _all_of(self, chunk: Chunk) -> Chunk:
-        """The chunk, and what came with it or has come since, as one."""
+        """The chunk, and what came with it or has come since, as one; an error among it waits for its turn."""
         while chunk.finish is None and self.response.waiting:
             try:
-                payload = event_data(await self.response.line() or b"")  # does not wait: it is here
-                more = self.reader.read(payload) if payload else Chunk()
-            except Fault as fault:
-                self._fault = fault
-                break
-            if payload == {}:
-                self._fault = Fault("the stream ended before the answer did")
+                more = await self._event()  # does not wait: it is here
+            except EngineError as error:
+                self._error = error
                 break
             chunk = replace(more, tokens=(*chunk.tokens, *more.tokens), usage=more.usage or chunk.usage)
         return chunk
 
-    async def _payload(self) -> Mapping[str, Any] | None:
-        """The next event's data; ``None`` at the end."""
-        while (line := await self.response.line()) is not None:
-            payload = event_data(line)
-            if payload is not None:
-                return payload or None
-        return None
+    async def _event(self) -> Chunk:
+        """The next line's chunk, which may be empty."""
+        line = await self.response.line()
+        payload = {} if line is None else event_data(line)
+        if payload == {}:
+            raise Fault("the stream ended before the answer did")
+        return Chunk() if payload is None else self.reader.read(payload)
 
     async def aclose(self) -> None:
         """Let go of the response and of the turn; unfinished work is cancelled by that."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from relay_core.engines.base import EngineUsage, Finish, Prompt, Sampling
 from relay_core.engines.endpoint import Endpoint
-from relay_core.engines.openai import OpenAIEngine
+from relay_core.engines.openai import OpenAIEngine, _Reading
 from relay_core.engines.steady import Fault
 from relay_core.engines.wire import GO_ON, Dialect, Mode, Reader, as_text, event_data, request_body
 from relay_core.errors import ConfigurationError, EngineError
@@ -271,3 +272,37 @@ def test_a_forced_beginning_in_plain_chat_is_refused() -> None:
     student._adopt(Endpoint(Dialect(Mode.CHAT)))
     with pytest.raises(ConfigurationError, match="json_schema"):
         Relay(student, None).generate("Hi", prefix="{")
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        (b'data: {"choices": [{"text": "", "finish_reason": "content_filter"}]}', "content filter"),
+        (b"data: [DONE]", "ended before the answer did"),
+        (b"data: {", "malformed JSON"),
+    ],
+)
+async def test_an_error_that_comes_with_text_takes_none_of_it(last: bytes, error: str) -> None:
+    class AllAtOnce:
+        def __init__(self) -> None:
+            self.lines = [
+                b'data: {"choices": [{"text": "a"}]}',
+                b": still here",
+                b'data: {"choices": [{"text": "b"}]}',
+                last,
+            ]
+
+        @property
+        def waiting(self) -> bool:
+            return bool(self.lines)
+
+        async def line(self) -> bytes | None:
+            return self.lines.pop(0)
+
+    loop = asyncio.get_running_loop()
+    reading = _Reading(loop, 10, loop.time() + 10)
+    reading.response, reading.reader = AllAtOnce(), Reader(Mode.COMPLETIONS, None, ())  # type: ignore[assignment]
+    await reading.prime()
+    assert [token.text for token in (await reading.next()).tokens] == ["a", "b"]
+    with pytest.raises(EngineError, match=error):
+        await reading.next()
