@@ -243,7 +243,8 @@ class TransformersEngine(Engine):
             if not self._requests and self._given is not None:
                 self._borrow(self._given)
             self._requests.add(request)
-        self._submit(request)
+        # not at once: requests that begin together are then all made before the first step takes the processor
+        request.loop.call_soon(self._submit, request)
 
     def _leave(self, request: Request) -> None:
         early, request.over = not request.over, True
@@ -274,6 +275,8 @@ class TransformersEngine(Engine):
     def _submit(self, request: Request) -> None:
         from relay_core.engines.sampler import Ticket, fail
 
+        if request.over:
+            return  # closed before it was submitted
         manager = self._manager
         request.ticket = Ticket(request, f"{next(self._numbers)}")
         refused = "it is closed" if manager is None else manager.background_thread_status.can_accept_new_requests()
