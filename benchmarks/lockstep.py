@@ -72,7 +72,8 @@ class Lockstep:
 
     def __init__(self, student: Party, teacher: Party, points: Any = None) -> None:
         self.student, self.teacher, self.points = student, teacher, points
-        limits = httpx.Limits(max_connections=10_000, max_keepalive_connections=512)
+        # given up before vLLM's server gives them up, which it does after 5 s
+        limits = httpx.Limits(max_connections=10_000, max_keepalive_connections=512, keepalive_expiry=2)
         self.client = HttpxAiohttpClient(timeout=600, limits=limits, trust_env=False)
 
     async def aclose(self) -> None:

@@ -10,7 +10,6 @@ that is taken up again where a connection broke.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from relay_core.engines.connection import Address, Connection, Response, ca
 from relay_core.engines.cut import cut
 from relay_core.engines.endpoint import Endpoint, probe
 from relay_core.engines.heap import freeze_imports
+from relay_core.engines.load import Load, check_interval
 from relay_core.engines.steady import Breaker, BreakerOpen, BreakerState, Fault, Patience, hedged, persist
 from relay_core.engines.wire import APPROXIMATE, Mode, Reader, event_data, request_body
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from relay_core.tokenizer import Tokenizer
 
-WARMED_BELOW = 8  # requests of this engine under way
 _USAGE_WAIT_S = 2.0  # after the last token, for the usage that follows it
 
 
@@ -56,6 +55,8 @@ class OpenAIEngine(Engine):
         verify: ``True``, a CA file in PEM, an ``ssl.SSLContext``, or ``False`` to trust anybody.
         proxy: a proxy's URL; by default as ``httpx`` does (``HTTPS_PROXY``, ``NO_PROXY``, ...).
         logprobs: ask for every token's log-probability (mode ``ids``).
+        stream_interval: ask for so many tokens to an event (mode ``ids``); ``None``: one, and up to 8 where many
+            requests are under way. The first token never waits.
         patience: deadlines, retries, breaker, hedging; see :class:`~relay_core.engines.steady.Patience`.
         options: any one of ``Patience``'s fields, by name.
 
@@ -81,6 +82,7 @@ class OpenAIEngine(Engine):
         verify: bool | str | ssl.SSLContext = True,
         proxy: str | None = None,
         logprobs: bool = False,
+        stream_interval: int | None = None,
         patience: Patience | None = None,
         **options: Any,
     ) -> None:
@@ -107,8 +109,8 @@ class OpenAIEngine(Engine):
             proxy=proxy,
         )
         self._mode: Mode | Literal["auto"] = "auto" if mode == "auto" else Mode(mode)
-        self._given, self._logprobs = tokenizer, logprobs
-        self._in_flight, self._counting = 0, threading.Lock()
+        self._given, self._logprobs, self._interval = tokenizer, logprobs, check_interval(stream_interval)
+        self._load = Load()
         self._endpoint: Endpoint | None = None
         self._breaker = Breaker(self.patience.breaker_after, self.patience.breaker_open_s)
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
@@ -131,7 +133,7 @@ class OpenAIEngine(Engine):
     def warms(self) -> bool:
         # ids are vLLM's own way; the other ways are hosted APIs' too, which bill what was asked in vain. One that has
         # much to do loses more by what it writes in vain than an answer gains.
-        return (self.mode or self._mode) is Mode.IDS and self._in_flight < WARMED_BELOW
+        return (self.mode or self._mode) is Mode.IDS and self._load.is_light
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -319,29 +321,20 @@ class OpenAIEngine(Engine):
             try:
                 async with asyncio.timeout_at(until):
                     await stack.enter_async_context(here.gate)
-                    stack.enter_context(self._counted())
+                    stack.enter_context(self._load.one_more())
             except TimeoutError as late:
                 raise Fault(f"{self.spec}: no turn came: {self.patience.max_in_flight} requests in flight") from late
             with self._breaker.watching():
                 written.sent = True
                 reading = _Reading(here.loop, self.patience.first_token_s, until)
-                body = written.body(self._address.model, logprobs=self._logprobs)
+                interval = self._interval or self._load.tokens_per_message
+                body = written.body(self._address.model, logprobs=self._logprobs, interval=interval)
                 response = await reading.patiently(here.connection.open(endpoint.dialect.path, body))
                 stack.push_async_callback(response.aclose)
                 reading.response, reading.reader = response, written.reader()
                 await reading.prime()
             reading.stack = stack.pop_all()
             return reading
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        with self._counting:  # requests may come from several event loops
-            self._in_flight += 1
-        try:
-            yield
-        finally:
-            with self._counting:
-                self._in_flight -= 1
 
 
 class _Loop:
@@ -468,8 +461,8 @@ class _Written:
         """Of the prompt, where its ids are known."""
         return None if self._prompt.token_ids is None else len(self._prompt.token_ids)
 
-    def body(self, model: str, *, logprobs: bool) -> dict[str, Any]:
-        """What to send for the rest."""
+    def body(self, model: str, *, logprobs: bool, interval: int) -> dict[str, Any]:
+        """What to send for the rest; ``interval``: tokens to an event, where the endpoint takes that."""
         left = self._sampling.max_tokens - self._count
         body = request_body(
             model,
@@ -482,6 +475,8 @@ class _Written:
         )
         if logprobs and self._endpoint.mode is Mode.IDS:
             body["logprobs"] = 0
+        if interval > 1 and self._endpoint.mode is Mode.IDS and self._sampling.warming is None:
+            body["stream_interval"] = interval  # a warmed stream may be cut after any token
         return body
 
     def reader(self) -> Reader:

@@ -24,6 +24,7 @@ from relay_core.engines import loading
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
 from relay_core.engines.cut import cut
 from relay_core.engines.heap import freeze_imports
+from relay_core.engines.load import Load, check_interval
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class VLLMEngine(Engine):
     Args:
         model: a folder or a hub id.
         logprobs: give every token's log-probability.
+        stream_interval: hand on so many tokens at a time; ``None``: one, and up to 8 where many requests are under way.
+            The first token never waits.
         priority: vLLM's priority of all requests of this engine (lower first); other than 0 it needs
             ``scheduling_policy="priority"``.
         engine_args: any of vLLM's ``AsyncEngineArgs``, such as ``dtype``, ``max_model_len``,
@@ -56,7 +59,15 @@ class VLLMEngine(Engine):
     speaks_ids = True
     warmable = True
 
-    def __init__(self, model: str | Path, *, logprobs: bool = True, priority: int = 0, **engine_args: Any) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        logprobs: bool = True,
+        stream_interval: int | None = None,
+        priority: int = 0,
+        **engine_args: Any,
+    ) -> None:
         self._source = str(model)
         folder = loading.check_source(self._source)
         self._context: int | None = engine_args.get("max_model_len")
@@ -66,6 +77,7 @@ class VLLMEngine(Engine):
             raise ConfigurationError("trust_remote_code is True: no remote code is run here; leave it out")
         self.spec = f"vllm:{self._source}"
         self._logprobs, self._priority, self._args = logprobs, priority, engine_args
+        self._interval, self._load = check_interval(stream_interval), Load()
         self._tokenizer: Tokenizer | None = None
         self._llm: AsyncLLM | None = None
         self._home: asyncio.AbstractEventLoop | None = None
@@ -92,7 +104,7 @@ class VLLMEngine(Engine):
 
     @property
     def warms(self) -> bool:
-        return True
+        return self._load.is_light
 
     async def start(self) -> None:
         if not self.running:
@@ -168,9 +180,10 @@ class VLLMEngine(Engine):
             chunks = _carried(chunks, home)
         if sampling.warming is not None:
             chunks = cut(chunks, sampling, len(ids), read_on=True)
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                yield chunk
+        with self._load.one_more():
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
 
     async def _chunks(self, ids: list[int], sampling: Sampling) -> AsyncGenerator[Chunk, None]:
         """On the home loop: vLLM's outputs as chunks."""
@@ -215,6 +228,8 @@ class VLLMEngine(Engine):
             include_stop_str_in_output=bool(sampling.stop),
             detokenize=bool(sampling.stop),
             logprobs=0 if self._logprobs else None,
+            # a warmed stream may be cut after any token
+            stream_interval=1 if sampling.warming is not None else self._interval or self._load.tokens_per_message,
             structured_outputs=None if schema is None else StructuredOutputsParams(json=dict(schema)),
             output_kind=RequestOutputKind.DELTA,
         )

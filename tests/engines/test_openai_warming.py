@@ -12,7 +12,8 @@ import pytest
 from faulty_proxy import FaultyProxy, cut_after, headers_then_silence, status
 
 from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Token, Warming, Waste
-from relay_core.engines.openai import WARMED_BELOW, OpenAIEngine
+from relay_core.engines.load import LIGHT_BELOW, REQUESTS_PER_TOKEN
+from relay_core.engines.openai import OpenAIEngine
 from relay_core.engines.scripted import Delay, ScriptedEngine
 from relay_core.engines.steady import BreakerState, Patience
 from relay_core.engines.wire import Mode
@@ -119,9 +120,9 @@ async def test_the_answer_is_the_same(engine: OpenAIEngine, tokenizer: Tokenizer
 async def test_a_busy_teacher_is_not_warmed(engine: OpenAIEngine, prompt: Prompt, proxy: FaultyProxy) -> None:
     await engine.start()
     proxy.always = headers_then_silence
-    tasks = [asyncio.ensure_future(collect(engine, prompt, Sampling(9))) for _ in range(WARMED_BELOW)]
+    tasks = [asyncio.ensure_future(collect(engine, prompt, Sampling(9))) for _ in range(LIGHT_BELOW)]
     seen = []
-    while len(proxy.generating) < WARMED_BELOW:
+    while len(proxy.generating) < LIGHT_BELOW:
         seen.append(engine.warms)
         await asyncio.sleep(0.01)
     assert seen[0] and not engine.warms
@@ -132,6 +133,19 @@ async def test_a_busy_teacher_is_not_warmed(engine: OpenAIEngine, prompt: Prompt
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@ids_only
+async def test_a_busy_endpoint_sends_several_tokens_at_a_time(
+    engine: OpenAIEngine, prompt: Prompt, proxy: FaultyProxy
+) -> None:
+    alone, _ = await collect(engine, prompt, Sampling(30))
+    assert "stream_interval" not in proxy.generating[-1].json
+    asked = len(proxy.generating)
+    answers = await asyncio.gather(*(collect(engine, prompt, Sampling(30)) for _ in range(32)))
+    assert all([t.id for t in tokens] == [t.id for t in alone] for tokens, _ in answers)
+    intervals = [request.json.get("stream_interval", 1) for request in proxy.generating[asked:]]
+    assert (min(intervals), max(intervals)) == (1, 1 + 32 // REQUESTS_PER_TOKEN)
 
 
 @ids_only

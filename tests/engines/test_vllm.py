@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,21 @@ async def test_many_at_once_are_as_each_alone(engine: VLLMEngine, prompt: Prompt
     alone, _ = await collect(engine, prompt, Sampling(10))
     many = await asyncio.gather(*(collect(engine, prompt, Sampling(10)) for _ in range(32)))
     assert all([t.id for t in tokens] == [t.id for t in alone] for tokens, _ in many)
+
+
+async def test_many_at_once_get_several_tokens_at_a_time(engine: VLLMEngine, prompt: Prompt) -> None:
+    async def chunks(stream: AsyncGenerator[Chunk, None]) -> list[Chunk]:
+        async with aclosing(stream) as source:
+            return [chunk async for chunk in source]
+
+    sampling = Sampling(60)
+    alone = await chunks(engine.stream(prompt, sampling))
+    many = await asyncio.gather(*(chunks(engine.stream(prompt, sampling)) for _ in range(64)))
+    assert len(alone) > 30, "a lone one gets each by itself, unless it is late in taking it"
+    assert sum(map(len, many)) < 64 * 60 / 3, "a chunk is several tokens"
+    for got in many:
+        assert [t.id for c in got for t in c.tokens] == [t.id for c in alone for t in c.tokens]
+        assert len(got[0].tokens) <= 2, "the first does not wait"
 
 
 async def test_a_seed_repeats_a_lone_request(engine: VLLMEngine, prompt: Prompt) -> None:
