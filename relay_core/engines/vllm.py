@@ -192,7 +192,8 @@ class VLLMEngine(Engine):
             raise EngineError(f"{self.spec} was closed")
         decoder, sent = self.tokenizer.decoder(ids), 0
         outputs = llm.generate(
-            {"prompt_token_ids": ids},
+            # "type" says that it is rendered; otherwise it would go through a thread that renders prompts
+            {"type": "token", "prompt_token_ids": ids},
             self._params(sampling),
             request_id=f"relay-{id(self):x}-{next(self._numbers)}",
             priority=self._priority,
