@@ -78,6 +78,8 @@ def check_names(names: Iterable[str], known: Iterable[str]) -> None:
     for name in names:
         if name == "base_url":
             raise ConfigurationError("ChatRelay has no base_url: write student='openai:MODEL@URL', teacher= likewise")
+        if name == "stream_usage":
+            raise ConfigurationError("ChatRelay has no stream_usage: leave it out, usage comes with every stream")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"

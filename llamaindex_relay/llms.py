@@ -325,6 +325,7 @@ _INSTEAD = {
     "api_base": "student='openai:MODEL@URL', teacher= likewise",
     "api_key": "student_api_key= or teacher_api_key=",
     "timeout": "teacher_timeout_s= or deadline_s=",
+    "max_retries": "relay=Relay(student, OpenAIEngine(..., retries=))",
 }
 
 

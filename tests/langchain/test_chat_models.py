@@ -280,6 +280,11 @@ def test_every_setting_can_be_given_bound_configured_or_passed(pair: dict[str, A
         assert getattr(relay.asked, name) == default
 
 
+def test_usage_needs_no_asking_for() -> None:
+    with pytest.raises(ValidationError, match="stream_usage: leave it out"):
+        ChatRelay(stream_usage=True)
+
+
 def test_a_base_url_belongs_into_the_spec() -> None:
     with pytest.raises(ValidationError, match="write student='openai:MODEL@URL'"):
         ChatRelay(model="m", base_url="http://localhost:1/v1")
