@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ACCEPTED = (
     "a folder with config.json, *.safetensors and tokenizer.json (as save_pretrained writes them), a hub id such as "
-    "Qwen/Qwen3-0.6B, or a loaded model with its tokenizer"
+    "Qwen/Qwen3-0.6B, or a loaded model with its tokenizer; a model behind a URL is openai:MODEL@URL"
 )
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
