@@ -8,9 +8,9 @@ Two vLLM servers run on this machine, one thread each: student and teacher of th
 a pair of Qwen3's shape with random weights (30 M and 119 M parameters) and scripted calls (``random_pair.py``), whose
 answers are as mixed in length as solutions of real problems are: the logarithm of their lengths in Qwen3's tokens has a
 standard deviation of 0.76 on MATH-500 and 0.88 on OlympiadBench. Each method gets the same prompts; all answers are
-greedy. Rounds of all methods take turns, with both servers' prefix caches
-emptied in between. So many requests run at once: the streaming methods begin the next one when an answer ends,
-lock-step takes them batch by batch, as published. ``--answers 64 --requests 64`` is a single batch for all.
+greedy. Rounds of all methods take turns, with both servers' prefix caches emptied in between. So many requests run at
+once: the streaming methods begin the next one when an answer ends, lock-step takes them batch by batch, as published.
+``--answers 64 --requests 64`` is a single batch for all.
 
     student, teacher    the model alone, streamed
     relay, warming      the relay, its setting ``warming`` off or on

@@ -26,6 +26,12 @@ _SYNONYMS = {
     "max_completion_tokens": "max_tokens",
 }
 
+# What they have and this one has not.
+_INSTEAD = {
+    "base_url": "write student='openai:MODEL@URL', teacher= likewise",
+    "stream_usage": "leave it out, usage comes with every stream",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -76,10 +82,8 @@ def check_names(names: Iterable[str], known: Iterable[str]) -> None:
     """Raise ConfigurationError for the first unknown name, with the nearest known one."""
     known = sorted({*known, *_SYNONYMS})
     for name in names:
-        if name == "base_url":
-            raise ConfigurationError("ChatRelay has no base_url: write student='openai:MODEL@URL', teacher= likewise")
-        if name == "stream_usage":
-            raise ConfigurationError("ChatRelay has no stream_usage: leave it out, usage comes with every stream")
+        if name in _INSTEAD:
+            raise ConfigurationError(f"ChatRelay has no {name}: {_INSTEAD[name]}")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"

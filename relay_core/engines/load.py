@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from relay_core.engines.base import Sampling
 from relay_core.errors import ConfigurationError
 
 LIGHT_BELOW = 8  # requests
@@ -17,9 +18,19 @@ REQUESTS_PER_TOKEN, MOST_TOKENS = 8, 8  # with n requests a message brings 1 + n
 
 
 class Load:
-    """Counts the requests that are under way, from any thread."""
+    """Counts the requests that are under way, from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        stream_interval: how many tokens a message brings, where a user has said so; ``None``: as many as suits the load.
+
+    Raises:
+        ConfigurationError: that is not a whole number of tokens.
+    """
+
+    def __init__(self, stream_interval: int | None = None) -> None:
+        if stream_interval is not None and (type(stream_interval) is not int or stream_interval < 1):
+            raise ConfigurationError(f"stream_interval is {stream_interval!r}: write a whole number, 1 or more")
+        self._given = stream_interval
         self._lock = threading.Lock()
         self._requests = 0
 
@@ -39,18 +50,8 @@ class Load:
         """Whether there is time for work that may be in vain."""
         return self._requests < LIGHT_BELOW
 
-    @property
-    def tokens_per_message(self) -> int:
-        """How many tokens a request may wait for before they are handed on."""
-        return min(1 + self._requests // REQUESTS_PER_TOKEN, MOST_TOKENS)
-
-
-def check_interval(stream_interval: int | None) -> int | None:
-    """What a user has set, checked.
-
-    Raises:
-        ConfigurationError: it is not a whole number of tokens.
-    """
-    if stream_interval is not None and (type(stream_interval) is not int or stream_interval < 1):
-        raise ConfigurationError(f"stream_interval is {stream_interval!r}: write a whole number, 1 or more")
-    return stream_interval
+    def tokens_per_message(self, sampling: Sampling) -> int:
+        """How many tokens this request may wait for before they are handed on."""
+        if sampling.warming is not None:
+            return 1  # it may be cut after any token
+        return self._given or min(1 + self._requests // REQUESTS_PER_TOKEN, MOST_TOKENS)

@@ -22,7 +22,7 @@ from relay_core.engines.connection import Address, Connection, Response, ca
 from relay_core.engines.cut import cut
 from relay_core.engines.endpoint import Endpoint, probe
 from relay_core.engines.heap import freeze_imports
-from relay_core.engines.load import Load, check_interval
+from relay_core.engines.load import Load
 from relay_core.engines.steady import Breaker, BreakerOpen, BreakerState, Fault, Patience, hedged, persist
 from relay_core.engines.wire import APPROXIMATE, Mode, Reader, event_data, request_body
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
@@ -109,8 +109,7 @@ class OpenAIEngine(Engine):
             proxy=proxy,
         )
         self._mode: Mode | Literal["auto"] = "auto" if mode == "auto" else Mode(mode)
-        self._given, self._logprobs, self._interval = tokenizer, logprobs, check_interval(stream_interval)
-        self._load = Load()
+        self._given, self._logprobs, self._load = tokenizer, logprobs, Load(stream_interval)
         self._endpoint: Endpoint | None = None
         self._breaker = Breaker(self.patience.breaker_after, self.patience.breaker_open_s)
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
@@ -327,8 +326,7 @@ class OpenAIEngine(Engine):
             with self._breaker.watching():
                 written.sent = True
                 reading = _Reading(here.loop, self.patience.first_token_s, until)
-                interval = self._interval or self._load.tokens_per_message
-                body = written.body(self._address.model, logprobs=self._logprobs, interval=interval)
+                body = written.body(self._address.model, logprobs=self._logprobs, load=self._load)
                 response = await reading.patiently(here.connection.open(endpoint.dialect.path, body))
                 stack.push_async_callback(response.aclose)
                 reading.response, reading.reader = response, written.reader()
@@ -461,8 +459,8 @@ class _Written:
         """Of the prompt, where its ids are known."""
         return None if self._prompt.token_ids is None else len(self._prompt.token_ids)
 
-    def body(self, model: str, *, logprobs: bool, interval: int) -> dict[str, Any]:
-        """What to send for the rest; ``interval``: tokens to an event, where the endpoint takes that."""
+    def body(self, model: str, *, logprobs: bool, load: Load) -> dict[str, Any]:
+        """What to send for the rest."""
         left = self._sampling.max_tokens - self._count
         body = request_body(
             model,
@@ -473,10 +471,11 @@ class _Written:
             text="".join(self._texts),
             left=left,
         )
-        if logprobs and self._endpoint.mode is Mode.IDS:
-            body["logprobs"] = 0
-        if interval > 1 and self._endpoint.mode is Mode.IDS and self._sampling.warming is None:
-            body["stream_interval"] = interval  # a warmed stream may be cut after any token
+        if self._endpoint.mode is Mode.IDS:
+            if logprobs:
+                body["logprobs"] = 0
+            if (tokens := load.tokens_per_message(self._sampling)) > 1:
+                body["stream_interval"] = tokens
         return body
 
     def reader(self) -> Reader:

@@ -24,7 +24,7 @@ from relay_core.engines import loading
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
 from relay_core.engines.cut import cut
 from relay_core.engines.heap import freeze_imports
-from relay_core.engines.load import Load, check_interval
+from relay_core.engines.load import Load
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class VLLMEngine(Engine):
             raise ConfigurationError("trust_remote_code is True: no remote code is run here; leave it out")
         self.spec = f"vllm:{self._source}"
         self._logprobs, self._priority, self._args = logprobs, priority, engine_args
-        self._interval, self._load = check_interval(stream_interval), Load()
+        self._load = Load(stream_interval)
         self._tokenizer: Tokenizer | None = None
         self._llm: AsyncLLM | None = None
         self._home: asyncio.AbstractEventLoop | None = None
@@ -229,8 +229,7 @@ class VLLMEngine(Engine):
             include_stop_str_in_output=bool(sampling.stop),
             detokenize=bool(sampling.stop),
             logprobs=0 if self._logprobs else None,
-            # a warmed stream may be cut after any token
-            stream_interval=1 if sampling.warming is not None else self._interval or self._load.tokens_per_message,
+            stream_interval=self._load.tokens_per_message(sampling),
             structured_outputs=None if schema is None else StructuredOutputsParams(json=dict(schema)),
             output_kind=RequestOutputKind.DELTA,
         )

@@ -289,11 +289,7 @@ async def test_text_broken_midway_goes_on(mode: str, engine: Make, proxy: Faulty
     whole = "".join(t.text for t in (await collect(teacher, prompt, n))[0])
     proxy.faults.append(cut_after(4))
     tokens, last = await collect(teacher, prompt, n)
-    got = "".join(t.text for t in tokens)
-    both = min(len(got), len(whole))
-    assert got[:both] == whole[:both], "none lost, none twice"
-    # a server that was late sends two tokens as one text, which may count for one: the rest is then asked for too long
-    assert both > 0.9 * max(len(got), len(whole))
+    assert "".join(t.text for t in tokens) == whole
     assert last.notes == {"resumed": 1}
 
 

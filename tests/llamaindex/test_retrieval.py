@@ -132,7 +132,7 @@ async def test_the_bundled_pair_answers_with_the_retrieved_figures(index: Vector
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mode", "least"), [("context", 18), (None, 16)])
+@pytest.mark.parametrize(("mode", "least"), [("context", 18), (None, 17)])
 async def test_the_bundled_pair_in_the_chat_engine(
     index: VectorStoreIndex, bundled: RelayLLM, mode: str | None, least: int
 ) -> None:
