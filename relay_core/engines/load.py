@@ -21,7 +21,7 @@ class Load:
     """Counts the requests that are under way, from any thread.
 
     Args:
-        stream_interval: how many tokens a message brings, where a user has said so; ``None``: as many as suits the load.
+        stream_interval: how many tokens a message brings, where a user has said so; ``None``: what suits the load.
 
     Raises:
         ConfigurationError: that is not a whole number of tokens.
