@@ -47,7 +47,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, qwen3: Tokenizer, shop: ModuleType
 
 def test_every_block_of_the_page_runs(scripted: None, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     names: dict[str, Any] = {"__name__": "page"}
     printed = []
     for block in blocks:
@@ -55,12 +55,13 @@ def test_every_block_of_the_page_runs(scripted: None, capsys: pytest.CaptureFixt
         printed.append(capsys.readouterr().out)
     assert printed[0] == "It is 186 coins.\n"
     assert printed[2].count("It is 186 coins.") == 3
-    assert "1 calls" in printed[3]
-    assert "teacher  186" in printed[3]
-    assert printed[4].startswith("It is [1")
-    assert "item='lamp' coins=47" in printed[6]
-    assert printed[7] == "52\n"
-    assert printed[8] == "It is 186 coins.\n"
+    assert printed[3] == "It is 186 coins."
+    assert "1 calls" in printed[4]
+    assert "teacher  186" in printed[4]
+    assert printed[5].startswith("It is [1")
+    assert "item='lamp' coins=47" in printed[7]
+    assert printed[8] == "52\n"
+    assert printed[9] == "It is 186 coins.\n"
 
 
 @pytest.mark.parametrize("name", ["llamaindex_query", "llamaindex_chat"])
