@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from relay_core.engines.base import Prompt, Sampling
 from relay_core.engines.steady import BreakerOpen, Fault
-from relay_core.engines.wire import Dialect, Mode, request_body
+from relay_core.engines.wire import RUNNING_USAGE, USAGE, Dialect, Mode, request_body
 from relay_core.errors import ConfigurationError, EngineError
 
 if TYPE_CHECKING:
@@ -173,15 +173,19 @@ class _Probe:
         return dict(answer)
 
     async def streaming(self, dialect: Dialect) -> Dialect | None:
-        """The dialect, proven by a streamed request such as will be sent; without usage where that is refused."""
+        """The dialect, proven by a streamed request such as will be sent; with less usage where that is refused."""
+        running = () if dialect.mode is Mode.IDS else (RUNNING_USAGE,)  # where ids come, they are what is counted
         messages = ({"role": "user", "content": "Count."},)
         prompt = Prompt(PROBE_TEXT, _ONE_ID, messages)
-        for stream_usage in (True, False):
-            dialect = replace(dialect, stream_usage=stream_usage)
+        for options in (*running, USAGE, {}):
+            dialect = replace(dialect, stream_options=options)
             body = request_body(self.model, dialect, prompt, Sampling(1), ids=(), text="", left=1)
             try:
                 await self.drain(dialect.path, body)
-            except (Fault, BreakerOpen):
+            except Fault as fault:
+                if options is not RUNNING_USAGE or fault.status is None:
+                    raise  # what every server knows was asked: it is ill
+            except BreakerOpen:
                 raise
             except EngineError as error:
                 self.tried[dialect.mode] = error.message

@@ -24,7 +24,7 @@ from relay_core.engines.endpoint import Endpoint, probe
 from relay_core.engines.heap import freeze_imports
 from relay_core.engines.load import Load
 from relay_core.engines.steady import Breaker, BreakerOpen, BreakerState, Fault, Patience, hedged, persist
-from relay_core.engines.wire import APPROXIMATE, Mode, Reader, event_data, request_body
+from relay_core.engines.wire import APPROXIMATE, RUNNING_USAGE, Mode, Reader, event_data, request_body
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 from relay_core.keys import Role, key_from_environment
 
@@ -395,7 +395,7 @@ class _Reading:
         chunk = await self._all_of(chunk)
         if chunk.finish is not None:
             usage = await self.usage()
-            chunk = replace(chunk, usage=chunk.usage or usage)
+            chunk = replace(chunk, usage=usage or chunk.usage)  # the last one knows what was cached
         return chunk
 
     async def usage(self) -> EngineUsage | None:
@@ -449,6 +449,7 @@ class _Written:
         self._endpoint, self._prompt, self._sampling = endpoint, prompt, sampling
         self._ids: list[int] = []
         self._texts, self._count = list[str](), 0
+        self._before = 0  # the count when this response was asked for
         self._tail = ""  # of the text so far, as long as what a stop string may have begun in
         self._longest_stop = max((len(stop) for stop in sampling.stop), default=0)
         self.sent = False  # whether anything was asked
@@ -461,6 +462,7 @@ class _Written:
 
     def body(self, model: str, *, logprobs: bool, load: Load) -> dict[str, Any]:
         """What to send for the rest."""
+        self._before = self._count
         left = self._sampling.max_tokens - self._count
         body = request_body(
             model,
@@ -493,9 +495,9 @@ class _Written:
     def take(self, chunk: Chunk, notes: Mapping[str, Any]) -> Chunk:
         """Count what came; cut it at a stop string and at the number of tokens asked for."""
         taken: list[Token] = []
-        finish = chunk.finish
+        finish, said = chunk.finish, self._said(chunk)
         for token in chunk.tokens:
-            token, full = self._fit(token)
+            token, full = (token, False) if said else self._fit(token)
             taken.append(token)
             if token.id is not None:
                 self._ids.append(token.id)
@@ -508,10 +510,28 @@ class _Written:
             if full:
                 finish = chunk.finish if token is chunk.tokens[-1] and chunk.finish is not None else Finish.LENGTH
                 break
+        if said:
+            self._count = said
+            if finish is None and said == self._sampling.max_tokens:
+                finish = Finish.LENGTH
         end = chunk.end_token if finish is Finish.END else None
-        said = finish is not None or self._sampling.warming is not None  # a warmed stream is cut before its end
-        usage = self.usage(chunk.usage) if said else None
+        usage = None
+        if finish is not None or self._sampling.warming is not None:  # a warmed stream is cut before its end
+            usage = self.usage(chunk.usage)
         return Chunk(tuple(taken), finish, end, usage, dict(notes))
+
+    def _said(self, chunk: Chunk) -> int | None:
+        """How many tokens there are with this chunk's, where only text comes and the server keeps count.
+
+        ``None`` where it does not, or says less than can be or more than was asked for: then the texts are encoded
+        and counted here.
+        """
+        if self._endpoint.dialect.stream_options != RUNNING_USAGE or chunk.usage is None or not chunk.tokens:
+            return None
+        said = self._before + (chunk.usage.completion_tokens or 0)
+        characters = max(len(token.text) for token in chunk.tokens)
+        least = self._count + max(len(chunk.tokens), characters // self._endpoint.longest_token)
+        return said if least <= said <= self._sampling.max_tokens else None
 
     def _fit(self, token: Token) -> tuple[Token, bool]:
         """The token, or as much of a text as may still come; and whether that was the last."""

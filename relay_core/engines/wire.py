@@ -37,13 +37,17 @@ class Mode(StrEnum):
     CHAT = "chat"  # plain chat, asked in words to go on: approximate
 
 
+USAGE = {"include_usage": True}  # at the end
+RUNNING_USAGE = {**USAGE, "continuous_usage_stats": True}  # vLLM's: so far, with every event
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How one endpoint wants to be spoken to, as found by probing.
 
     ``continue_with``: fields of the body (or, with ``in_message``, of the trailing assistant message) that ask
     for continuation. ``limit_name``: ``max_tokens`` or ``max_completion_tokens``. ``template_kwargs``: whether
-    ``chat_template_kwargs`` is understood. ``stream_usage``: whether usage may be asked for while streaming.
+    ``chat_template_kwargs`` is understood. ``stream_options``: what may be asked for while streaming.
     """
 
     mode: Mode
@@ -51,7 +55,7 @@ class Dialect:
     in_message: Mapping[str, Any] = field(default_factory=dict)
     limit_name: str = "max_tokens"
     template_kwargs: bool = False
-    stream_usage: bool = True
+    stream_options: Mapping[str, bool] = field(default_factory=lambda: USAGE)
 
     @property
     def path(self) -> str:
@@ -74,8 +78,8 @@ def request_body(
         "top_p": sampling.top_p,
         "stream": True,
     }
-    if dialect.stream_usage:
-        body["stream_options"] = {"include_usage": True}
+    if dialect.stream_options:
+        body["stream_options"] = dict(dialect.stream_options)
     if sampling.top_k is not None:
         body["top_k"] = sampling.top_k
     if sampling.seed is not None:  # taken up again, the same seed would repeat the same draws

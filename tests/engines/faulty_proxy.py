@@ -280,6 +280,24 @@ def cut_after(events: int, *, clean: bool = False) -> Fault:
     return fault
 
 
+def cut_after_tokens(tokens: int, per_event: int = 1) -> Fault:
+    """So many of the real tokens, at least ``per_event`` to an event after the first, then the connection is reset.
+
+    A late server puts more into an event than it was asked to, so events are no measure of tokens.
+    """
+
+    async def fault(exchange: Exchange) -> None:
+        asked = {**exchange.request.json, "max_tokens": tokens, "stream_interval": per_event}
+        async for event in exchange.events(asked):
+            payload = json.loads(event[6:]) if event.startswith(b"data: {") else {}
+            for choice in payload.get("choices", ()):
+                choice["finish_reason"] = None
+                await exchange.chunk(b"data: " + json.dumps(payload).encode() + b"\n\n")
+        exchange.reset()
+
+    return fault
+
+
 def stall_after(events: int) -> Fault:
     """So many of the real events, then nothing more."""
 

@@ -20,6 +20,7 @@ from faulty_proxy import (
     at_once,
     change,
     cut_after,
+    cut_after_tokens,
     headers_then_silence,
     insert_after,
     late,
@@ -285,12 +286,24 @@ async def test_a_stall_midway_is_a_break(engine: Make, proxy: FaultyProxy, promp
 
 @pytest.mark.parametrize("mode", ["completions", "chat-continue"])
 async def test_text_broken_midway_goes_on(mode: str, engine: Make, proxy: FaultyProxy, prompt: Prompt) -> None:
-    teacher, n = await engine(mode=mode), 60  # which do not all come in four events, however slow the machine
+    teacher, n = await engine(mode=mode), 60
     whole = "".join(t.text for t in (await collect(teacher, prompt, n))[0])
-    proxy.faults.append(cut_after(4))
+    proxy.faults.append(cut_after_tokens(4))
     tokens, last = await collect(teacher, prompt, n)
     assert "".join(t.text for t in tokens) == whole
     assert last.notes == {"resumed": 1}
+
+
+@pytest.mark.parametrize("mode", ["completions", "chat-continue"])
+async def test_text_is_counted_by_the_server_where_it_can(
+    mode: str, engine: Make, proxy: FaultyProxy, prompt: Prompt, tokenizer: Tokenizer
+) -> None:
+    """Of tokens that came in one text there may be more or fewer when that is encoded again."""
+    teacher, n, k = await engine(mode=mode), 60, 20
+    proxy.faults.append(cut_after_tokens(k, per_event=k))
+    tokens, _ = await collect(teacher, prompt, n)
+    assert len(tokenizer.encode("".join(t.text for t in tokens[:2]))) != k
+    assert proxy.requests[1].json["max_tokens"] == n - k
 
 
 # -- it sends what was not agreed ----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from relay_core import bundled
 from relay_core.bundled import task
 from relay_core.chat import Conversation, render
 from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Token, Warming, Waste
+from relay_core.engines.load import Load
 from relay_core.engines.scripted import ScriptedEngine
 from relay_core.engines.vllm import VLLMEngine
 from relay_core.errors import ConfigurationError, ContextOverflow
@@ -133,19 +134,28 @@ async def test_many_at_once_are_as_each_alone(engine: VLLMEngine, prompt: Prompt
     assert all([t.id for t in tokens] == [t.id for t in alone] for tokens, _ in many)
 
 
-async def test_many_at_once_get_several_tokens_at_a_time(engine: VLLMEngine, prompt: Prompt) -> None:
-    async def chunks(stream: AsyncGenerator[Chunk, None]) -> list[Chunk]:
-        async with aclosing(stream) as source:
-            return [chunk async for chunk in source]
+async def chunks_of(stream: AsyncGenerator[Chunk, None]) -> list[Chunk]:
+    async with aclosing(stream) as source:
+        return [chunk async for chunk in source]
 
+
+async def test_many_at_once_get_several_tokens_at_a_time(engine: VLLMEngine, prompt: Prompt) -> None:
     sampling = Sampling(60)
-    alone = await chunks(engine.stream(prompt, sampling))
-    many = await asyncio.gather(*(chunks(engine.stream(prompt, sampling)) for _ in range(64)))
+    alone = await chunks_of(engine.stream(prompt, sampling))
+    many = await asyncio.gather(*(chunks_of(engine.stream(prompt, sampling)) for _ in range(64)))
     assert len(alone) > 30, "a lone one gets each by itself, unless it is late in taking it"
     assert sum(map(len, many)) < 64 * 60 / 3, "a chunk is several tokens"
     for got in many:
         assert [t.id for c in got for t in c.tokens] == [t.id for c in alone for t in c.tokens]
-        assert len(got[0].tokens) <= 2, "the first does not wait"
+
+
+async def test_the_first_token_does_not_wait_for_others(
+    engine: VLLMEngine, prompt: Prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_load", Load(50))
+    first, *rest = await chunks_of(engine.stream(prompt, Sampling(60)))
+    assert len(first.tokens) < 50 / 2, "what comes meanwhile comes along, but not fifty"
+    assert len(rest) <= 2
 
 
 async def test_a_seed_repeats_a_lone_request(engine: VLLMEngine, prompt: Prompt) -> None:
