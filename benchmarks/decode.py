@@ -4,6 +4,7 @@
     python benchmarks/decode.py --every 100           # the same pair with a call dictated every 100 tokens
     python benchmarks/decode.py --student PATH --teacher PATH --every 100 --json
     python benchmarks/decode.py --student vllm:PATH --teacher vllm:PATH --vllm-args '{"enforce_eager": true}'
+    taskset -c 1 python benchmarks/decode.py --student vllm:PATH --teacher vllm:PATH --student-cpus 0 --teacher-cpus 1
 
 The ideal is the time in which each model alone writes what it wrote in the relay, at the rate it has alone in the
 same engine and the same run, as many requests at once:
@@ -251,8 +252,8 @@ def built(spec: str, role: Literal["student", "teacher"], vllm_args: dict[str, A
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure for every number of requests; the JSON."""
-    student = built(options.student, "student", options.vllm_args)
-    teacher = built(options.teacher, "teacher", options.vllm_args)
+    student = built(options.student, "student", {**options.vllm_args, "cpus": options.student_cpus})
+    teacher = built(options.teacher, "teacher", {**options.vllm_args, "cpus": options.teacher_cpus})
     leader = Dictated(student, options.every, options.call_tokens) if options.every else student
     settings = RelaySettings(max_tokens=options.max_tokens, on_teacher_stop="continue", warming=options.warming)
     relay = Relay(leader, teacher, settings)
@@ -293,6 +294,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--student", default="bundled", help="engine spec")
     parser.add_argument("--teacher", default="bundled", help="engine spec")
     parser.add_argument("--vllm-args", type=json.loads, default={}, metavar="JSON", help="of engines in vLLM")
+    for role in ("student", "teacher"):
+        help_ = "processors of the student, if in vLLM" if role == "student" else "of the teacher"
+        parser.add_argument(f"--{role}-cpus", type=int, nargs="+", metavar="CPU", help=help_)
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 64], help="how many at once")
     parser.add_argument("--answers", type=int, default=0, help="of a part of a round; 0: twice the requests, or 12")
     parser.add_argument("--rounds", type=int, default=3)

@@ -14,7 +14,7 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, 
 from relay_core.engines.cut import cut
 from relay_core.engines.heap import freeze_imports
 from relay_core.engines.load import Load
+from relay_core.engines.processors import check_processors, processes_on
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class VLLMEngine(Engine):
         logprobs: give every token's log-probability.
         stream_interval: hand on so many tokens at a time; ``None``: one, and up to 8 where many requests are under way.
             The first token never waits.
+        cpus: the processors on which the model's processes run, such as ``range(8)``; ``None``: any. On a CPU, give
+            student and teacher each their own: vLLM would bind both to the same ones.
         priority: vLLM's priority of all requests of this engine (lower first); other than 0 it needs
             ``scheduling_policy="priority"``.
         engine_args: any of vLLM's ``AsyncEngineArgs``, such as ``dtype``, ``max_model_len``,
@@ -52,7 +55,8 @@ class VLLMEngine(Engine):
     context again. On a CPU, set ``VLLM_CPU_KVCACHE_SPACE`` (GiB) in the environment.
 
     Raises:
-        ConfigurationError: the folder is no model, or vLLM has no such argument; nothing was loaded.
+        ConfigurationError: the folder is no model, vLLM has no such argument, or there are no such processors; nothing
+            was loaded.
     """
 
     constrains = True
@@ -65,6 +69,7 @@ class VLLMEngine(Engine):
         *,
         logprobs: bool = True,
         stream_interval: int | None = None,
+        cpus: Iterable[int] | None = None,
         priority: int = 0,
         **engine_args: Any,
     ) -> None:
@@ -78,6 +83,7 @@ class VLLMEngine(Engine):
         self.spec = f"vllm:{self._source}"
         self._logprobs, self._priority, self._args = logprobs, priority, engine_args
         self._load = Load(stream_interval)
+        self._cpus = None if cpus is None else check_processors(cpus)
         self._tokenizer: Tokenizer | None = None
         self._llm: AsyncLLM | None = None
         self._home: asyncio.AbstractEventLoop | None = None
@@ -136,7 +142,8 @@ class VLLMEngine(Engine):
             except (TypeError, ValueError) as error:
                 raise ConfigurationError(f"{self.spec}: vLLM does not take these arguments: {error}") from error
             try:
-                self._llm = AsyncLLM.from_engine_args(config)
+                with processes_on(self._cpus):
+                    self._llm = AsyncLLM.from_engine_args(config)
             except Exception as error:
                 raise EngineError(f"vLLM could not load {self._source}: {type(error).__name__}: {error}") from error
             self.tokenizer.prepare()

@@ -33,6 +33,8 @@ from servers import EXECUTOR, Starting, environment, make_model, starting_transf
 from relay_core import bundled, portal
 from relay_core.engines.vllm import VLLMEngine
 
+ITS_CPUS = {max(os.sched_getaffinity(0))}  # of the model in vLLM in this process
+
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -102,13 +104,14 @@ def in_vllm() -> Iterator[VLLMEngine]:
         before = set(psutil.Process().children(recursive=True))
         engine = VLLMEngine(
             bundled.path("student-relay"), dtype="float32", max_model_len=512, enforce_eager=True, block_size=32,
-            distributed_executor_backend=EXECUTOR,
+            distributed_executor_backend=EXECUTOR, cpus=ITS_CPUS,
         )  # fmt: skip
         assert not engine.running
         portal.run(engine.start)
     started = [child for child in psutil.Process().children(recursive=True) if child not in before]
     children = [child for child in started if "VLLM" in " ".join(child.cmdline())]
     assert children
+    assert all(os.sched_getaffinity(thread.id) == ITS_CPUS for child in children for thread in child.threads())
     yield engine
     portal.run(engine.aclose)
     assert not engine.running
