@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -76,7 +77,13 @@ def relay_ways(relay: Relay) -> dict[str, Way]:
     async def whole(prompts: Sequence[str]) -> list[str]:
         return await asyncio.gather(*map(one, prompts))
 
-    return {"relay": whole}
+    async def one_stream(prompt: str) -> str:
+        return "".join([event.text async for event in relay.astream(prompt) if isinstance(event, TextDelta)])
+
+    async def stream(prompts: Sequence[str]) -> list[str]:
+        return await asyncio.gather(*map(one_stream, prompts))
+
+    return {"relay": whole, "relay astream": stream}
 
 
 def langchain_floor(texts: Sequence[str]) -> dict[str, Way]:
@@ -150,11 +157,11 @@ async def measure(ways: dict[str, Way], prompts: Sequence[str], rounds: int) -> 
         RuntimeError: two ways answered differently, so that their times compare nothing.
     """
     timings = {name: Timing() for name in ways}
-    names = list(ways)
+    order, names = random.Random(0), list(ways)
     for i in range(rounds + 1):
         answers = {}
-        first = i % len(names)
-        for name in names[first:] + names[:first]:
+        order.shuffle(names)  # what one way leaves behind, such as objects to free, meets another one each time
+        for name in names:
             wall, cpu = time.perf_counter(), time.process_time()
             answers[name] = await ways[name](prompts)
             if i:
