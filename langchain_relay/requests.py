@@ -56,10 +56,8 @@ class Request:
 
     def options(self) -> dict[str, Any]:
         """For :meth:`Relay.astream`: tools, the beginning, and settings that are not the relay's own."""
-        mine, own = self.settings, self.relay.settings
-        changed = {name: value for name in SETTINGS if (value := getattr(mine, name)) != getattr(own, name)}
         prefix = self.offered.prefix or self.opening
-        return {"tools": self.offered.tools or None, "prefix": prefix, **changed}
+        return {"tools": self.offered.tools or None, "prefix": prefix, **self.settings.changes(self.relay.settings)}
 
 
 def translated(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -290,8 +290,8 @@ class _Request(Generic[R]):
 
     @property
     def _options(self) -> dict[str, Any]:
-        settings = {name: getattr(self.settings, name) for name in SETTINGS}
-        return {"tools": self.offered.tools, "prefix": self.offered.prefix, **settings}
+        changes = self.settings.changes(self.relay.settings)
+        return {"tools": self.offered.tools, "prefix": self.offered.prefix, **changes}
 
     def _reply(self) -> Reply[R]:
         teacher = self.relay.teacher

@@ -149,6 +149,11 @@ class RelaySettings:
                 raise ConfigurationError(f"no setting is called {name!r}; {hint}")
         return dataclasses.replace(self, **overrides)
 
+    def changes(self, since: RelaySettings) -> dict[str, Any]:
+        """What :meth:`merged` would have to replace in ``since`` to make these of it."""
+        mine = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return {name: value for name, value in mine if value != getattr(since, name)}
+
 
 def _prices(given: Mapping[str, Any]) -> Prices:
     known = [f.name for f in fields(Prices)]

@@ -24,7 +24,7 @@ async def test_every_way_answers_every_round(bench: dict[str, Any], scripted: Ca
     timings = await bench["measure"](ways, ["6 * 7?"] * 4, 2)
     assert all(len(t.wall) == len(t.cpu) == 2 for t in timings.values())  # the first round is not counted
     assert len(student.requests) == len(ways) * 4 * 3 * 2  # turns of an answer
-    named = {"langchain abatch", "langchain astream", "llamaindex acomplete", "llamaindex astream"}
+    named = {"relay astream", "langchain abatch", "langchain astream", "llamaindex acomplete", "llamaindex astream"}
     assert set(bench["overheads"](timings)) == named
 
 
