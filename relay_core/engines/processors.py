@@ -19,10 +19,11 @@ def check_processors(cpus: Iterable[int]) -> frozenset[int]:
     """
     if not hasattr(os, "sched_setaffinity"):
         raise ConfigurationError("cpus is given, but this system has no way to keep to them: leave it out")
-    wanted, there = frozenset(cpus), range(os.cpu_count() or 1)
+    there = range(os.cpu_count() or 1)
+    wanted = list(cpus) if isinstance(cpus, Iterable) else []
     if not wanted or not all(type(cpu) is int and cpu in there for cpu in wanted):
-        raise ConfigurationError(f"cpus is {sorted(wanted, key=str)}: write some of 0 to {there[-1]}")
-    return wanted
+        raise ConfigurationError(f"cpus is {cpus!r}: write a list with some of 0 to {there[-1]}")
+    return frozenset(wanted)
 
 
 @contextmanager

@@ -144,6 +144,8 @@ class VLLMEngine(Engine):
             try:
                 with processes_on(self._cpus):
                     self._llm = AsyncLLM.from_engine_args(config)
+            except ConfigurationError:
+                raise
             except Exception as error:
                 raise EngineError(f"vLLM could not load {self._source}: {type(error).__name__}: {error}") from error
             self.tokenizer.prepare()

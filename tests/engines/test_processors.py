@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 
@@ -49,10 +50,19 @@ def test_also_after_an_error() -> None:
     assert said_by_a_process() == HERE
 
 
-@pytest.mark.parametrize("cpus", [[], [-1], [os.cpu_count()], ["0"], [True]])
-def test_what_there_is_not_is_refused(cpus: list[int]) -> None:
-    with pytest.raises(ConfigurationError, match="write some of 0 to"):
+@pytest.mark.parametrize("cpus", [[], [-1], [os.cpu_count()], ["0"], [True], [[0]], 0, "0"])
+def test_what_there_is_not_is_refused(cpus: Any) -> None:
+    with pytest.raises(ConfigurationError, match="write a list with some of 0 to"):
         check_processors(cpus)
+
+
+def test_what_is_not_allowed_here_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int, cpus: object) -> None:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    with pytest.raises(ConfigurationError, match="none of them is for this process"), processes_on(frozenset({0})):
+        pass
 
 
 def test_refused_when_the_engine_is_built() -> None:
