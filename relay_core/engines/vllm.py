@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
     from relay_core.tokenizer import Tokenizer
 
+# vLLM says the cause itself, far above; this one most of all, which is Python's own and easily read over
+_GUARD = ' (in a script, what it does must stand under `if __name__ == "__main__":`, for vLLM\'s process imports it)'
+
 
 class VLLMEngine(Engine):
     """A model in vLLM, in this process.
@@ -147,7 +150,8 @@ class VLLMEngine(Engine):
             except ConfigurationError:
                 raise
             except Exception as error:
-                raise EngineError(f"vLLM could not load {self._source}: {type(error).__name__}: {error}") from error
+                said = f"vLLM could not load {self._source}: {type(error).__name__}: {error}"
+                raise EngineError(said + (_GUARD if "initialization failed" in said else "")) from error
             self.tokenizer.prepare()
             self._home = portal.run(_running_loop)
             self._context = self._llm.model_config.max_model_len

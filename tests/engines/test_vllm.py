@@ -232,6 +232,30 @@ if __name__ == "__main__":
     assert not alive
 
 
+@pytest.mark.slow
+def test_a_script_that_vllms_process_would_run_again_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"from relay_core import Relay, VLLMEngine, bundled\n"
+        f'Relay(VLLMEngine(bundled.path("student-relay"), **{ARGS!r}), None).generate("Add 2 and 3.")\n'
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        env={**environment(), "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _, err = process.communicate(timeout=400)
+    finally:
+        for left in in_session(process.pid):
+            left.kill()
+    assert process.returncode != 0
+    assert 'must stand under `if __name__ == "__main__":`' in err.splitlines()[-1], err[-2000:]
+
+
 def in_session(leader: int) -> list[psutil.Process]:
     """The processes of a session."""
 
