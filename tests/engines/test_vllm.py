@@ -21,7 +21,6 @@ from relay_core import bundled
 from relay_core.bundled import task
 from relay_core.chat import Conversation, render
 from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Token, Warming, Waste
-from relay_core.engines.load import Load
 from relay_core.engines.scripted import ScriptedEngine
 from relay_core.engines.vllm import VLLMEngine
 from relay_core.errors import ConfigurationError, ContextOverflow
@@ -152,10 +151,20 @@ async def test_many_at_once_get_several_tokens_at_a_time(engine: VLLMEngine, pro
 async def test_the_first_token_does_not_wait_for_others(
     engine: VLLMEngine, prompt: Prompt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_load", Load(50))
-    first, *rest = await chunks_of(engine.stream(prompt, Sampling(60)))
-    assert len(first.tokens) < 50 / 2, "what comes meanwhile comes along, but not fifty"
-    assert len(rest) <= 2
+    """Of what vLLM hands on: whoever is late in taking it gets more at once."""
+    from vllm.v1.engine.output_processor import RequestOutputCollector as Collector
+
+    handed_on: dict[Collector, list[int]] = {}  # one collector a request
+
+    def put(collector: Any, output: Any, real: Any = Collector.put) -> None:
+        handed_on.setdefault(collector, []).append(len(output.outputs[0].token_ids))
+        real(collector, output)
+
+    monkeypatch.setattr(Collector, "put", put)
+    await asyncio.gather(*(chunks_of(engine.stream(prompt, Sampling(60))) for _ in range(64)))
+    assert len(handed_on) == 64
+    assert {numbers[0] for numbers in handed_on.values()} == {1}
+    assert max(map(max, handed_on.values())) == 8
 
 
 async def test_a_seed_repeats_a_lone_request(engine: VLLMEngine, prompt: Prompt) -> None:
@@ -212,21 +221,8 @@ if __name__ == "__main__":
     student = ScriptedEngine([["It is <call>5</call>"], [" So."]], engine.tokenizer)
     print("said:", Relay(student, engine).generate("Add 2 and 3.").usage.teacher_tokens)
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=400)
-        _, alive = psutil.wait_procs(in_session(process.pid), timeout=30)
-    finally:
-        for left in in_session(process.pid):
-            left.kill()
-    assert process.returncode == 0, err
+    code, out, err, alive = run_alone("-c", script)
+    assert code == 0, err
     assert "said: 5" in out
     assert "Traceback" not in err, err
     assert not alive
@@ -239,8 +235,15 @@ def test_a_script_that_vllms_process_would_run_again_is_told_so(tmp_path: Path) 
         f"from relay_core import Relay, VLLMEngine, bundled\n"
         f'Relay(VLLMEngine(bundled.path("student-relay"), **{ARGS!r}), None).generate("Add 2 and 3.")\n'
     )
+    code, _, err, _ = run_alone(str(script))
+    assert code != 0
+    assert 'must stand under `if __name__ == "__main__":`' in err.splitlines()[-1], err[-2000:]
+
+
+def run_alone(*arguments: str) -> tuple[int, str, str, list[psutil.Process]]:
+    """Python in a session of its own: how it ended, what it said, and which of its processes had to be killed."""
     process = subprocess.Popen(
-        [sys.executable, str(script)],
+        [sys.executable, *arguments],
         env={**environment(), "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -248,12 +251,12 @@ def test_a_script_that_vllms_process_would_run_again_is_told_so(tmp_path: Path) 
         start_new_session=True,
     )
     try:
-        _, err = process.communicate(timeout=400)
+        out, err = process.communicate(timeout=400)
+        _, alive = psutil.wait_procs(in_session(process.pid), timeout=30)
     finally:
         for left in in_session(process.pid):
             left.kill()
-    assert process.returncode != 0
-    assert 'must stand under `if __name__ == "__main__":`' in err.splitlines()[-1], err[-2000:]
+    return process.returncode, out, err, alive
 
 
 def in_session(leader: int) -> list[psutil.Process]:
