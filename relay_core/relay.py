@@ -383,6 +383,7 @@ class _Answer:
                 self.finish, error = FinishReason.DEADLINE, "the answer's deadline passed"
             else:
                 error = f"no complete answer within {timeout} s"
+                error = error if received else self.teacher.given_up(error)
         except RelayError as failure:
             cause, error = failure, failure.message if isinstance(failure, EngineError) else str(failure)
             if isinstance(failure, ContextOverflow):

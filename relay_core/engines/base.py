@@ -207,6 +207,13 @@ class Engine(ABC):
             EngineError: anything else that went wrong, its cause kept.
         """
 
+    def given_up(self, why: str) -> str:
+        """Learn that a request was dropped because nothing had come in the time its caller had for it.
+
+        Returns ``why``, and what the engine knows of the reason.
+        """
+        return why
+
     async def aclose(self) -> None:
         """Free what ``start`` took. The engine may be started again."""
 

@@ -142,6 +142,11 @@ class OpenAIEngine(Engine):
     def context_length(self) -> int | None:
         return self._endpoint.context_length if self._endpoint is not None else None
 
+    def given_up(self, why: str) -> str:
+        last = self._breaker.trouble
+        self._breaker.failed(last or why)
+        return f"{why}; the last failure: {last}" if last else why
+
     def describe(self) -> dict[str, Any]:
         found = self._endpoint
         return {

@@ -115,6 +115,11 @@ class Breaker:
             return BreakerState.CLOSED
         return BreakerState.OPEN if self._clock() < self._opened + self._open_s else BreakerState.HALF_OPEN
 
+    @property
+    def trouble(self) -> str:
+        """Its last failure; empty where a success has come since."""
+        return self._last if self._failures else ""
+
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Around one attempt: admits it, and learns from how it ends; a cancelled one teaches nothing.

@@ -253,6 +253,36 @@ async def test_silence_for_ever_is_an_error_in_time(engine: Make, proxy: FaultyP
     assert time.monotonic() - began < 5
 
 
+async def test_calls_that_time_out_open_the_breaker(engine: Make, proxy: FaultyProxy, ask: Any) -> None:
+    teacher = await engine(breaker_after=2)
+    proxy.faults += [headers_then_silence] * 2
+    reasons = [(await ask(teacher, teacher_timeout_s=0.2)).failures for _ in range(3)]
+    assert reasons[0] == ["no complete answer within 0.2 s"]
+    assert reasons[1][0].startswith("no complete answer within 0.2 s; the last failure: ")
+    assert "the circuit breaker is open after 2 failures in a row" in reasons[2][0]
+    assert teacher.breaker is BreakerState.OPEN
+    assert len(proxy.generating) == 2
+
+
+async def test_a_call_that_times_out_says_what_its_attempts_met(engine: Make, ask: Any) -> None:
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    result = await ask(await engine(url, backoff_s=60, backoff_max_s=60), teacher_timeout_s=0.5)
+    assert result.text == "It is  So."
+    [reason] = result.failures
+    assert reason.startswith(f"no complete answer within 0.5 s; the last failure: {url} could not be reached")
+
+
+async def test_a_call_that_times_out_midway_is_no_failure_of_the_endpoint(
+    engine: Make, proxy: FaultyProxy, ask: Any
+) -> None:
+    teacher = await engine(breaker_after=1)
+    proxy.faults.append(stall_after(2))
+    result = await ask(teacher, teacher_timeout_s=3.0)
+    assert result.failures == ["no complete answer within 3.0 s"]
+    assert result.calls[0].received > 0
+    assert teacher.breaker is BreakerState.CLOSED
+
+
 @pytest.mark.parametrize("k", [1, 5, N - 1])
 @pytest.mark.parametrize("how", ["reset", "clean end"])
 async def test_broken_after_k_tokens_goes_on_from_token_k(
