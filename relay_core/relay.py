@@ -10,7 +10,9 @@ an engine must do is in ``engines/base.py``; this module knows no concrete engin
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from functools import partial
@@ -29,6 +31,7 @@ from relay_core.usage import Usage
 from relay_core.warming import Opening, Warmed
 
 T = TypeVar("T")
+LOG = logging.getLogger("relay_core")
 ANY = Call(999_999_999, "")  # for whatever number the student may yet write
 PromptLike = str | Sequence[Mapping[str, Any]] | Conversation
 
@@ -402,6 +405,8 @@ class _Answer:
         seconds = time.monotonic() - began
         self.records.append(CallEnded(requested, received, seconds, error, self.teacher.breaker))
         self.failed += error is not None
+        if self.finish is not FinishReason.DEADLINE and self.settings.on_teacher_error == "continue":
+            _log_call(self.teacher, error)
         yield self.records[-1]
         if error is not None and self.finish is None and self.settings.on_teacher_error == "raise":
             raise TeacherUnavailable(error, transcript=self.transcript) from cause
@@ -668,6 +673,21 @@ def _whose(role: Literal["student", "teacher"]) -> Iterator[None]:
     except EngineError as error:
         error.role = error.role or role
         raise
+
+
+_failing: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _log_call(teacher: Engine, error: str | None) -> None:
+    """One warning when a teacher begins to fail; what follows until a call succeeds is told at level INFO."""
+    if error is None:
+        _failing.discard(teacher)
+        return
+    LOG.log(
+        logging.INFO if teacher in _failing else logging.WARNING,
+        "a call of the teacher failed, the student goes on alone: %s: %s", teacher.spec, error,
+    )  # fmt: skip
+    _failing.add(teacher)
 
 
 def _now() -> float:

@@ -1,4 +1,5 @@
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -284,6 +285,26 @@ async def test_a_teacher_that_fails(qwen3: Tokenizer, error: Exception) -> None:
     assert caught.value.__cause__ is error
     assert caught.value.transcript.reader_text == "ax y"
     assert caught.value.role == "teacher"
+
+
+async def test_a_teacher_that_begins_to_fail_is_logged_once(qwen3: Tokenizer, caplog: pytest.LogCaptureFixture) -> None:
+    student = ScriptedEngine(["a<call>9</call>", "b"], qwen3)
+    teacher = ScriptedEngine([[EngineError("broken")]], qwen3)
+    relay = Relay(student, teacher)
+    caplog.set_level(logging.INFO, "relay_core")
+    for _ in range(3):
+        await relay.agenerate("q")
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
+    assert "a call of the teacher failed" in caplog.text
+    assert "scripted: broken" in caplog.text
+    caplog.clear()
+    for turns in ("x", [[EngineError("broken")]]):
+        teacher.script = turns
+        await relay.agenerate("q")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    with pytest.raises(TeacherUnavailable):
+        await relay.agenerate("q", on_teacher_error="raise")
+    assert len(caplog.records) == 1  # who is told by an error needs no log
 
 
 async def test_a_teacher_whose_stream_breaks_off_unsaid(qwen3: Tokenizer) -> None:

@@ -9,6 +9,7 @@ could not be done; 2, the command line is wrong; 130, interrupted.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Annotated, Any
@@ -88,7 +89,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    logging.getLogger("relay_core").addHandler(logging.NullHandler())  # commands say themselves what failed
 
 
 def main() -> None:
