@@ -94,6 +94,8 @@ class OpenAIEngine(Engine):
             )
         if "@" in base_url.partition("://")[2].partition("/")[0]:
             raise ConfigurationError("base_url holds a user name or password: give them in headers=")
+        if "?" in base_url:  # it would be shown, and paths are put behind it
+            raise ConfigurationError("base_url holds a query: give a key as api_key=, anything else in query=")
         if mode != "auto" and mode not in tuple(Mode):
             raise ConfigurationError(f"mode is {mode!r}: write auto, {', '.join(Mode)}")
         self.spec = f"openai:{model}@{base_url}"

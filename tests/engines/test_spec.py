@@ -26,6 +26,12 @@ def test_an_endpoint_with_a_password_in_its_url_is_refused_without_showing_it() 
     assert "secret" not in str(refused.value)
 
 
+def test_an_endpoint_with_a_query_in_its_url_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigurationError, match="give a key as api_key=") as refused:
+        engine_from_spec("openai:Qwen/Qwen3-8B@http://host:8000/v1?api_key=secret")
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize("spec", ["transformers:{}", "{}", " {} "])
 def test_a_folder_without_a_model(spec: str, tmp_path) -> None:
     with pytest.raises(ConfigurationError):
