@@ -35,9 +35,10 @@ from llama_index.core.types import Model, PydanticProgramMode
 
 from llamaindex_relay.messages import from_llamaindex, tool_schemas
 from llamaindex_relay.replies import ChatReply, CompletionReply, R, Reply
+from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
 from relay_core.fields import SETTINGS, SettingsFields
-from relay_core.keys import refuse_keys
+from relay_core.keys import Role, refuse_keys
 from relay_core.relay import Relay
 from relay_core.settings import Prices, RelaySettings
 from relay_core.shared import shared_engine
@@ -57,6 +58,7 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
         relay: a :class:`relay_core.Relay` of your own instead of the two; its settings count where none are given.
         student_api_key, teacher_api_key: for ``openai:`` specs; else ``RELAY_STUDENT_API_KEY`` /
             ``RELAY_TEACHER_API_KEY``, then ``OPENAI_API_KEY``. Never serialised.
+        max_retries: for ``openai:`` specs, attempts after the first one.
         context_window: tokens of prompt and answer that LlamaIndex may count on; left out, the models' own.
         is_function_calling_model: ``False`` makes LlamaIndex ask for structured output in words.
 
@@ -78,6 +80,7 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
     relay: Relay | None = Field(default=None, exclude=True, repr=False)
     student_api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
     teacher_api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    max_retries: int | None = None
     context_window: int | None = Field(default=None, gt=0)
     is_function_calling_model: bool = True
 
@@ -96,14 +99,18 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
                 raise ConfigurationError(f"relay is a {type(relay).__name__}: write a relay_core.Relay")
             base = relay.settings
             specs = {"student": relay.student.spec, "teacher": None if relay.teacher is None else relay.teacher.spec}
-            for role, spec in specs.items():
-                if given.get(role, spec) != spec:
-                    raise ConfigurationError(f"relay= and {role}= are both given: write one of them")
+            for name, own in {**specs, "max_retries": None}.items():
+                if given.get(name, own) != own:
+                    raise ConfigurationError(f"relay= and {name}= are both given: the relay has it; write one of them")
             given.update(specs)
+        for role in ("student", "teacher"):
+            if isinstance(given.get(role), Engine):
+                raise ConfigurationError(f"{role} is an engine: write relay=Relay(student, teacher), or a spec")
         # whatever is not given is the relay's: the fields always say what is in force
         settings = base.merged({name: value for name, value in given.items() if name in SETTINGS})
         given.update({name: getattr(settings, name) for name in SETTINGS})
         super().__init__(**given)
+        self._relay()  # specs are checked now, not with the first answer
 
     @classmethod
     def class_name(cls) -> str:
@@ -190,10 +197,13 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
     def _relay(self) -> Relay:
         if self.relay is not None:
             return self.relay
-        student = shared_engine(self.student, role="student", api_key=_secret(self.student_api_key))
+        student = self._engine("student", self.student, self.student_api_key)
         if self.teacher is None:
             return Relay(student, None)
-        return Relay(student, shared_engine(self.teacher, role="teacher", api_key=_secret(self.teacher_api_key)))
+        return Relay(student, self._engine("teacher", self.teacher, self.teacher_api_key))
+
+    def _engine(self, role: Role, spec: str, key: SecretStr | None) -> Engine:
+        return shared_engine(spec, role=role, api_key=_secret(key), retries=self.max_retries)
 
     # -- tools ---------------------------------------------------------------------------------------------
 
@@ -325,7 +335,6 @@ _INSTEAD = {
     "api_base": "student='openai:MODEL@URL', teacher= likewise",
     "api_key": "student_api_key= or teacher_api_key=",
     "timeout": "teacher_timeout_s= or deadline_s=",
-    "max_retries": "relay=Relay(student, OpenAIEngine(..., retries=))",
 }
 
 

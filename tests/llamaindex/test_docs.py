@@ -39,7 +39,7 @@ def teacher(prompt: Prompt) -> str:
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch, qwen3: Tokenizer, shop: ModuleType) -> None:
-    def engine(spec: str, *, role: str, api_key: str | None = None) -> ScriptedEngine:
+    def engine(spec: str, *, role: str, **_: Any) -> ScriptedEngine:
         return ScriptedEngine(student if role == "student" else teacher, qwen3, context_length=4000)
 
     monkeypatch.setattr(llamaindex_relay.llms, "shared_engine", engine)

@@ -183,7 +183,9 @@ def test_a_relays_own_settings_stand_unless_replaced(qwen3: Tokenizer) -> None:
     [
         ({"temprature": 1.0}, "did you mean temperature"),
         ({"model": "m"}, "write student= and teacher="),
-        ({"max_retries": 2}, r"write relay=Relay\(.*retries="),
+        ({"max_retries": -2, "teacher": "openai:m@http://localhost:1/v1"}, "retries is -2"),
+        ({"student": "./no-such-folder"}, "no-such-folder"),
+        ({"student": ScriptedEngine("a")}, r"student is an engine: write relay=Relay\("),
         ({"api_base": "http://localhost:1/v1"}, "write student='openai:MODEL@URL'"),
         ({"temperature": -1}, "temperature is -1"),
         ({"max_tokens": "many"}, "max_tokens is 'many'"),
@@ -196,9 +198,16 @@ def test_bad_arguments_say_what_to_write(given: dict[str, Any], message: str) ->
         RelayLLM(**given)
 
 
-def test_a_relay_and_specs_are_not_given_together(qwen3: Tokenizer) -> None:
-    with pytest.raises(ConfigurationError, match="teacher= are both given"):
-        RelayLLM(relay=Relay(ScriptedEngine("a", qwen3), None), teacher="bundled")
+@pytest.mark.parametrize("beside", [{"teacher": "bundled"}, {"max_retries": 1}])
+def test_a_relay_has_its_engines_already(qwen3: Tokenizer, beside: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=f"{next(iter(beside))}= are both given"):
+        RelayLLM(relay=Relay(ScriptedEngine("a", qwen3), None), **beside)
+
+
+def test_retries_are_the_endpoints() -> None:
+    llm = RelayLLM(teacher="openai:m@http://localhost:1/v1", max_retries=1)
+    assert llm._relay().teacher.patience.retries == 1  # type: ignore[union-attr]
+    assert RelayLLM.from_dict(llm.to_dict()).max_retries == 1
 
 
 def test_bad_arguments_of_a_call_are_refused_before_anything_runs(llm: RelayLLM) -> None:
