@@ -27,10 +27,13 @@ from langchain_core.utils import secret_from_env
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
+from langchain_relay.counting import count, tokenizer_of
+from langchain_relay.errors import as_langchains
 from langchain_relay.messages import to_prompt
 from langchain_relay.replies import Delta, Reply
 from langchain_relay.requests import Request, check_key, check_names, output_format, translated
 from relay_core import portal
+from relay_core.chat import encode_text
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
 from relay_core.events import Finished, RelayResult, TextDelta
@@ -98,8 +101,12 @@ class ChatRelay(SettingsFields, BaseChatModel):
         if relay is not None:
             if not isinstance(relay, Relay):
                 raise ConfigurationError(f"relay is a {type(relay).__name__}: write Relay(...)")
+            engines = {"student": relay.student, "teacher": relay.teacher}
+            for name in (*engines, "max_retries"):
+                if given.get(name, engines.get(name)) is not engines.get(name):
+                    raise ConfigurationError(f"relay= and {name}= are both given: the relay has it; write one of them")
             own = {name: getattr(relay.settings, name) for name in SETTINGS}
-            given = {"student": relay.student, "teacher": relay.teacher, **own, **given}
+            given = {**engines, **own, **given}
         if is_dataclass(given.get("prices")):
             given["prices"] = asdict(given["prices"])
         if "stop" in given:
@@ -163,14 +170,15 @@ class ChatRelay(SettingsFields, BaseChatModel):
         shown = request.schema is None
         if not shown:
             await started(request.relay, request.structured_by)
-        async with aclosing(request.relay.astream(request.prompt, **request.options())) as events:
-            async for event in events:
-                if isinstance(event, TextDelta | Finished):
-                    for delta in reply.take(event) if isinstance(event, TextDelta) else reply.flush():
-                        if shown or delta.call is not None:
-                            yield delta
-                if isinstance(event, Finished):
-                    answer = event.result
+        with as_langchains():
+            async with aclosing(request.relay.astream(request.prompt, **request.options())) as events:
+                async for event in events:
+                    if isinstance(event, TextDelta | Finished):
+                        for delta in reply.take(event) if isinstance(event, TextDelta) else reply.flush():
+                            if shown or delta.call is not None:
+                                yield delta
+                    if isinstance(event, Finished):
+                        answer = event.result
         if request.schema is None or reply.calls_tools:
             yield answer
             return
@@ -178,13 +186,14 @@ class ChatRelay(SettingsFields, BaseChatModel):
         again = write_json(
             request.relay, request.prompt, answer, request.schema, by=request.structured_by, settings=request.settings
         )
-        async with aclosing(again):
-            async for event in again:
-                if isinstance(event, TextDelta):
-                    for delta in reply.take(event):
-                        yield delta
-                elif isinstance(event, Finished):
-                    yield event.result
+        with as_langchains():
+            async with aclosing(again):
+                async for event in again:
+                    if isinstance(event, TextDelta):
+                        for delta in reply.take(event):
+                            yield delta
+                    elif isinstance(event, Finished):
+                        yield event.result
 
     async def _whole(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]
@@ -193,7 +202,8 @@ class ChatRelay(SettingsFields, BaseChatModel):
         request = self._request(messages, stop, kwargs)
         reply = request.reply(blocks=self.output_version == "v1")
         if request.schema is None:
-            result = await request.relay.agenerate(request.prompt, **request.options())
+            with as_langchains():
+                result = await request.relay.agenerate(request.prompt, **request.options())
             reply.take_all(result)
         else:
             async with aclosing(self._answer(request, reply)) as pieces:
@@ -343,6 +353,33 @@ class ChatRelay(SettingsFields, BaseChatModel):
         from langchain_relay.structured import structured  # not before it is needed: it brings LangChain's parsers
 
         return structured(self, schema, method=method, include_raw=include_raw, strict=strict, asked=kwargs)
+
+    # -- counting tokens -----------------------------------------------------------------------------------
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Ids of ``text`` in the student's own vocabulary.
+
+        Raises:
+            ConfigurationError: its tokenizer is not here (an endpoint without ``tokenizer=``).
+        """
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        return encode_text(tokenizer_of(self._relay({}).student), text)
+
+    def get_num_tokens_from_messages(
+        self,
+        messages: list[BaseMessage],
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool] | None = None,
+    ) -> int:
+        """Tokens of the prompt that the student reads, the template's own and the tools' among them.
+
+        Raises:
+            ConfigurationError: its tokenizer is not here (an endpoint without ``tokenizer=``).
+        """
+        if self.custom_get_token_ids is not None:
+            return super().get_num_tokens_from_messages(messages, tools)
+        schemas = [convert_to_openai_tool(tool) for tool in tools or ()]
+        return count(tokenizer_of(self._relay({}).student), messages, schemas)
 
     # -- what it is called and how it is kept --------------------------------------------------------------
 

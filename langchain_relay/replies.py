@@ -58,6 +58,7 @@ class Reply:
         self._texts: list[str] = []
         self._spans = Spans(len(opening))
         self._calls: dict[int, ToolCallChunk] = {}
+        self._broken: list[dict[str, str | None]] = []
         self._begins_with_text: bool | None = None
 
     @property
@@ -151,6 +152,7 @@ class Reply:
         LangChain completes arguments that were cut short; whoever ran the tool would run it with half of them.
         """
         author = self._pieces.spans.last
+        self._broken.append({"id": piece.id, "name": piece.name, "error": piece.error})
         if piece.index in self._calls:
             return self._call(author, piece.index, None, None, broken_ending(piece.arguments))
         return self._call(author, piece.index, piece.name, piece.id, piece.source)
@@ -160,6 +162,8 @@ class Reply:
         written = self._pieces.written
         if written != self.text:
             relay["written"] = {"text": written, "spans": self._pieces.spans.list()}
+        if self._broken:  # LangChain's own list loses what was wrong when chunks are added up
+            relay["invalid_tool_calls"] = self._broken
         if "answer" in result.notes:
             relay["answer"] = result.notes["answer"]
         reason = "tool_calls" if self._calls else finish_reason(result.finish_reason)

@@ -70,7 +70,8 @@ def translated(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         ours = _SYNONYMS.get(name, name)
         if ours in given:
-            raise ConfigurationError(f"{name} is another name for {ours}: write one of them")
+            other = name if name != ours else next(n for n in values if n != ours and _SYNONYMS.get(n) == ours)
+            raise ConfigurationError(f"{other} is another name for {ours}: write one of them")
         if value is not None or ours not in SETTINGS or getattr(DEFAULTS, ours) is None:
             given[ours] = value
     return given

@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
+from langchain_core.outputs import Generation
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
@@ -72,8 +75,38 @@ def _by_tool(
         **asked,
     )
     if _is_pydantic(schema):
-        return llm, PydanticToolsParser(tools=[schema], first_tool_only=True)
-    return llm, JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+        return llm, _PydanticCall(tools=[schema], first_tool_only=True)
+    return llm, _JsonCall(key_name=name, first_tool_only=True)
+
+
+class _PydanticCall(PydanticToolsParser):
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        _check_call(result, partial)
+        return super().parse_result(result, partial=partial)
+
+
+class _JsonCall(JsonOutputKeyToolsParser):
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        _check_call(result, partial)
+        return super().parse_result(result, partial=partial)
+
+
+def _check_call(result: list[Generation], partial: bool) -> None:
+    """The answer began inside the call, so one that is broken is all there is: LangChain would make ``None`` of it.
+
+    Raises:
+        OutputParserException: what is wrong with the call.
+    """
+    message = getattr(result[0], "message", None)
+    if not isinstance(message, AIMessage) or message.tool_calls or not message.invalid_tool_calls:
+        return
+    if partial and getattr(message, "chunk_position", None) != "last":
+        return
+    reasons = [broken["error"] for broken in message.response_metadata.get("relay", {}).get("invalid_tool_calls", ())]
+    raise OutputParserException(
+        f"the call is broken: {'; '.join(reasons) or 'its arguments are no JSON'}",
+        llm_output=str(message.invalid_tool_calls[0]["args"]),
+    )
 
 
 def _by_text(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, get_usage_metadata_callback
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -34,7 +35,9 @@ from relay_core import (
     Usage,
 )
 from relay_core.engines.scripted import Delay
+from relay_core.errors import ContextOverflow
 from relay_core.shared import shared_engine
+from relay_core.tokenizer import Tokenizer
 
 Make = Callable[..., ScriptedEngine]
 TEXT = "47 * 6 = 282. Done."
@@ -332,8 +335,9 @@ def test_a_bad_setting_is_refused_by_saying_what_to_write(
 
 
 def test_one_thing_under_two_names_is_refused(pair: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="timeout is another name"):
-        ChatRelay(**pair, teacher_timeout_s=3, timeout=3)
+    for given in ({"teacher_timeout_s": 3, "timeout": 3}, {"timeout": 3, "teacher_timeout_s": 3}):
+        with pytest.raises(ValidationError, match="timeout is another name for teacher_timeout_s"):
+            ChatRelay(**pair, **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("spec", ["nonsense:", "openai:no-url", "bundled:nobody", "/no/such/folder"])
@@ -345,6 +349,26 @@ def test_a_spec_that_cannot_be_used_is_refused_while_building(spec: str) -> None
 def test_a_relay_must_be_one() -> None:
     with pytest.raises(ValidationError, match="relay"):
         ChatRelay(relay="bundled")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("beside", [{"student": "bundled"}, {"teacher": None}, {"max_retries": 1}])
+def test_a_relay_has_its_engines_already(pair: dict[str, Any], beside: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=f"relay= and {next(iter(beside))}= are both given"):
+        ChatRelay(relay=Relay(**pair), **beside)
+
+
+@pytest.mark.parametrize("face", ["invoke", "ainvoke", "stream", "json_schema"])
+async def test_a_prompt_too_long_is_langchains_error_too(tiny: Tokenizer, face: str) -> None:
+    chat = ChatRelay(student=ScriptedEngine(["a"], tiny, context_length=8, constrains=True), teacher=None)
+    ask: dict[str, Callable[[], Any]] = {
+        "invoke": lambda: chat.invoke("hi " * 20),
+        "stream": lambda: list(chat.stream("hi " * 20)),
+        "json_schema": lambda: chat.with_structured_output({"title": "A"}, method="json_schema").invoke("hi " * 20),
+    }
+    with pytest.raises(ContextOverflowError) as caught:
+        await chat.ainvoke("hi " * 20) if face == "ainvoke" else ask[face]()
+    assert isinstance(caught.value, ContextOverflow)
+    assert caught.value.role == "student"
 
 
 # -- engines and keys

@@ -154,3 +154,23 @@ def test_what_cannot_be_structured_is_refused(follower: ScriptedEngine, kwargs: 
 def test_a_bad_response_format_is_refused(follower: ScriptedEngine, wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="response_format"):
         ChatRelay(student=follower, teacher=None).invoke("hi", response_format=wrong)
+
+
+SOUND = ' {"item": "tea", "euros": 7}}\n</tool_call>'
+BROKEN = SOUND.replace("7}}", "")
+
+
+@pytest.mark.parametrize("schema", [Price, PriceDict])
+def test_a_broken_call_is_an_error_that_says_why(scripted: Make, schema: Any) -> None:
+    chat = ChatRelay(student=scripted(BROKEN), teacher=None)
+    asked = chat.with_structured_output(schema)
+    with pytest.raises(OutputParserException, match="not JSON") as caught:
+        asked.invoke(QUESTION)
+    assert '"item": "tea"' in (caught.value.llm_output or "")
+    with pytest.raises(OutputParserException, match="not JSON"):
+        list(asked.stream(QUESTION))
+    raw = chat.with_structured_output(schema, include_raw=True).invoke(QUESTION)
+    assert raw["parsed"] is None
+    assert isinstance(raw["parsing_error"], OutputParserException)
+    sound = ChatRelay(student=scripted(SOUND), teacher=None).with_structured_output(schema)
+    assert asked.with_fallbacks([sound]).invoke(QUESTION) == (PRICE if schema is Price else AS_DICT)

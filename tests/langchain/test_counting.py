@@ -1,0 +1,76 @@
+"""Tokens are counted as the student counts them, without the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
+
+from langchain_relay import ChatRelay
+from relay_core import ConfigurationError, ScriptedEngine
+from relay_core.tokenizer import Tokenizer
+
+MESSAGES: list[BaseMessage] = [
+    SystemMessage("You are a clerk."),
+    HumanMessage("Sam wants a pen. A pen costs 62 coins."),
+    AIMessage("Sam wants a pen."),
+    HumanMessage("What does Sam pay?"),
+]
+STOCK = {"name": "stock", "description": "How many there are.", "parameters": {"type": "object", "properties": {}}}
+
+
+@pytest.fixture
+def chat(tiny: Tokenizer) -> ChatRelay:
+    return ChatRelay(student=ScriptedEngine("yes", tiny), teacher=None)
+
+
+def test_messages_are_counted_as_the_student_reads_them(chat: ChatRelay) -> None:
+    read = chat.invoke(MESSAGES).usage_metadata
+    assert read is not None
+    assert chat.get_num_tokens_from_messages(MESSAGES) == read["input_tokens"]
+    with_tools = chat.bind_tools([STOCK]).invoke(MESSAGES)
+    assert chat.get_num_tokens_from_messages(MESSAGES, tools=[STOCK]) == with_tools.usage_metadata["input_tokens"]
+
+
+def test_text_is_counted_in_the_students_vocabulary(chat: ChatRelay, tiny: Tokenizer) -> None:
+    text = "A pen costs 62 coins. <|im_end|>"
+    assert tiny.decode(chat.get_token_ids(text)) == text
+    assert chat.get_num_tokens(text) == len(chat.get_token_ids(text)) > len(tiny.encode(text))
+
+
+def test_the_bundled_student_is_counted_with_before_it_has_answered() -> None:
+    chat = ChatRelay(student="bundled:student-base", teacher=None)
+    assert chat.get_num_tokens_from_messages(MESSAGES) > chat.get_num_tokens(str(MESSAGES[1].content)) > 8
+
+
+async def test_within_a_running_loop(chat: ChatRelay) -> None:
+    assert chat.get_num_tokens("A pen costs 62 coins.") > 4
+
+
+def test_trimming_counts_with_it(chat: ChatRelay) -> None:
+    count = chat.get_num_tokens_from_messages
+    for most in range(count(MESSAGES) + 1):
+        kept = trim_messages(MESSAGES, max_tokens=most, token_counter=chat)
+        assert not kept or count(kept) <= most
+    assert trim_messages(MESSAGES, max_tokens=count(MESSAGES), token_counter=chat) == MESSAGES
+
+
+def test_a_part_of_a_conversation_is_counted_too(chat: ChatRelay) -> None:
+    assert chat.get_num_tokens_from_messages([]) == 0
+    assert chat.get_num_tokens_from_messages([ToolMessage("twelve pieces", tool_call_id="1")]) > 3
+
+
+def test_a_counter_of_ones_own_is_used(tiny: Tokenizer) -> None:
+    def characters(text: str) -> list[int]:
+        return list(range(len(text)))
+
+    chat = ChatRelay(student=ScriptedEngine("yes", tiny), teacher=None, custom_get_token_ids=characters)
+    assert chat.get_num_tokens("four") == 4
+    assert chat.get_num_tokens_from_messages([HumanMessage("four")]) == len("Human: four")
+
+
+def test_where_only_the_endpoint_knows_it_is_said(scripted: Any) -> None:
+    chat = ChatRelay(student=ScriptedEngine("yes", tokenizer=None), teacher=None)
+    with pytest.raises(ConfigurationError, match="custom_get_token_ids="):
+        chat.get_num_tokens("four")
