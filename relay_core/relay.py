@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import weakref
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from functools import partial
@@ -675,19 +674,12 @@ def _whose(role: Literal["student", "teacher"]) -> Iterator[None]:
         raise
 
 
-_failing: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
 def _log_call(teacher: Engine, error: str | None) -> None:
     """One warning when a teacher begins to fail; what follows until a call succeeds is told at level INFO."""
-    if error is None:
-        _failing.discard(teacher)
-        return
-    LOG.log(
-        logging.INFO if teacher in _failing else logging.WARNING,
-        "a call of the teacher failed, the student goes on alone: %s: %s", teacher.spec, error,
-    )  # fmt: skip
-    _failing.add(teacher)
+    if error is not None:
+        level = logging.INFO if teacher.failing else logging.WARNING
+        LOG.log(level, "a call of the teacher failed, the student goes on alone: %s: %s", teacher.spec, error)
+    teacher.failing = error is not None
 
 
 def _now() -> float:

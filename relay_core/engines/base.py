@@ -167,6 +167,8 @@ class Engine(ABC):
     continues: bool = True
     #: takes ``Sampling.warming``
     warmable: bool = False
+    #: its last call as a teacher failed; written by the loop, which warns of the first only
+    failing: bool = False
 
     @property
     def warms(self) -> bool:
