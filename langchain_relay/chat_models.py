@@ -17,6 +17,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.load.load import ALL_SERIALIZABLE_MAPPINGS
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import AIMessage, BaseMessage
@@ -387,6 +388,25 @@ class ChatRelay(SettingsFields, BaseChatModel):
     def model_name(self) -> str:
         """The student's spec."""
         return _spec(self.student)
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        """What agents' middleware asks of a model: its window, as far as is known without loading, and abilities."""
+        relay = self._relay({})
+        engines = [engine for engine in (relay.student, relay.teacher) if engine is not None]
+        windows = [engine.context_length for engine in engines if engine.context_length is not None]
+        profile = ModelProfile(
+            text_inputs=True,
+            text_outputs=True,
+            image_inputs=False,
+            audio_inputs=False,
+            pdf_inputs=False,
+            video_inputs=False,
+            tool_calling=True,
+            tool_choice=relay.student.continues,
+        )
+        if windows:
+            profile["max_input_tokens"] = min(windows)
+        return profile
 
     @property
     def _llm_type(self) -> str:

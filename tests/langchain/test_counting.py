@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
 
 from langchain_relay import ChatRelay
-from relay_core import ConfigurationError, ScriptedEngine
+from relay_core import ConfigurationError, Prompt, ScriptedEngine
 from relay_core.tokenizer import Tokenizer
 
 MESSAGES: list[BaseMessage] = [
@@ -74,3 +76,26 @@ def test_where_only_the_endpoint_knows_it_is_said(scripted: Any) -> None:
     chat = ChatRelay(student=ScriptedEngine("yes", tokenizer=None), teacher=None)
     with pytest.raises(ConfigurationError, match="custom_get_token_ids="):
         chat.get_num_tokens("four")
+
+
+def test_the_profile_has_the_smaller_window(tiny: Tokenizer) -> None:
+    student, teacher = ScriptedEngine("yes", tiny, context_length=64), ScriptedEngine("yes", tiny, context_length=48)
+    assert (ChatRelay(student=student, teacher=teacher).profile or {})["max_input_tokens"] == 48
+    assert (ChatRelay(student=student, teacher=None).profile or {})["max_input_tokens"] == 64
+    unknown = ChatRelay(student="openai:m@http://localhost:1/v1", teacher=None).profile or {}
+    assert "max_input_tokens" not in unknown
+    assert unknown["image_inputs"] is False
+
+
+def test_middleware_shortens_a_history_that_is_too_long(tiny: Tokenizer) -> None:
+    def student(prompt: Prompt) -> str:
+        return (
+            "They spoke of pens." if "<summary>" not in prompt.text and "Context Extraction" in prompt.text else "So."
+        )
+
+    chat = ChatRelay(student=ScriptedEngine(student, tiny, context_length=2000), teacher=None, max_tokens=20)
+    shorten = SummarizationMiddleware(model=chat, trigger=("fraction", 0.2), keep=("messages", 1))
+    long: list[BaseMessage] = [HumanMessage("Sam has a pen. " * 20), AIMessage("Yes.")] * 6
+    state = create_agent(chat, [], middleware=[shorten]).invoke({"messages": [*long, HumanMessage("And now?")]})
+    assert state["messages"][-1].text == "So."
+    assert len(state["messages"]) < len(long)
