@@ -88,11 +88,11 @@ def test_the_profile_has_the_smaller_window(tiny: Tokenizer) -> None:
 
 
 def test_middleware_shortens_a_history_that_is_too_long(tiny: Tokenizer) -> None:
-    student = ScriptedEngine("So.", tiny, context_length=2000, record=True)
+    student = ScriptedEngine("So.", tiny, context_length=4000, record=True)
     chat = ChatRelay(student=student, teacher=None, max_tokens=20)
-    shorten = SummarizationMiddleware(model=chat, trigger=("fraction", 0.2), keep=("messages", 1))
-    long: list[BaseMessage] = [HumanMessage("Sam has a pen. " * 20), AIMessage("Yes.")] * 6
-    state = create_agent(chat, [], middleware=[shorten]).invoke({"messages": [*long, HumanMessage("And now?")]})
+    shorten = SummarizationMiddleware(model=chat, trigger=("fraction", 0.1), keep=("messages", 1))
+    turns: list[BaseMessage] = [HumanMessage("Sam has a pen. " * 20) for _ in range(6)]
+    state = create_agent(chat, [], middleware=[shorten]).invoke({"messages": [*turns, HumanMessage("And now?")]})
     assert len(state["messages"]) == 3  # the summary, the question, the answer
     summarised, answered = (prompt.text for prompt, _ in student.requests)
     assert summarised.count("Sam has a pen.") > 20 > answered.count("Sam has a pen.")
