@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_relay.replies import Reply
 from relay_core.errors import ConfigurationError
-from relay_core.fields import DEFAULTS, SETTINGS
+from relay_core.fields import is_given
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
 from relay_core.structured import Side
@@ -72,7 +72,7 @@ def translated(values: Mapping[str, Any]) -> dict[str, Any]:
         if ours in given:
             other = name if name != ours else next(n for n in values if n != ours and _SYNONYMS.get(n) == ours)
             raise ConfigurationError(f"{other} is another name for {ours}: write one of them")
-        if value is not None or ours not in SETTINGS or getattr(DEFAULTS, ours) is None:
+        if is_given(ours, value):
             given[ours] = value
     return given
 

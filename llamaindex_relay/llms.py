@@ -37,7 +37,7 @@ from llamaindex_relay.messages import from_llamaindex, tool_schemas
 from llamaindex_relay.replies import ChatReply, CompletionReply, R, Reply
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
-from relay_core.fields import SETTINGS, SettingsFields
+from relay_core.fields import SETTINGS, SettingsFields, is_given
 from relay_core.keys import Role, refuse_keys
 from relay_core.relay import Relay
 from relay_core.settings import Prices, RelaySettings
@@ -88,7 +88,7 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
     prices: Prices | None = None
 
     def __init__(self, **given: Any) -> None:
-        given.pop("class_name", None)
+        given = {name: value for name, value in given.items() if name != "class_name" and is_given(name, value)}
         for name in given:
             if name not in type(self).model_fields:
                 raise ConfigurationError(f"RelayLLM has no argument {name!r}{_instead_of(name)}")
@@ -187,7 +187,7 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
             ConfigurationError: a message, a tool or a setting that cannot be used; nothing was generated.
         """
         refuse_keys(kwargs)
-        overrides = dict(kwargs)
+        overrides = {name: value for name, value in kwargs.items() if is_given(name, value)}
         offered = offer(overrides.pop("tools", None), overrides.pop("tool_choice", None))
         parallel = overrides.pop("allow_parallel_tool_calls", True)
         given = {name: getattr(self, name) for name in SETTINGS}

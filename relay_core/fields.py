@@ -1,12 +1,12 @@
 """The settings as pydantic fields, for the plugins' models. Checked by :class:`RelaySettings`, not here.
 
-``stop`` and ``prices`` are left out: each framework keeps lists and objects in forms of its own.
+``stop`` and ``prices`` are left out of the fields: each framework keeps lists and objects in forms of its own.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -34,3 +34,8 @@ class SettingsFields(BaseModel):
     top_k: int | None = DEFAULTS.top_k
     seed: int | None = DEFAULTS.seed
     teacher_temperature: float | None = DEFAULTS.teacher_temperature
+
+
+def is_given(name: str, value: Any) -> bool:
+    """Whether a setting is given; ``None`` for one that cannot be ``None`` is how other libraries leave it out."""
+    return value is not None or name not in SETTINGS or getattr(DEFAULTS, name) is None

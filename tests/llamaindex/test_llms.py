@@ -204,6 +204,14 @@ def test_a_relay_has_its_engines_already(qwen3: Tokenizer, beside: dict[str, Any
         RelayLLM(relay=Relay(ScriptedEngine("a", qwen3), None), **beside)
 
 
+def test_none_is_not_given_where_a_setting_cannot_be_none(make_llm: Any) -> None:
+    llm = make_llm("47", temperature=None, max_tokens=None, seed=None)
+    assert (llm.temperature, llm.max_tokens, llm.seed) == (0.0, RelaySettings().max_tokens, None)
+    assert llm.complete("?", temperature=None, max_tokens=None).text == "47"
+    with pytest.raises(ConfigurationError, match="did you mean temperature"):
+        RelayLLM(temprature=None)
+
+
 def test_retries_are_the_endpoints() -> None:
     llm = RelayLLM(teacher="openai:m@http://localhost:1/v1", max_retries=1)
     assert llm._relay().teacher.patience.retries == 1  # type: ignore[union-attr]
