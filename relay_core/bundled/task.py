@@ -432,13 +432,20 @@ def _aside(rng: random.Random) -> str:
 
 
 def _context(rng: random.Random, f: Family, fact: str, x: str) -> tuple[str, ...]:
-    """The fact among others, in two to four chunks of one to three sentences."""
+    """The fact among others, in one to four chunks.
+
+    Retrieval finds all that is said of a thing, so what another family says of it is often among them: a lamp's
+    price beside how many lamps a box holds.
+    """
     families = [FAMILIES[name] for name in TRAINING]
+    twins = [g for g in families if g is not f and x in g.subjects]
+    others = [(g, x) for g in twins if rng.random() < 0.4]
+    for _ in range(rng.randint(2, 7)):
+        g = f if rng.random() < 0.6 else rng.choice(families)
+        others.append((g, rng.choice(g.subjects)))
     used = {(f.name, x)}
     facts = [fact]
-    for _ in range(rng.randint(3, 7)):
-        g = f if rng.random() < 0.6 else rng.choice(families)
-        y = rng.choice(g.subjects)
+    for g, y in others:
         if (g.name, y) not in used:
             used.add((g.name, y))
             u = rng.randint(12, 98) if rng.random() < 0.85 else rng.randint(213, 989)
@@ -489,7 +496,7 @@ def _messages(rng: random.Random, form: Form, question: str, context: tuple[str,
     if form == "system":
         return ({"role": "system", "content": rng.choice(SYSTEMS)}, user)
     form_of: Callable[[str, str], tuple[Message, ...]] = rng.choices(
-        (text_qa_messages, chat_text_qa_messages, chat_engine_messages, condense_messages), (0.4, 0.3, 0.2, 0.1)
+        (text_qa_messages, chat_text_qa_messages, chat_engine_messages, condense_messages), (0.2, 0.25, 0.2, 0.35)
     )[0]
     return form_of("\n\n".join(context), question)
 
