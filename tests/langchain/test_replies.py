@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.utils.json import parse_partial_json
 
 from langchain_relay import ChatRelay
-from langchain_relay.replies import broken_ending
+from langchain_relay.replies import Delta, broken_ending
 from relay_core import ScriptedEngine
+from relay_core.transcript import Author
 
 WORDS = ["the ", "price", " is", " <", "b>", "\n\n", "€", " 你好", ".", "<tool", " }", '"', "é", "</tool_call>"]
 
@@ -137,3 +139,19 @@ def test_no_beginning_of_an_object_can_be_completed_behind_its_ending(whole: str
         assert chunk.tool_calls == []
         assert chunk.invalid_tool_calls[0]["args"].startswith(begun)
     assert isinstance(parse_partial_json(whole[: len(whole) // 2 + 1] if len(whole) > 2 else whole), dict)
+
+
+@pytest.mark.parametrize("author", Author)
+def test_a_text_chunk_is_what_langchain_would_have_made(author: Author) -> None:
+    made, other = Delta(author, "abc").chunk(), Delta(author, "def").chunk()
+    checked = ChatGenerationChunk(message=AIMessageChunk(content="abc", name=str(author)))
+    assert made == checked
+    assert made.model_dump() == checked.model_dump()
+    for one, another in ((made, other), (made.message, other.message)):
+        assert one is not another
+        for name, value in vars(one).items():  # what could be changed in place belongs to this chunk alone
+            assert isinstance(value, str | None) or value is not vars(another)[name], name
+            assert type(value) is type(vars(checked if one is made else checked.message)[name])
+    made.message.id = "run"
+    assert other.message.id is None
+    assert (made + other).text == "abcdef"
