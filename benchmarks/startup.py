@@ -1,8 +1,8 @@
-"""Seconds from nothing to `import relay_core`, to `relay --help`, and to either plugin: the best of some fresh processes.
+"""Seconds from nothing to `import relay_core`, `relay --help` and either plugin: the best of some fresh processes each.
 
     .venv/bin/python benchmarks/startup.py --json
 
-The least time counts, as noise only ever adds; all take turns. Beside a plugin stands what its framework takes by itself.
+The least time counts, as noise only ever adds; all take turns. Beside a plugin stands what its framework takes alone.
 What must not be loaded is the business of tests/test_import_cost.py and of the plugins' tests/*/test_imports.py.
 """
 
