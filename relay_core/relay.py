@@ -388,6 +388,7 @@ class _Answer:
                 error = error if received else self.teacher.given_up(error)
         except RelayError as failure:
             cause, error = failure, failure.message if isinstance(failure, EngineError) else str(failure)
+            error = error.removeprefix("teacher: ")  # whose it is, is said where it is told
             if isinstance(failure, ContextOverflow):
                 read = None
         finally:

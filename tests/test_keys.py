@@ -58,6 +58,9 @@ def test_a_teacher_whose_key_is_refused(refusing: str) -> None:
     assert "teacher_api_key=" in failure
     assert "RELAY_TEACHER_API_KEY" in failure
     assert "student" not in failure
+    with pytest.raises(RelayError, match=r"^teacher: http:") as refused:
+        chat.invoke("Hi", on_teacher_error="raise")
+    assert str(refused.value) == f"teacher: {failure}"
 
 
 def test_an_engine_without_a_role_names_its_own_argument(refusing: str) -> None:

@@ -62,11 +62,3 @@ async def test_an_endpoint_that_is_ill_is_not_taken_for_one_that_gives_no_usage(
         await probe(models, answers, Streams([USAGE], Fault("gone")).drain, model="m", mode="chat")
     with pytest.raises(ConfigurationError, match="400"):
         await probe(models, answers, Streams([], EngineError("400")).drain, model="m", mode="chat")
-
-
-async def test_a_refused_key_ends_the_probing_and_leaves_whose_it_is_to_the_caller() -> None:
-    async def refuses(path: str) -> Any:
-        raise EngineError("401: it does not accept the key", role="teacher")
-
-    with pytest.raises(ConfigurationError, match=r"^401"):
-        await probe(refuses, answers, Streams([{}], EngineError("400")).drain, model="m", mode="chat")
