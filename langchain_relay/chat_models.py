@@ -392,8 +392,6 @@ class ChatRelay(SettingsFields, BaseChatModel):
     def _resolve_model_profile(self) -> ModelProfile | None:
         """What agents' middleware asks of a model: its window, as far as is known without loading, and abilities."""
         relay = self._relay({})
-        engines = [engine for engine in (relay.student, relay.teacher) if engine is not None]
-        windows = [engine.context_length for engine in engines if engine.context_length is not None]
         profile = ModelProfile(
             text_inputs=True,
             text_outputs=True,
@@ -404,8 +402,8 @@ class ChatRelay(SettingsFields, BaseChatModel):
             tool_calling=True,
             tool_choice=relay.student.continues,
         )
-        if windows:
-            profile["max_input_tokens"] = min(windows)
+        if (window := relay.context_length) is not None:
+            profile["max_input_tokens"] = window
         return profile
 
     @property

@@ -125,8 +125,7 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
         """
         relay = self._relay()
         engines = [engine for engine in (relay.student, relay.teacher) if engine is not None]
-        known = [engine.context_length for engine in engines if engine.context_length is not None]
-        window = self.context_window or min(known, default=DEFAULT_CONTEXT_WINDOW)
+        window = self.context_window or relay.context_length or DEFAULT_CONTEXT_WINDOW
         return LLMMetadata(
             context_window=window,
             num_output=min(self.max_tokens, window // 4),

@@ -77,6 +77,12 @@ class Relay:
         self._owned.append(built)
         return built
 
+    @property
+    def context_length(self) -> int | None:
+        """Tokens of prompt and answer that both models have room for; ``None`` where neither says. Loads nothing."""
+        engines = [self.student] if self.teacher is None else [self.student, self.teacher]
+        return min((engine.context_length for engine in engines if engine.context_length is not None), default=None)
+
     # -- async ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:

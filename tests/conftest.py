@@ -9,6 +9,7 @@ import lzma
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -35,6 +36,19 @@ settings.register_profile(
 )
 settings.register_profile("quick", settings.get_profile("relay"), max_examples=6)  # --hypothesis-profile=quick
 settings.load_profile("relay")
+
+
+@pytest.fixture(scope="session")
+def packages_after() -> Callable[[str], set[str]]:
+    """The packages that are loaded after some code, in a process of its own."""
+    show = "\nimport json, sys; print(json.dumps([*{name.partition('.')[0] for name in sys.modules}]))"
+
+    def after(code: str) -> set[str]:
+        command = [sys.executable, "-c", code + show]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        return set(json.loads(done.stdout.splitlines()[-1]))
+
+    return after
 
 
 @pytest.fixture(scope="session")

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from collections.abc import Callable
 
 import pytest
 
 HEAVY = ("torch", "transformers", "tokenizers", "vllm", "openai", "numpy", "trl", "datasets", "langchain_core")
-SHOW = f"import json, sys; print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
 CLI = "import sys; from relay_core.cli import app; sys.argv = ['relay', *{args!r}]; app(standalone_mode=False); "
 
 
-def loaded_by(code: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", code + SHOW], capture_output=True, text=True, check=True, timeout=120)
-    result: list[str] = json.loads(done.stdout.splitlines()[-1])
-    return result
+@pytest.fixture
+def loaded_by(packages_after: Callable[[str], set[str]]) -> Callable[[str], list[str]]:
+    return lambda code: [name for name in HEAVY if name in packages_after(code)]
 
 
-def test_the_probe_sees_what_is_loaded() -> None:
+def test_the_probe_sees_what_is_loaded(loaded_by: Callable[[str], list[str]]) -> None:
     assert loaded_by("import numpy; ") == ["numpy"]
 
 
@@ -34,10 +30,10 @@ def test_the_probe_sees_what_is_loaded() -> None:
         CLI.format(args=["demo", "--help"]),
     ],
 )
-def test_nothing_heavy_is_loaded(code: str) -> None:
+def test_nothing_heavy_is_loaded(loaded_by: Callable[[str], list[str]], code: str) -> None:
     assert loaded_by(code) == []
 
 
-def test_importing_relay_core_loads_no_command_line() -> None:
+def test_importing_relay_core_loads_no_command_line(loaded_by: Callable[[str], list[str]]) -> None:
     code = "import relay_core, sys; assert not {'typer', 'rich', 'anyio', 'jinja2'} & set(sys.modules); "
     assert loaded_by(code) == []

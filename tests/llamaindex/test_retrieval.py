@@ -115,7 +115,10 @@ def bundled() -> RelayLLM:
 
 
 def right(answers: list[Any]) -> int:
-    return sum(task.grade(str(answer), q["answer"]) for answer, q in zip(answers, QUESTIONS, strict=True))
+    """How many are; also printed, for `pytest -rP`."""
+    n = sum(task.grade(str(answer), q["answer"]) for answer, q in zip(answers, QUESTIONS, strict=True))
+    print(f"{n} of {len(QUESTIONS)} right")
+    return n
 
 
 async def ask_all(index: VectorStoreIndex, llm: RelayLLM) -> list[Any]:
