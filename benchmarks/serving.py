@@ -47,13 +47,8 @@ from typing import Any, cast
 
 import httpx
 
-sys.path.append(str(Path(__file__).parent))
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "engines"))
-
-import random_pair
-from lockstep import Answer, Lockstep, Party
-from servers import delayed, vllm_server
-
+from benchmarks import random_pair
+from benchmarks.lockstep import Answer, Lockstep, Party
 from relay_core import (
     Author,
     CallEnded,
@@ -68,6 +63,7 @@ from relay_core import (
 )
 from relay_core.chat import Conversation, render
 from relay_core.engines.base import Engine, Prompt, Sampling
+from testing.servers import delayed, vllm_server
 
 ALONE = ("student", "teacher")
 RELAYED = ("relay", "warming", "lockstep")

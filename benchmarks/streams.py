@@ -34,12 +34,9 @@ from typing import Any, NamedTuple
 
 import psutil
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "engines"))
-
-from scripted_server import answer
-from servers import scripted_server, vllm_server
-
 from relay_core import Finished, FinishReason, OpenAIEngine, Relay, RelayError, RelaySettings, TextDelta, bundled
+from testing.scripted_server import answer
+from testing.servers import scripted_server, vllm_server
 
 ROLES = ("student", "teacher")
 FLAT = 0.05  # of its size, per 10,000 requests

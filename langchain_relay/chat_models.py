@@ -34,16 +34,16 @@ from langchain_relay.messages import to_prompt
 from langchain_relay.replies import Delta, Reply
 from langchain_relay.requests import Request, check_key, check_names, output_format, translated
 from relay_core import portal
+from relay_core.adapters.settings_fields import SETTINGS, SettingsFields
+from relay_core.adapters.structured import constraining_engine, started, write_json
 from relay_core.chat import encode_text
 from relay_core.engines.base import Engine
+from relay_core.engines.shared import shared_engine
 from relay_core.errors import ConfigurationError
 from relay_core.events import Finished, RelayResult, TextDelta
-from relay_core.fields import SETTINGS, SettingsFields
 from relay_core.keys import KEY_VARIABLES, Role, refuse_keys
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
-from relay_core.shared import shared_engine
-from relay_core.structured import constraining_engine, started, write_json
 from relay_core.tools import CLOSE, offer
 
 

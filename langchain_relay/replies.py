@@ -15,9 +15,9 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.utils.json import parse_partial_json
 
+from relay_core.adapters.answer_report import report
+from relay_core.adapters.authorship import Pieces, Spans
 from relay_core.events import FinishReason, RelayResult, TextDelta
-from relay_core.report import report
-from relay_core.spans import Pieces, Spans
 from relay_core.tools import CallDelta, Content, InvalidToolCall, Offer, Piece
 from relay_core.transcript import Author
 from relay_core.usage import Usage

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_relay.replies import Reply
+from relay_core.adapters.settings_fields import is_given
+from relay_core.adapters.structured import Side
 from relay_core.errors import ConfigurationError
-from relay_core.fields import is_given
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
-from relay_core.structured import Side
 from relay_core.tools import Offer
 
 # What other chat models call these.

@@ -35,13 +35,13 @@ from llama_index.core.types import Model, PydanticProgramMode
 
 from llamaindex_relay.messages import from_llamaindex, tool_schemas
 from llamaindex_relay.replies import ChatReply, CompletionReply, R, Reply
+from relay_core.adapters.settings_fields import SETTINGS, SettingsFields, is_given
 from relay_core.engines.base import Engine
+from relay_core.engines.shared import shared_engine
 from relay_core.errors import ConfigurationError
-from relay_core.fields import SETTINGS, SettingsFields, is_given
 from relay_core.keys import Role, refuse_keys
 from relay_core.relay import Relay
 from relay_core.settings import Prices, RelaySettings
-from relay_core.shared import shared_engine
 from relay_core.tools import Offer, offer
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
+from relay_core.adapters.answer_report import report
+from relay_core.adapters.authorship import Pieces, Spans
 from relay_core.events import Event, Finished, RelayResult, TextDelta
-from relay_core.report import report
-from relay_core.spans import Pieces, Spans
 from relay_core.tools import CallDelta, Content, InvalidToolCall, Offer, Piece, ToolCall
 from relay_core.transcript import Author
 

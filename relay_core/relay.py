@@ -20,14 +20,14 @@ from typing import Any, Literal, TypeVar, overload
 from relay_core import portal
 from relay_core.chat import Conversation, encode_text, render, renders_alike
 from relay_core.command import CLOSE, Call, CommandScanner, Malformed, Text
+from relay_core.decoding.stop_strings import StopFilter, coalesce
+from relay_core.decoding.warming import Opening, Warmed
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Warming, Waste
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, RelayError, TeacherUnavailable
 from relay_core.events import CallEnded, CallStarted, Event, Finished, FinishReason, RelayResult, TextDelta
 from relay_core.settings import RelaySettings
-from relay_core.stops import StopFilter, coalesce
 from relay_core.transcript import Author, ReaderView, Transcript
 from relay_core.usage import Usage
-from relay_core.warming import Opening, Warmed
 
 T = TypeVar("T")
 LOG = logging.getLogger("relay_core")

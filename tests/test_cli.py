@@ -18,7 +18,7 @@ from relay_core.cli.chat import Conversation
 from relay_core.cli.doctor import missing
 from relay_core.cli.options import _SETTINGS, read_prices
 from relay_core.engines.base import Engine, Prompt
-from relay_core.engines.steady import BreakerState
+from relay_core.engines.openai.retries import BreakerState
 from relay_core.tokenizer import Tokenizer
 
 STUDENT = [["47 * 6 = <call>3</call>"], [". Done."]]

@@ -109,7 +109,7 @@ def test_the_options_of_our_engines_are_there() -> None:
     from dataclasses import fields
 
     from relay_core import RelaySettings, TransformersEngine
-    from relay_core.engines.steady import Patience
+    from relay_core.engines.openai.retries import Patience
 
     known = {
         name

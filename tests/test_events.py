@@ -1,7 +1,7 @@
 import json
 
 from relay_core import Prices, Usage
-from relay_core.engines.steady import BreakerState
+from relay_core.engines.openai.retries import BreakerState
 from relay_core.events import CallEnded, FinishReason, RelayResult
 from relay_core.transcript import Author, Segment, Transcript
 

@@ -24,8 +24,8 @@ from relay_core import (
     TextDelta,
 )
 from relay_core.engines.base import Chunk, EngineUsage, Token
+from relay_core.engines.openai.retries import BreakerState
 from relay_core.engines.scripted import Delay
-from relay_core.engines.steady import BreakerState
 from relay_core.tokenizer import Tokenizer
 
 CONTINUE = {"on_teacher_stop": "continue"}

@@ -1,7 +1,7 @@
 """`relay demo`: student alone, relay and teacher alone on held-out problems of the bundled task, measured now.
 
 Nothing is stored: every figure comes from answers written while you wait. How a method is measured is in
-`evaluate/bands.py`, the problems are in `bundled/task.py`.
+`evaluate/measure.py`, the problems are in `bundled/task.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from relay_core.settings import Prices
 
 if TYPE_CHECKING:
     from relay_core.bundled.task import Problem
-    from relay_core.evaluate.bands import Answered, Measured
+    from relay_core.evaluate.measure import Answered, Measured
 
 METHODS = {"student": "student alone", "relay": "relay", "teacher": "teacher alone"}
 #: per million tokens, roughly as hosted models of 1.7 and 8 billion parameters relate; the bundled pair is free
@@ -63,7 +63,7 @@ async def _measure_all(
     options: Options, base: str, problems: Sequence[Problem]
 ) -> tuple[dict[str, Measured], dict[str, list[Answered]]]:
     from relay_core.engines.spec import engine_from_spec
-    from relay_core.evaluate.bands import measure
+    from relay_core.evaluate.measure import measure
     from relay_core.relay import Relay
 
     measured: dict[str, Measured] = {}

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from relay_core.engines.steady import BreakerState
+    from relay_core.engines.openai.retries import BreakerState
     from relay_core.tokenizer import Tokenizer
 
 Message = Mapping[str, Any]

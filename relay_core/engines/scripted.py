@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
-from relay_core.engines.cut import cut
+from relay_core.engines.warmed_stream import cut
 from relay_core.errors import ConfigurationError, ContextOverflow
 
 if TYPE_CHECKING:

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay_core import portal
-from relay_core.engines import loading
+from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
-from relay_core.engines.cut import cut
-from relay_core.engines.heap import freeze_imports
-from relay_core.engines.load import Load
-from relay_core.engines.processors import check_processors, processes_on
+from relay_core.engines.cpu_affinity import check_processors, processes_on
+from relay_core.engines.gc_freeze import freeze_imports
+from relay_core.engines.in_flight import Load
+from relay_core.engines.warmed_stream import cut
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ class VLLMEngine(Engine):
         **engine_args: Any,
     ) -> None:
         self._source = str(model)
-        folder = loading.check_source(self._source)
+        folder = model_folder.check_source(self._source)
         self._context: int | None = engine_args.get("max_model_len")
         if self._context is None and folder is not None:
-            self._context = loading.context_in(loading.read_config(folder))
+            self._context = model_folder.context_in(model_folder.read_config(folder))
         if engine_args.get("trust_remote_code"):
             raise ConfigurationError("trust_remote_code is True: no remote code is run here; leave it out")
         self.spec = f"vllm:{self._source}"
@@ -98,7 +98,7 @@ class VLLMEngine(Engine):
     @property
     def tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
-            self._tokenizer = loading.load_tokenizer(self._source)
+            self._tokenizer = model_folder.load_tokenizer(self._source)
         return self._tokenizer
 
     @property

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core import portal
 from relay_core.errors import ConfigurationError
-from relay_core.evaluate.bands import Problem
+from relay_core.evaluate.measure import Problem
 from relay_core.relay import Relay
 from relay_core.train import models
-from relay_core.train.journal import Journal
 from relay_core.train.recipe import Grpo, Recipe
 from relay_core.train.rewards import Outcome, Scenario, difficulty_aware, scenario, simple
 from relay_core.train.rollout import LiveEngine, Rollout
+from relay_core.train.store import Journal
 from relay_core.train.trainer import Following, arguments, last_checkpoint, plain
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _trainer(
     from datasets import Dataset
     from trl import GRPOConfig
 
-    from relay_core.train.trimmed import TrimmedGRPOTrainer
+    from relay_core.train.unpadded import TrimmedGRPOTrainer
 
     config = recipe.grpo
     answers = config.prompts * config.group_size

@@ -23,12 +23,11 @@ from relay_core.bundled import task
 from relay_core.engines.base import Engine
 from relay_core.engines.spec import engine_from_spec
 from relay_core.errors import ConfigurationError
-from relay_core.evaluate.bands import Measured, measure
+from relay_core.evaluate.measure import Measured, measure
 from relay_core.relay import Relay
-from relay_core.train import filter as data_filter
-from relay_core.train import grpo, models, plot, warmup
-from relay_core.train.journal import Journal, write_json
+from relay_core.train import data_filter, grpo, models, plot, warmup
 from relay_core.train.recipe import Recipe, build
+from relay_core.train.store import Journal, write_json
 
 
 class Run:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from relay_core import command, portal
-from relay_core.evaluate.concurrently import each
+from relay_core.concurrency import each
 from relay_core.events import FinishReason
 from relay_core.relay import Relay
-from relay_core.train.journal import Journal
 from relay_core.train.progress import Progress
 from relay_core.train.recipe import Warmup
+from relay_core.train.store import Journal
 from relay_core.train.trainer import Following, arguments, last_checkpoint, plain
 
 IGNORED = -100

@@ -15,7 +15,6 @@ from typing import Any
 
 import psutil
 import pytest
-from servers import environment
 
 from relay_core import bundled
 from relay_core.bundled import task
@@ -25,6 +24,7 @@ from relay_core.engines.scripted import ScriptedEngine
 from relay_core.engines.vllm import VLLMEngine
 from relay_core.errors import ConfigurationError, ContextOverflow
 from relay_core.relay import Relay
+from testing.servers import environment
 
 pytestmark = pytest.mark.timeout(500)  # starting takes half a minute of an idle machine
 

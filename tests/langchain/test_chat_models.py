@@ -35,8 +35,8 @@ from relay_core import (
     Usage,
 )
 from relay_core.engines.scripted import Delay
+from relay_core.engines.shared import shared_engine
 from relay_core.errors import ContextOverflow
-from relay_core.shared import shared_engine
 from relay_core.tokenizer import Tokenizer
 
 Make = Callable[..., ScriptedEngine]

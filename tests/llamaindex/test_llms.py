@@ -15,7 +15,8 @@ from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugH
 from llama_index.core.prompts import PromptTemplate
 
 from llamaindex_relay import RelayLLM
-from relay_core import EngineError, Prices, Relay, RelaySettings, ScriptedEngine, TeacherUnavailable, shared
+from relay_core import EngineError, Prices, Relay, RelaySettings, ScriptedEngine, TeacherUnavailable
+from relay_core.engines import shared
 from relay_core.engines.scripted import Delay
 from relay_core.errors import ConfigurationError
 from relay_core.tokenizer import Tokenizer

@@ -6,9 +6,9 @@ import pytest
 
 from relay_core import ConfigurationError, Relay, ScriptedEngine
 from relay_core.train import grpo
-from relay_core.train.journal import Journal
 from relay_core.train.recipe import Grpo, build
 from relay_core.train.rewards import Outcome, Scenario
+from relay_core.train.store import Journal
 
 ALONE = Outcome(True, False, 0.0)
 HELPED = Outcome(True, True, 0.25)
@@ -155,7 +155,7 @@ def test_cutting_padding_off_changes_no_log_probability(tmp_path, model_folder):
 
     from relay_core.train import models
     from relay_core.train.trainer import arguments, plain
-    from relay_core.train.trimmed import TrimmedGRPOTrainer
+    from relay_core.train.unpadded import TrimmedGRPOTrainer
 
     model, words = models.load(str(model_folder))
     values = {**plain(tmp_path, seed=0), "per_device_train_batch_size": 2, "num_generations": 2, "max_steps": 1}

@@ -36,7 +36,7 @@ async def test_fault_07_training_and_measurement_have_the_same_limits(qwen3):
     student = [["<call>1</call>"]] * 6 + [["\\boxed{1}"]]
     training = Relay(ScriptedEngine(student, qwen3), ScriptedEngine("2", qwen3), recipe.settings())
     trained = row(await training.agenerate("?", temperature=1.0))
-    from relay_core.evaluate.bands import measure
+    from relay_core.evaluate.measure import measure
 
     measured = await measure(
         Relay(training.student, training.teacher), [_Problem()], **{**recipe.relay, "temperature": 0.0}

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from relay_core import Relay, RelaySettings, ScriptedEngine
 from relay_core.command import Call, CommandScanner, Malformed, Text
-from relay_core.train.journal import Journal
 from relay_core.train.recipe import Warmup
+from relay_core.train.store import Journal
 from relay_core.train.warmup import IGNORED, Sample, draw_n, rows, sample, with_commands
 
 TEXT = "We know that a cup costs 47 coins. So we multiply: 47 * 6 = 282."

@@ -1,0 +1,109 @@
+"""Fixtures: real servers, one of each a session, and a faulty proxy before one. A pytest plugin of all our tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from relay_core import bundled, portal
+from relay_core.engines.vllm import VLLMEngine
+from testing.faulty_proxy import FaultyProxy
+from testing.servers import EXECUTOR, Starting, environment, make_model, starting_transformers, starting_vllm
+
+ITS_CPUS = {max(os.sched_getaffinity(0))}  # of the model in vLLM in this process
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen3 of 0.1 M parameters."""
+    return make_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def servers(
+    request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, Callable[[], str]]]:
+    """The servers that this session's tests need, started together: each takes half a minute of one core."""
+    logs = tmp_path_factory.mktemp("servers")
+    of_the_pair: dict[str, Any] = {
+        "context": 2048, "options": ["--block-size", "32", "--max-num-seqs", "64"], "VLLM_SERVER_DEV_MODE": "1",
+    }  # fmt: skip
+
+    def vllm(name: str, model: Path, **given: Any) -> Starting:
+        return starting_vllm(model, logs / name, name=name, **given)
+
+    known: dict[str, Callable[[], Starting]] = {
+        "vllm_url": lambda: vllm("tiny", tiny_model),
+        "transformers_url": lambda: starting_transformers(tiny_model, logs / "transformers"),
+        "student_url": lambda: vllm("student", bundled.path("student-relay"), **of_the_pair),
+        "teacher_url": lambda: vllm("teacher", bundled.path("teacher"), **of_the_pair),
+    }
+    if running := os.environ.get("RELAY_TEST_VLLM_URL"):
+        known["vllm_url"] = lambda: contextlib.nullcontext(lambda: running)
+    needed = {name for item in request.session.items if isinstance(item, pytest.Function) for name in item.fixturenames}
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(start()) for name, start in known.items() if name in needed}
+
+
+@pytest.fixture(scope="session")
+def vllm_url(servers: Mapping[str, Callable[[], str]]) -> str:
+    """A real vLLM server with the tiny model, called ``tiny``; a context of 512 tokens.
+
+    While working on these tests, RELAY_TEST_VLLM_URL names one that runs already.
+    """
+    return servers["vllm_url"]()
+
+
+@pytest.fixture(scope="session")
+def transformers_url(servers: Mapping[str, Callable[[], str]]) -> str:
+    """A real ``transformers serve`` with the tiny model, called by its path."""
+    return servers["transformers_url"]()
+
+
+@pytest.fixture(scope="session")
+def student_url(servers: Mapping[str, Callable[[], str]]) -> str:
+    """A real vLLM server with the bundled student, called ``student``."""
+    return servers["student_url"]()
+
+
+@pytest.fixture(scope="session")
+def teacher_url(servers: Mapping[str, Callable[[], str]]) -> str:
+    """A real vLLM server with the bundled teacher, called ``teacher``."""
+    return servers["teacher_url"]()
+
+
+@pytest.fixture(scope="session")
+def in_vllm() -> Iterator[VLLMEngine]:
+    """The bundled student in vLLM, in this process; a context of 512 tokens. Shut down clean, its processes gone."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment().items():
+            patch.setenv(name, value)
+        before = set(psutil.Process().children(recursive=True))
+        engine = VLLMEngine(
+            bundled.path("student-relay"), dtype="float32", max_model_len=512, enforce_eager=True, block_size=32,
+            distributed_executor_backend=EXECUTOR, cpus=ITS_CPUS,
+        )  # fmt: skip
+        assert not engine.running
+        portal.run(engine.start)
+    started = [child for child in psutil.Process().children(recursive=True) if child not in before]
+    children = [child for child in started if "VLLM" in " ".join(child.cmdline())]
+    assert children
+    assert all(os.sched_getaffinity(thread.id) == ITS_CPUS for child in children for thread in child.threads())
+    yield engine
+    portal.run(engine.aclose)
+    assert not engine.running
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
+
+
+@pytest.fixture
+async def proxy(vllm_url: str) -> AsyncIterator[FaultyProxy]:
+    """A faulty proxy before vLLM."""
+    async with FaultyProxy(vllm_url) as between:
+        yield between

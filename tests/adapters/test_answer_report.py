@@ -1,0 +1,17 @@
+"""What both plugins say of an answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from relay_core import Relay, ScriptedEngine
+from relay_core.adapters.answer_report import report
+
+
+def test_what_the_engines_had_to_say_is_in_it_and_all_is_json() -> None:
+    answer = Relay(ScriptedEngine("Yes."), None).generate("Hi")
+    said = report(dataclasses.replace(answer, notes={"teacher_approximate": "begins anew", "answer": "Yes."}), [])
+    assert said["notes"] == {"teacher_approximate": "begins anew"}
+    assert report(answer, [])["notes"] == {}
+    assert json.loads(json.dumps(said)) == said

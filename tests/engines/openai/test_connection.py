@@ -1,0 +1,30 @@
+"""The HTTP connections of an endpoint, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from relay_core import OpenAIEngine, Relay, RelaySettings, bundled
+from testing.scripted_server import answer
+from testing.servers import scripted_server
+
+
+async def test_a_connection_that_the_server_closes_is_not_used_again(tmp_path: Path) -> None:
+    with scripted_server(tmp_path / "log", keep_alive_s=3) as url:
+        student, teacher = (
+            OpenAIEngine(role, f"{url}/v1", tokenizer=str(bundled.path("teacher")), retries=0)
+            for role in ("student", "teacher")
+        )
+        relay = Relay(student, teacher, RelaySettings(on_teacher_stop="continue"))
+        try:
+            for i in range(2):
+                asked = range(20 * i, 20 * i + 20)
+                results = await asyncio.gather(*(relay.agenerate(f"Tell me of Item {n}.") for n in asked))
+                assert [result.text for result in results] == [answer(n) for n in asked]
+                assert not any(result.failures for result in results)
+                time.sleep(3.3 * (not i))  # the server closes them, and this loop does not see it
+        finally:
+            await student.aclose()
+            await teacher.aclose()

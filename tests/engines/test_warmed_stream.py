@@ -1,0 +1,123 @@
+"""A warmed stream of tokens, cut where it is wanted."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import pytest
+
+from relay_core.engines.base import Chunk, EngineUsage, Finish, Sampling, Token, Warming, Waste
+from relay_core.engines.warmed_stream import cut
+from relay_core.errors import EngineError
+
+END = Token(99, "")
+
+
+async def source(sizes: Sequence[int], finish: Finish = Finish.END) -> AsyncGenerator[Chunk, None]:
+    """Tokens 0, 1, 2, ... in chunks of these sizes, and the end."""
+    number = 0
+    for i, size in enumerate(sizes):
+        tokens = tuple(Token(number + k, str(number + k)) for k in range(size))
+        number += size
+        last = i == len(sizes) - 1
+        end = END if last and finish is Finish.END else None
+        yield Chunk(tokens, finish if last else None, end, EngineUsage(10, 4, number + (end is not None)))
+
+
+async def taken(
+    chunks: AsyncGenerator[Chunk, None], n: int, read_on: bool = False
+) -> tuple[list[int | None], Chunk, Waste]:
+    warming, waste = Warming(), Waste()
+    ids: list[int | None] = []
+    async with aclosing(cut(chunks, Sampling(100, warming=warming, waste=waste), 10, read_on=read_on)) as stream:
+        first = asyncio.ensure_future(anext(stream))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not first.done(), "nothing comes before it is known how much"
+        warming.want(n)
+        chunk = await first
+        ids += [t.id for t in chunk.tokens]
+        async for chunk in stream:
+            ids += [t.id for t in chunk.tokens]
+    return ids, chunk, waste
+
+
+@pytest.mark.parametrize(
+    ("sizes", "n", "wasted"),
+    [((1, 1, 1, 1), 2, 0), ((3, 3), 2, 1), ((3, 3), 3, 0), ((3, 3), 4, 3), ((0, 2, 2), 1, 1), ((5,), 5, 1)],
+)
+async def test_it_is_as_if_n_had_been_asked_for(sizes: tuple[int, ...], n: int, wasted: int) -> None:
+    ids, last, waste = await taken(source(sizes), n)
+    assert ids == list(range(n))
+    assert (last.finish, last.end_token, last.usage) == (Finish.LENGTH, None, EngineUsage(10, 4, n))
+    assert (waste.requests, waste.tokens) == (0, wasted)
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 9])
+async def test_what_comes_meanwhile_is_read_and_counted(n: int) -> None:
+    ids, last, waste = await taken(source((3, 3, 3), Finish.LENGTH), n, read_on=True)
+    assert ids == list(range(n))
+    assert (last.finish, last.usage) == (Finish.LENGTH, EngineUsage(10, 4, n))
+    assert (waste.requests, waste.tokens) == (0, 9 - n)
+
+
+async def test_a_failure_counts_when_all_before_it_is_taken() -> None:
+    async def breaking() -> AsyncGenerator[Chunk, None]:
+        yield Chunk((Token(0, "0"), Token(1, "1")))
+        raise EngineError("broken")
+
+    assert (await taken(breaking(), 2, read_on=True))[0] == [0, 1]
+    with pytest.raises(EngineError, match="broken"):
+        await taken(breaking(), 3, read_on=True)
+    assert (await taken(source((2, 1)), 7, read_on=True))[0] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("finish", [Finish.END, Finish.LENGTH])
+async def test_an_end_before_n_is_the_end(finish: Finish) -> None:
+    ids, last, waste = await taken(source((2, 1), finish), 7)
+    assert (ids, last.finish) == ([0, 1, 2], finish)
+    assert last.end_token == (END if finish is Finish.END else None)
+    assert (waste.requests, waste.tokens) == (0, 0)
+
+
+@pytest.mark.parametrize(("read_on", "came"), [(False, 3), (True, 6)])
+async def test_what_is_dropped_is_counted_and_closed(read_on: bool, came: int) -> None:
+    waste, closed = Waste(), asyncio.Event()
+
+    async def watched() -> AsyncGenerator[Chunk, None]:
+        try:
+            async for chunk in source((3, 3), Finish.LENGTH):
+                yield chunk
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    stream = cut(watched(), Sampling(100, warming=Warming(), waste=waste), 10, read_on=read_on)
+    first = asyncio.ensure_future(anext(stream))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert waste == Waste(1, 10, 4, came)
+    assert closed.is_set()
+
+
+async def test_a_failure_is_not_waste() -> None:
+    async def failing() -> AsyncGenerator[Chunk, None]:
+        raise EngineError("broken")
+        yield
+
+    waste = Waste()
+    with pytest.raises(EngineError, match="broken"):
+        await anext(cut(failing(), Sampling(100, warming=Warming(), waste=waste), 10))
+    assert waste == Waste()
+
+
+def test_waste_adds_up_and_unknown_stays_unknown() -> None:
+    waste = Waste()
+    waste.add(5, 3, 1)
+    waste.add(None, 0, 0)
+    assert waste == Waste(2, 5, 3, 1)
+    waste.add(5, None, 0)
+    waste.add(5, 3, 0)
+    assert waste == Waste(4, 15, None, 1)
