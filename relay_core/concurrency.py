@@ -1,26 +1,57 @@
-"""Many awaits at once, so many at a time; the first failure cancels the others and is raised as it is."""
+"""Many awaits at once, at most so many at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal, TypeVar, overload
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-async def each(do: Callable[[T], Awaitable[None]], items: Iterable[T], *, limit: int) -> None:
-    """Await ``do(item)`` for every item, at most ``limit`` at a time, begun in order."""
-    import anyio
+@overload
+async def map_concurrently(
+    function: Callable[[T], Awaitable[R]],
+    items: Sequence[T],
+    *,
+    limit: int | None,
+    return_exceptions: Literal[False] = False,
+) -> list[R]: ...
 
-    gate = anyio.CapacityLimiter(limit)
 
-    async def gated(item: T) -> None:
+@overload
+async def map_concurrently(
+    function: Callable[[T], Awaitable[R]], items: Sequence[T], *, limit: int | None, return_exceptions: bool
+) -> list[R | BaseException]: ...
+
+
+async def map_concurrently(
+    function: Callable[[T], Awaitable[R]],
+    items: Sequence[T],
+    *,
+    limit: int | None,
+    return_exceptions: bool = False,
+) -> list[R] | list[R | BaseException]:
+    """Await ``function(item)`` for every item; the results, in the order of the items.
+
+    Args:
+        limit: at most so many at a time, begun in order; ``None`` for all at once.
+        return_exceptions: put an item's exception in its place. Otherwise the first one is raised as it is, and the
+            others are cancelled.
+
+    However this ends, every await that it began has ended too.
+    """
+    gate = asyncio.Semaphore(limit or max(1, len(items)))
+
+    async def gated(item: T) -> R:
         async with gate:
-            await do(item)
+            return await function(item)
 
+    tasks = [asyncio.ensure_future(gated(item)) for item in items]
     try:
-        async with anyio.create_task_group() as tasks:
-            for item in items:
-                tasks.start_soon(gated, item)
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from group
+        return await asyncio.gather(*tasks, return_exceptions=return_exceptions)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

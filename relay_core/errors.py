@@ -12,6 +12,9 @@ answer: no error text ever enters a transcript.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,10 +24,23 @@ if TYPE_CHECKING:
 class RelayError(Exception):
     """Root of every error that this library raises.
 
+    Args:
+        message: what went wrong, with the numbers that matter (lengths, status codes, names).
+        role: whose engine it concerns, ``"student"`` or ``"teacher"``; shown before the message. The loop sets it on
+            an engine's error; it is ``None`` where no engine is concerned, or not known which.
+
     ``transcript`` is the answer so far where there is one, so that an error loses nothing.
     """
 
     transcript: Transcript | None = None
+
+    def __init__(self, message: str, *, role: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.role = role
+
+    def __str__(self) -> str:
+        return f"{self.role}: {self.message}" if self.role else self.message
 
 
 class ConfigurationError(RelayError, ValueError):
@@ -43,20 +59,7 @@ class MissingExtraError(ConfigurationError, ImportError):
 
 
 class EngineError(RelayError):
-    """An engine could not do what it was asked.
-
-    Args:
-        message: what went wrong, with the numbers that matter (lengths, status codes, names).
-        role: ``"student"`` or ``"teacher"`` once the loop knows it; ``None`` at the engine's own edge.
-    """
-
-    def __init__(self, message: str, *, role: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.role = role
-
-    def __str__(self) -> str:
-        return f"{self.role}: {self.message}" if self.role else self.message
+    """An engine could not do what it was asked."""
 
 
 class ContextOverflow(EngineError):
@@ -69,3 +72,20 @@ class TeacherUnavailable(EngineError):
     def __init__(self, message: str, *, transcript: Transcript | None = None) -> None:
         super().__init__(message, role="teacher")
         self.transcript = transcript
+
+
+@contextmanager
+def attributed_to(role: str) -> Iterator[None]:
+    """Give engines' errors raised inside the role of the engine, unless they have one."""
+    try:
+        yield
+    except EngineError as error:
+        error.role = error.role or role
+        raise
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known name, or all of them."""
+    names = sorted(known)
+    nearest = difflib.get_close_matches(str(name), names, n=1)
+    return f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(names)}"

@@ -12,7 +12,7 @@ from relay_core.transcript import Author, Segment, Transcript
 from relay_core.usage import Usage
 
 if TYPE_CHECKING:
-    from relay_core.engines.openai.retries import BreakerState
+    from relay_core.engines.base import BreakerState
 
 
 class FinishReason(StrEnum):

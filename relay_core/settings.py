@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from relay_core.errors import BudgetError, ConfigurationError
+from relay_core.errors import BudgetError, ConfigurationError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +143,7 @@ class RelaySettings:
         known = {f.name for f in fields(self)}
         for name in overrides:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
-                raise ConfigurationError(f"no setting is called {name!r}; {hint}")
+                raise ConfigurationError(f"no setting is called {name!r}; {did_you_mean(name, known)}")
         return dataclasses.replace(self, **overrides)
 
     def changes(self, since: RelaySettings) -> dict[str, Any]:

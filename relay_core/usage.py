@@ -56,7 +56,9 @@ class Usage:
         return self.teacher_tokens / self.completion_tokens if self.completion_tokens else 0.0
 
     def __add__(self, other: Usage) -> Usage:
-        sums: dict[str, Any] = {f.name: _plus(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        sums: dict[str, Any] = {
+            f.name: sum_or_none(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)
+        }
         return Usage(**sums)
 
     @classmethod
@@ -102,7 +104,8 @@ class Usage:
         return {**{f.name: getattr(self, f.name) for f in fields(self)}, "call_ratio": self.call_ratio}
 
 
-def _plus(a: int | None, b: int | None) -> int | None:
+def sum_or_none(a: int | None, b: int | None) -> int | None:
+    """``a + b``; ``None`` (not reported) where either of them is ``None``."""
     return None if a is None or b is None else a + b
 
 

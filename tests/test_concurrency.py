@@ -8,8 +8,8 @@ from contextlib import aclosing
 import pytest
 
 from relay_core import CallStarted, EngineError, Finish, Prompt, Relay, RelaySettings, ScriptedEngine, TextDelta
+from relay_core.decoding.loop import Answer
 from relay_core.engines.scripted import Delay
-from relay_core.relay import _Answer
 from relay_core.tokenizer import Tokenizer
 from relay_core.transcript import Transcript
 
@@ -42,7 +42,7 @@ async def census() -> tuple[int, int, int]:
     await asyncio.sleep(0)  # until a task waits again, what woke it holds the last batch
     gc.collect()
     kinds = [type(thing) for thing in gc.get_objects()]
-    return kinds.count(_Answer), kinds.count(Transcript), len(kinds)
+    return kinds.count(Answer), kinds.count(Transcript), len(kinds)
 
 
 async def test_a_thousand_requests_at_once(tiny: Tokenizer) -> None:

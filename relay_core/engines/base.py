@@ -7,15 +7,19 @@ work. Engines hold no state between requests that a caller could notice, and may
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from relay_core.usage import sum_or_none
+
 if TYPE_CHECKING:
-    from relay_core.engines.openai.retries import BreakerState
     from relay_core.tokenizer import Tokenizer
+
+LOG = logging.getLogger("relay_core")
 
 Message = Mapping[str, Any]
 
@@ -32,6 +36,14 @@ class Token(NamedTuple):
     id: int | None
     text: str
     logprob: float | None = None
+
+
+class BreakerState(StrEnum):
+    """Whether a circuit breaker lets requests pass."""
+
+    CLOSED = "closed"  # every request passes
+    OPEN = "open"  # no request passes
+    HALF_OPEN = "half-open"  # one request passes, as a trial
 
 
 class Finish(StrEnum):
@@ -51,13 +63,43 @@ class EngineUsage:
     completion_tokens: int | None = None
 
 
+@dataclass(slots=True)
+class Waste:
+    """Tokens that were paid for in vain, as far as engines know.
+
+    ``requests``: requests none of whose tokens were used. ``prompt_tokens``, ``cached_tokens``: what those requests
+    read; ``cached_tokens`` is ``None`` where an engine does not say. ``tokens``: tokens written by those requests, or
+    written beyond what was wanted by others.
+    """
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int | None = 0
+    tokens: int = 0
+
+    def add(self, prompt_tokens: int | None, cached_tokens: int | None, tokens: int) -> None:
+        """Count one more request that was made in vain."""
+        self.requests += 1
+        self.prompt_tokens += prompt_tokens or 0
+        self.cached_tokens = sum_or_none(self.cached_tokens, cached_tokens)
+        self.tokens += tokens
+
+    def merge(self, other: Waste) -> None:
+        """Add everything that ``other`` counted."""
+        self.requests += other.requests
+        self.prompt_tokens += other.prompt_tokens
+        self.cached_tokens = sum_or_none(self.cached_tokens, other.cached_tokens)
+        self.tokens += other.tokens
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Some tokens, in order. The last chunk has ``finish``.
 
-    ``end_token`` is the model's end token where ``finish`` is END and the engine knows ids; it is not in
-    ``tokens``. ``notes`` carries what a person should know of this stream so far (``{"approximate": …}``); what is a
-    count there is added up over an answer.
+    ``end_token`` is the model's end token where ``finish`` is END and the engine knows ids; it is not in ``tokens``.
+    ``usage``, ``notes`` and ``waste`` describe the whole stream so far, so that the latest of each counts: ``notes``
+    is what a person should know of it (``{"approximate": …}``; integers are added up over an answer), ``waste`` what
+    it used in vain (a request that lost against its hedge).
     """
 
     tokens: Sequence[Token] = ()
@@ -65,6 +107,7 @@ class Chunk:
     end_token: Token | None = None
     usage: EngineUsage | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    waste: Waste | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,58 +128,43 @@ class Prompt:
 
 
 class Warming:
-    """How many tokens are wanted of a request that was begun before that was known.
+    """The promise of a number: how many tokens are wanted of a request that begins before that is known.
 
-    The engine begins at once, delivers nothing before :meth:`wanted`, and no more than that then.
+    The engine begins at once and delivers nothing before :meth:`wanted` has answered, and no more than that then.
+
+    Args:
+        waste: where the engine counts what it used in vain: a request that is dropped, or tokens beyond the number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, waste: Waste | None = None) -> None:
+        self.waste = Waste() if waste is None else waste
         self._wanted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def want(self, n: int) -> None:
-        """Say it, once; at most ``Sampling.max_tokens``."""
+        """Set the number, once; at most ``Sampling.max_tokens``."""
         self._wanted.set_result(n)
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it was said."""
+        """Whether the number is set."""
         return self._wanted.done()
 
     async def wanted(self) -> int:
-        """The number, once it is said; whoever waits may be cancelled."""
+        """Wait for the number; cancelling one waiter leaves the others waiting."""
         return await asyncio.shield(self._wanted)
-
-
-@dataclass(slots=True)
-class Waste:
-    """What was used in vain, as far as engines know: whole requests, what these read, and tokens nobody took.
-
-    ``cached_tokens``: of ``prompt_tokens``; ``None`` where an engine does not say.
-    """
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int | None = 0
-    tokens: int = 0
-
-    def add(self, prompt_tokens: int | None, cached_tokens: int | None, tokens: int) -> None:
-        """One more request in vain."""
-        self.requests += 1
-        self.prompt_tokens += prompt_tokens or 0
-        self.cached_tokens = (
-            None if cached_tokens is None or self.cached_tokens is None else self.cached_tokens + cached_tokens
-        )
-        self.tokens += tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to continue. ``temperature`` 0 is greedy; ``top_k`` ``None`` and ``top_p`` 1 cut nothing.
+    """How to continue a prompt: a value.
 
-    ``stop``: strings in the *generated* text at which to end; the token that completes one is delivered whole.
-    ``json_schema``: constrain the text to this schema, on engines with ``constrains``. ``warming``: ``max_tokens``
-    is only the most that may be wanted, on engines that are ``warmable``. ``waste``: where the engine counts what it
-    used in vain.
+    Args:
+        max_tokens: how many tokens to write at most.
+        temperature: 0 is greedy.
+        top_p, top_k: the cut-offs; 1 and ``None`` cut nothing.
+        seed: of this request's draws; ``None`` leaves them to the engine.
+        stop: strings in the *generated* text at which to end; the token that completes one is delivered whole.
+        json_schema: a schema that the text must follow, on engines with ``constrains``.
     """
 
     max_tokens: int
@@ -146,8 +174,6 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     json_schema: Mapping[str, Any] | None = None
-    warming: Warming | None = field(default=None, compare=False)
-    waste: Waste | None = field(default=None, compare=False)
 
 
 class Engine(ABC):
@@ -159,25 +185,26 @@ class Engine(ABC):
     """
 
     spec: str = "engine"
-    #: offers ``Sampling.json_schema``
+    #: honours ``Sampling.json_schema``
     constrains: bool = False
-    #: delivers ids, and takes ``Prompt.token_ids`` untouched
+    #: delivers token ids, and takes ``Prompt.token_ids`` untouched
     speaks_ids: bool = True
-    #: goes on from a text that somebody else began; where not, it is asked in words, and no beginning can be forced
+    #: continues a text that another author began; an engine that cannot is asked in words to go on, and its answer
+    #: cannot be made to begin with a given text
     continues: bool = True
-    #: takes ``Sampling.warming``
+    #: implements :meth:`warm_stream`
     warmable: bool = False
-    #: its last call as a teacher failed; written by the loop, which warns of the first only
-    failing: bool = False
+    #: the latest call to this engine as a teacher failed (see :meth:`call_ended`)
+    _failing: bool = False
 
     @property
     def warms(self) -> bool:
-        """Whether ``warming="auto"`` warms it as a teacher: where it is faster, and nobody pays for what is wasted."""
+        """``True`` where warming saves time and wasted tokens are free; ``warming="auto"`` then warms this teacher."""
         return False
 
     @property
     def breaker(self) -> BreakerState | None:
-        """The state of its circuit breaker, where it has one."""
+        """The state of the engine's circuit breaker; ``None`` for an engine without one."""
         return None
 
     @property
@@ -209,12 +236,34 @@ class Engine(ABC):
             EngineError: anything else that went wrong, its cause kept.
         """
 
-    def given_up(self, why: str) -> str:
-        """Learn that a request was dropped because nothing had come in the time its caller had for it.
+    def warm_stream(self, prompt: Prompt, sampling: Sampling, warming: Warming) -> AsyncGenerator[Chunk, None]:
+        """Begin :meth:`stream` now, for a number of tokens that ``warming`` tells later.
 
-        Returns ``why``, and what the engine knows of the reason.
+        ``sampling.max_tokens`` is the most that may be wanted. Only called on engines that are ``warmable``. This
+        implementation holds the chunks of :meth:`stream` back and cuts them at the number; an engine that can end
+        the work itself overrides it.
         """
-        return why
+        from relay_core.engines.warmed_stream import hold_until_wanted
+
+        prompt_tokens = None if prompt.token_ids is None else len(prompt.token_ids)
+        return hold_until_wanted(self.stream(prompt, sampling), warming, prompt_tokens)
+
+    def timed_out(self, reason: str) -> str:
+        """Tell the engine that its caller dropped a request because no token had come in time.
+
+        Returns ``reason``, with what the engine knows of the cause.
+        """
+        return reason
+
+    def call_ended(self, error: str | None) -> None:
+        """Tell the engine how a call to it as a teacher ended.
+
+        The first failure is logged as a warning; further ones at level INFO, until a call succeeds.
+        """
+        if error is not None:
+            level = logging.INFO if self._failing else logging.WARNING
+            LOG.log(level, "a call of the teacher failed, the student goes on alone: %s: %s", self.spec, error)
+        self._failing = error is not None
 
     async def aclose(self) -> None:
         """Free what ``start`` took. The engine may be started again."""

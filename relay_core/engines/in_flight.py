@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from relay_core.engines.base import Sampling
 from relay_core.errors import ConfigurationError
 
 LIGHT_BELOW = 8  # requests
@@ -50,8 +49,8 @@ class Load:
         """Whether there is time for work that may be in vain."""
         return self._requests < LIGHT_BELOW
 
-    def tokens_per_message(self, sampling: Sampling) -> int:
-        """How many tokens this request may wait for before they are handed on."""
-        if sampling.warming is not None:
-            return 1  # it may be cut after any token
+    def tokens_per_message(self, *, warmed: bool = False) -> int:
+        """How many tokens a request may wait for before they are handed on; ``warmed``: it may be cut after any."""
+        if warmed:
+            return 1
         return self._given or min(1 + self._requests // REQUESTS_PER_TOKEN, MOST_TOKENS)

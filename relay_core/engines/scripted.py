@@ -23,8 +23,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
-from relay_core.engines.warmed_stream import cut
+from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Warming
+from relay_core.engines.warmed_stream import hold_until_wanted
 from relay_core.errors import ConfigurationError, ContextOverflow
 
 if TYPE_CHECKING:
@@ -116,7 +116,15 @@ class ScriptedEngine(Engine):
     def warms(self) -> bool:
         return self._warms
 
-    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+    def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+        return self._stream(prompt, sampling, None)
+
+    def warm_stream(self, prompt: Prompt, sampling: Sampling, warming: Warming) -> AsyncGenerator[Chunk, None]:
+        if self.speaks_ids:
+            return super().warm_stream(prompt, sampling, warming)  # through `stream`, which subclasses override
+        return self._stream(prompt, sampling, warming)  # cut by the character, before characters are joined
+
+    async def _stream(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
         if self._record:
             self.requests.append((prompt, sampling))
         length = None if prompt.token_ids is None else len(prompt.token_ids)
@@ -126,8 +134,8 @@ class ScriptedEngine(Engine):
                 raise ContextOverflow(f"the prompt has {length} tokens, the context is {self._context_length}")
             limit = min(limit, self._context_length - length)
         chunks = self._play(prompt, sampling, limit)
-        if sampling.warming is not None:
-            chunks = cut(chunks, sampling, length)
+        if warming is not None:
+            chunks = hold_until_wanted(chunks, warming, length)
         self.active += 1
         try:
             async with aclosing(chunks):

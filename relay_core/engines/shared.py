@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
-from typing import Any, Literal
+from typing import Any
 
 from relay_core.engines.base import Engine
-from relay_core.engines.spec import engine_from_spec
-from relay_core.keys import key_from_environment
+from relay_core.engines.spec import EngineSpec, engine_from_spec
+from relay_core.keys import Role, key_from_environment
 
 _engines: dict[Hashable, Engine] = {}
 _lock = threading.Lock()
 
 
-def shared_engine(
-    spec: str, *, role: Literal["student", "teacher"], api_key: str | None = None, retries: int | None = None
-) -> Engine:
+def shared_engine(spec: str, *, role: Role, api_key: str | None = None, retries: int | None = None) -> Engine:
     """The process's engine for ``spec``; built at the first asking.
 
     Args:
@@ -32,16 +30,15 @@ def shared_engine(
     Raises:
         ConfigurationError: what was found, and what is accepted.
     """
+    parsed = EngineSpec.parse(spec).for_role(role)
     options: dict[str, Any] = {}
-    if remote := isinstance(spec, str) and spec.strip().startswith("openai:"):
-        key = api_key or key_from_environment(role)
-        options = {"api_key": key, "retries": retries}
+    if parsed.is_remote:
+        options = {"api_key": api_key or key_from_environment(role), "retries": retries}
         options = {name: value for name, value in options.items() if value is not None}
-    named = f"bundled:{role}" if spec == "bundled" else spec
-    cache_key = (named, role if remote else None, tuple(sorted(options.items())))
+    cache_key = (parsed, role if parsed.is_remote else None, tuple(sorted(options.items())))
     with _lock:
         if cache_key not in _engines:
-            _engines[cache_key] = engine_from_spec(spec, role=role, **options)
+            _engines[cache_key] = engine_from_spec(parsed, role=role, **options)
         return _engines[cache_key]
 
 

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core import portal
 from relay_core.engines import model_folder
-from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
+from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Warming
 from relay_core.engines.cpu_affinity import check_processors, processes_on
 from relay_core.engines.gc_freeze import freeze_imports
 from relay_core.engines.in_flight import Load
-from relay_core.engines.warmed_stream import cut
+from relay_core.engines.warmed_stream import hold_until_wanted
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -179,7 +179,13 @@ class VLLMEngine(Engine):
 
     # -- streaming -----------------------------------------------------------------------------------------
 
-    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+    def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+        return self._stream(prompt, sampling, None)
+
+    def warm_stream(self, prompt: Prompt, sampling: Sampling, warming: Warming) -> AsyncGenerator[Chunk, None]:
+        return self._stream(prompt, sampling, warming)
+
+    async def _stream(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
         await self.start()
         ids = list(prompt.token_ids) if prompt.token_ids is not None else self.tokenizer.encode(prompt.text)
         if not ids:
@@ -188,17 +194,17 @@ class VLLMEngine(Engine):
             raise ContextOverflow(f"the prompt has {len(ids)} tokens, the model's context is {self._context}")
         home = self._home
         assert home is not None
-        chunks = self._chunks(ids, sampling)
+        chunks = self._chunks(ids, sampling, warmed=warming is not None)
         if home is not asyncio.get_running_loop():
             chunks = _carried(chunks, home)
-        if sampling.warming is not None:
-            chunks = cut(chunks, sampling, len(ids), read_on=True)
+        if warming is not None:
+            chunks = hold_until_wanted(chunks, warming, len(ids), read_on=True)
         with self._load.one_more():
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield chunk
 
-    async def _chunks(self, ids: list[int], sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+    async def _chunks(self, ids: list[int], sampling: Sampling, *, warmed: bool) -> AsyncGenerator[Chunk, None]:
         """On the home loop: vLLM's outputs as chunks."""
         llm = self._llm
         if llm is None:
@@ -207,7 +213,7 @@ class VLLMEngine(Engine):
         outputs = llm.generate(
             # "type" says that it is rendered; otherwise it would go through a thread that renders prompts
             {"type": "token", "prompt_token_ids": ids},
-            self._params(sampling),
+            self._params(sampling, warmed=warmed),
             request_id=f"relay-{id(self):x}-{next(self._numbers)}",
             priority=self._priority,
         )
@@ -218,7 +224,7 @@ class VLLMEngine(Engine):
                     tokens = [Token(t.id, decoder.step(t.id), t.logprob) for t in tokens if t.id is not None]
                     sent += len(tokens)
                     usage = None
-                    if finish is not None or sampling.warming is not None:  # which may end before its own end
+                    if finish is not None or warmed:  # which may end before its own end
                         usage = EngineUsage(len(ids), output.num_cached_tokens, sent + (end is not None))
                     if tokens or finish is not None:
                         yield Chunk(tuple(tokens), finish, end, usage)
@@ -227,7 +233,7 @@ class VLLMEngine(Engine):
         except Exception as error:
             raise EngineError(f"vLLM failed: {type(error).__name__}: {error}") from error
 
-    def _params(self, sampling: Sampling) -> SamplingParams:
+    def _params(self, sampling: Sampling, *, warmed: bool) -> SamplingParams:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -242,7 +248,7 @@ class VLLMEngine(Engine):
             include_stop_str_in_output=bool(sampling.stop),
             detokenize=bool(sampling.stop),
             logprobs=0 if self._logprobs else None,
-            stream_interval=self._load.tokens_per_message(sampling),
+            stream_interval=self._load.tokens_per_message(warmed=warmed),
             structured_outputs=None if schema is None else StructuredOutputsParams(json=dict(schema)),
             output_kind=RequestOutputKind.DELTA,
         )

@@ -11,21 +11,22 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from relay_core.engines.base import Chunk, EngineUsage, Finish, Sampling, Waste
+from relay_core.engines.base import Chunk, EngineUsage, Finish, Warming
 from relay_core.errors import EngineError
 
 
-async def cut(
-    chunks: AsyncGenerator[Chunk, None], sampling: Sampling, prompt_tokens: int | None, *, read_on: bool = False
+async def hold_until_wanted(
+    chunks: AsyncGenerator[Chunk, None], warming: Warming, prompt_tokens: int | None, *, read_on: bool = False
 ) -> AsyncGenerator[Chunk, None]:
-    """``chunks`` as they would be had ``sampling.max_tokens`` been what is wanted; what is too much is waste.
+    """Yield ``chunks`` as if exactly the wanted number of tokens had been asked for; count the rest as waste.
 
     Args:
-        prompt_tokens: of the prompt, as far as known.
-        read_on: take what comes while it is not known how much is wanted: somebody sends it anyway, and it counts.
+        chunks: the stream; it may bring more tokens than will be wanted.
+        prompt_tokens: the length of the prompt; ``None`` where it is not known.
+        read_on: keep reading while the number is not known. For streams that are sent whether or not anybody reads
+            them (over HTTP): tokens that arrive count as written.
     """
-    warming, waste = sampling.warming, sampling.waste or Waste()
-    assert warming is not None
+    waste = warming.waste
     source = _Ahead(chunks) if read_on else chunks
     came, sent, usage, failed = 0, 0, EngineUsage(prompt_tokens), False
     try:

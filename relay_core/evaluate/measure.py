@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from relay_core.concurrency import each
+from relay_core.concurrency import map_concurrently
 from relay_core.events import RelayResult
 from relay_core.relay import Relay
 from relay_core.usage import Usage
@@ -110,7 +110,7 @@ async def measure(
     async def one(problem: Problem) -> None:
         done(problem, await relay.agenerate([dict(m) for m in problem.messages], **overrides))
 
-    await each(one, problems, limit=max_concurrency or max(1, len(problems)))
+    await map_concurrently(one, problems, limit=max_concurrency)
     measured = summarize(answered, seconds=time.monotonic() - began)
     if written_by == "teacher":
         usage = as_teacher(measured.usage)

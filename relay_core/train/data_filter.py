@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from relay_core import portal
-from relay_core.concurrency import each
+from relay_core.concurrency import map_concurrently
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.measure import Problem
 from relay_core.relay import Relay
@@ -75,7 +75,7 @@ def pass_rates(
                     progress.step()
 
             jobs = [(i, k) for i in range(len(problems)) if i not in rates for k in range(config.samples)]
-            await each(one, jobs, limit=limit)
+            await map_concurrently(one, jobs, limit=limit)
 
     if len(rates) < len(problems):
         portal.run(run)

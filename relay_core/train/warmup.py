@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from relay_core import command, portal
-from relay_core.concurrency import each
+from relay_core.concurrency import map_concurrently
 from relay_core.events import FinishReason
 from relay_core.relay import Relay
 from relay_core.train.progress import Progress
@@ -96,7 +96,7 @@ def sample(
                 )
                 progress.step()
 
-            await each(one, left, limit=128)
+            await map_concurrently(one, left, limit=128)
 
     if left:
         portal.run(draw)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from relay_core.engines.base import Sampling, Warming
 from relay_core.engines.in_flight import LIGHT_BELOW, MOST_TOKENS, REQUESTS_PER_TOKEN, Load
 from relay_core.engines.openai import OpenAIEngine
 from relay_core.engines.vllm import VLLMEngine
@@ -19,14 +18,14 @@ def test_requests_are_counted_while_they_run() -> None:
     seen = []
     with ExitStack() as running:
         for _ in range(100):
-            seen.append((load.is_light, load.tokens_per_message(Sampling(9))))
+            seen.append((load.is_light, load.tokens_per_message()))
             running.enter_context(load.one_more())
     light, tokens = zip(*seen, strict=True)
     assert light == (True,) * LIGHT_BELOW + (False,) * (100 - LIGHT_BELOW)
     assert tokens[:REQUESTS_PER_TOKEN] == (1,) * REQUESTS_PER_TOKEN, "few requests: token by token"
     assert list(tokens) == sorted(tokens)
     assert tokens[64] == tokens[-1] == MOST_TOKENS
-    assert load.is_light and load.tokens_per_message(Sampling(9)) == 1, "all of them ended"
+    assert load.is_light and load.tokens_per_message() == 1, "all of them ended"
 
 
 def test_a_request_that_fails_has_ended_too() -> None:
@@ -48,12 +47,12 @@ def test_a_wrong_interval_is_refused(wrong: Any) -> None:
 @pytest.mark.parametrize("given", [1, 32])
 def test_what_a_user_says_is_kept(given: int) -> None:
     load = Load(given)
-    assert load.tokens_per_message(Sampling(9)) == given
+    assert load.tokens_per_message() == given
     with ExitStack() as running:
         for _ in range(100):
             running.enter_context(load.one_more())
-        assert load.tokens_per_message(Sampling(9)) == given
+        assert load.tokens_per_message() == given
 
 
 async def test_a_warmed_request_gets_each_token_by_itself() -> None:
-    assert Load(32).tokens_per_message(Sampling(9, warming=Warming())) == 1
+    assert Load(32).tokens_per_message(warmed=True) == 1

@@ -19,12 +19,13 @@ import pytest
 from relay_core import bundled
 from relay_core.bundled import task
 from relay_core.chat import Conversation, render
-from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Token, Warming, Waste
+from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Warming, Waste
 from relay_core.engines.scripted import ScriptedEngine
 from relay_core.engines.vllm import VLLMEngine
 from relay_core.errors import ConfigurationError, ContextOverflow
 from relay_core.relay import Relay
 from testing.servers import environment
+from testing.streams import collect, text_of
 
 pytestmark = pytest.mark.timeout(500)  # starting takes half a minute of an idle machine
 
@@ -42,18 +43,6 @@ def prompt(engine: VLLMEngine) -> Prompt:
     [problem] = task.problems(1, split="test", seed=10)
     rendered = render(engine.tokenizer, Conversation.of(list(problem.messages)))
     return Prompt(rendered.text, rendered.token_ids)
-
-
-async def collect(engine: VLLMEngine, prompt: Prompt, sampling: Sampling) -> tuple[list[Token], Chunk]:
-    tokens: list[Token] = []
-    async with aclosing(engine.stream(prompt, sampling)) as chunks:
-        async for chunk in chunks:
-            tokens += chunk.tokens
-    return tokens, chunk
-
-
-def text_of(tokens: list[Token]) -> str:
-    return "".join(token.text for token in tokens)
 
 
 async def test_ids_in_and_out_with_log_probabilities(engine: VLLMEngine, prompt: Prompt) -> None:
@@ -102,8 +91,9 @@ async def test_closing_a_stream_ends_its_request(engine: VLLMEngine, prompt: Pro
 async def test_a_warmed_stream_is_cut_where_it_is_wanted(engine: VLLMEngine, prompt: Prompt, n: int) -> None:
     expected, whole = await collect(engine, prompt, Sampling(n))
     for late in (False, True):
-        warming, waste = Warming(), Waste()
-        task = asyncio.ensure_future(collect(engine, prompt, Sampling(30, warming=warming, waste=waste)))
+        waste = Waste()
+        warming = Warming(waste)
+        task = asyncio.ensure_future(collect(engine, prompt, Sampling(30), warming))
         if late:
             await collect(engine, prompt, Sampling(40))  # by then the other has come to its end
         assert not task.done()
@@ -120,7 +110,7 @@ async def test_a_warmed_stream_is_cut_where_it_is_wanted(engine: VLLMEngine, pro
 
 async def test_a_warmed_stream_that_is_dropped_is_counted(engine: VLLMEngine, prompt: Prompt) -> None:
     waste = Waste()
-    task = asyncio.ensure_future(collect(engine, prompt, Sampling(30, warming=Warming(), waste=waste)))
+    task = asyncio.ensure_future(collect(engine, prompt, Sampling(30), Warming(waste)))
     await collect(engine, prompt, Sampling(40))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -6,8 +6,8 @@ from contextlib import aclosing
 
 import pytest
 
-from relay_core.engines.base import Chunk, EngineUsage, Finish, Sampling, Token, Warming, Waste
-from relay_core.engines.warmed_stream import cut
+from relay_core.engines.base import Chunk, EngineUsage, Finish, Token, Warming, Waste
+from relay_core.engines.warmed_stream import hold_until_wanted
 from relay_core.errors import EngineError
 
 END = Token(99, "")
@@ -27,9 +27,10 @@ async def source(sizes: Sequence[int], finish: Finish = Finish.END) -> AsyncGene
 async def taken(
     chunks: AsyncGenerator[Chunk, None], n: int, read_on: bool = False
 ) -> tuple[list[int | None], Chunk, Waste]:
-    warming, waste = Warming(), Waste()
+    waste = Waste()
+    warming = Warming(waste)
     ids: list[int | None] = []
-    async with aclosing(cut(chunks, Sampling(100, warming=warming, waste=waste), 10, read_on=read_on)) as stream:
+    async with aclosing(hold_until_wanted(chunks, warming, 10, read_on=read_on)) as stream:
         first = asyncio.ensure_future(anext(stream))
         for _ in range(5):
             await asyncio.sleep(0)
@@ -92,7 +93,7 @@ async def test_what_is_dropped_is_counted_and_closed(read_on: bool, came: int) -
         finally:
             closed.set()
 
-    stream = cut(watched(), Sampling(100, warming=Warming(), waste=waste), 10, read_on=read_on)
+    stream = hold_until_wanted(watched(), Warming(waste), 10, read_on=read_on)
     first = asyncio.ensure_future(anext(stream))
     for _ in range(5):
         await asyncio.sleep(0)
@@ -109,7 +110,7 @@ async def test_a_failure_is_not_waste() -> None:
 
     waste = Waste()
     with pytest.raises(EngineError, match="broken"):
-        await anext(cut(failing(), Sampling(100, warming=Warming(), waste=waste), 10))
+        await anext(hold_until_wanted(failing(), Warming(waste), 10))
     assert waste == Waste()
 
 

@@ -17,14 +17,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Waste
+from relay_core.engines.base import (
+    BreakerState,
+    Chunk,
+    Engine,
+    EngineUsage,
+    Finish,
+    Prompt,
+    Sampling,
+    Token,
+    Warming,
+    Waste,
+)
 from relay_core.engines.gc_freeze import freeze_imports
 from relay_core.engines.in_flight import Load
 from relay_core.engines.openai.connection import Address, Connection, Response, ca
 from relay_core.engines.openai.probe import Endpoint, probe
 from relay_core.engines.openai.protocol import APPROXIMATE, RUNNING_USAGE, Mode, Reader, event_data, request_body
-from relay_core.engines.openai.retries import Breaker, BreakerOpen, BreakerState, Fault, Patience, hedged, persist
-from relay_core.engines.warmed_stream import cut
+from relay_core.engines.openai.retries import Breaker, BreakerOpen, Fault, Patience, hedged, persist
+from relay_core.engines.warmed_stream import hold_until_wanted
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 from relay_core.keys import Role, key_from_environment
 
@@ -144,10 +155,10 @@ class OpenAIEngine(Engine):
     def context_length(self) -> int | None:
         return self._endpoint.context_length if self._endpoint is not None else None
 
-    def given_up(self, why: str) -> str:
+    def timed_out(self, reason: str) -> str:
         last = self._breaker.trouble
-        self._breaker.failed(last or why)
-        return f"{why}; the last failure: {last}" if last else why
+        self._breaker.failed(last or reason)
+        return f"{reason}; the last failure: {last}" if last else reason
 
     def describe(self) -> dict[str, Any]:
         found = self._endpoint
@@ -240,7 +251,13 @@ class OpenAIEngine(Engine):
 
     # -- streaming -----------------------------------------------------------------------------------------
 
-    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+    def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+        return self._stream(prompt, sampling, None)
+
+    def warm_stream(self, prompt: Prompt, sampling: Sampling, warming: Warming) -> AsyncGenerator[Chunk, None]:
+        return self._stream(prompt, sampling, warming)
+
+    async def _stream(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
         await self.start()
         assert self._endpoint is not None
         here, endpoint = self._here(), self._endpoint
@@ -248,22 +265,23 @@ class OpenAIEngine(Engine):
         if endpoint.mode is Mode.IDS and endpoint.context_length is not None and length >= endpoint.context_length:
             raise ContextOverflow(f"the prompt has {length} tokens, the model's context is {endpoint.context_length}")
         until = here.loop.time() + self.patience.total_s
-        if sampling.warming is not None and endpoint.mode is not Mode.IDS:
-            await self._have_read(here, endpoint, prompt, sampling, until)
-            sampling = replace(sampling, max_tokens=await sampling.warming.wanted(), warming=None)
-        chunks = self._steadily(here, endpoint, prompt, sampling, until)
-        if sampling.warming is not None:
-            chunks = cut(chunks, sampling, length, read_on=True)
+        if warming is not None and endpoint.mode is not Mode.IDS:
+            await self._have_read(here, endpoint, prompt, sampling, until, warming.waste)
+            sampling, warming = replace(sampling, max_tokens=await warming.wanted()), None
+        chunks = self._steadily(here, endpoint, prompt, sampling, until, warming)
+        if warming is not None:
+            chunks = hold_until_wanted(chunks, warming, length, read_on=True)
         async with aclosing(chunks):
             with outward():
                 async for chunk in chunks:
                     yield chunk
 
     async def _steadily(
-        self, here: _Loop, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, until: float
+        self, here: _Loop, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, until: float, warming: Warming | None
     ) -> AsyncGenerator[Chunk, None]:
         """One stream over as many responses as it takes."""
-        written, waste = _Written(endpoint, prompt, sampling), sampling.waste or Waste()
+        written = _Written(endpoint, prompt, sampling, warmed=warming is not None)
+        waste = Waste() if warming is None else warming.waste
         notes: dict[str, Any] = {"approximate": APPROXIMATE} if endpoint.mode is Mode.CHAT else {}
 
         def beaten() -> None:
@@ -291,6 +309,8 @@ class OpenAIEngine(Engine):
                         notes["resumed"] = notes.get("resumed", 0) + 1
                         break
                     taken = await written.taken(chunk, reading, notes)
+                    if warming is None and waste.requests:
+                        taken = replace(taken, waste=replace(waste))
                     yield taken
                     if taken.finish is not None:
                         return
@@ -298,14 +318,14 @@ class OpenAIEngine(Engine):
                 await reading.aclose()
 
     async def _have_read(
-        self, here: _Loop, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, until: float
+        self, here: _Loop, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, until: float, waste: Waste
     ) -> None:
         """Have the endpoint read the prompt, so that its cache has it: a request for one token, which nobody sees.
 
         Once, whatever comes of it: the request proper will tell. Where n is counted by the server, no stream can be
         cut as the server would have cut it.
         """
-        written = _Written(endpoint, prompt, replace(sampling, max_tokens=1, warming=None))
+        written = _Written(endpoint, prompt, replace(sampling, max_tokens=1))
         usage = EngineUsage(written.prompt_tokens)
         try:
             reading = await self._open(here, endpoint, written, until)
@@ -319,7 +339,7 @@ class OpenAIEngine(Engine):
             pass
         finally:
             if written.sent:
-                (sampling.waste or Waste()).add(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens or 0)
+                waste.add(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens or 0)
 
     async def _open(self, here: _Loop, endpoint: Endpoint, written: _Written, until: float) -> _Reading:
         """One request, up to its first token."""
@@ -452,8 +472,8 @@ class _Reading:
 class _Written:
     """What has come of one stream so far, over all the responses that it took."""
 
-    def __init__(self, endpoint: Endpoint, prompt: Prompt, sampling: Sampling) -> None:
-        self._endpoint, self._prompt, self._sampling = endpoint, prompt, sampling
+    def __init__(self, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, *, warmed: bool = False) -> None:
+        self._endpoint, self._prompt, self._sampling, self._warmed = endpoint, prompt, sampling, warmed
         self._ids: list[int] = []
         self._texts, self._count = list[str](), 0
         self._before = 0  # the count when this response was asked for
@@ -483,7 +503,7 @@ class _Written:
         if self._endpoint.mode is Mode.IDS:
             if logprobs:
                 body["logprobs"] = 0
-            if (tokens := load.tokens_per_message(self._sampling)) > 1:
+            if (tokens := load.tokens_per_message(warmed=self._warmed)) > 1:
                 body["stream_interval"] = tokens
         return body
 
@@ -523,7 +543,7 @@ class _Written:
                 finish = Finish.LENGTH
         end = chunk.end_token if finish is Finish.END else None
         usage = None
-        if finish is not None or self._sampling.warming is not None:  # a warmed stream is cut before its end
+        if finish is not None or self._warmed:  # a warmed stream is cut before its end
             usage = self.usage(chunk.usage)
         return Chunk(tuple(taken), finish, end, usage, dict(notes))
 

@@ -134,7 +134,7 @@ class _Probe:
             return  # it is there, and may yet generate: `transformers serve` fails at this without a hub cache
         except EngineError as error:
             if "does not accept the key" in error.message:
-                raise ConfigurationError(str(error)) from error
+                raise ConfigurationError(error.message, role=error.role) from error
             return  # not every endpoint lists its models
         cards = listed.get("data") if isinstance(listed, dict) else None
         cards = [card for card in cards or () if isinstance(card, dict) and isinstance(card.get("id"), str)]

@@ -12,9 +12,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from typing import TypeVar
 
+from relay_core.engines.base import BreakerState
 from relay_core.errors import ConfigurationError, EngineError
 
 T = TypeVar("T")
@@ -84,14 +84,6 @@ class Patience:
                 raise ConfigurationError(
                     f"{name} is {value!r}: write {what}, {'more than 0' if low is None else f'{low} or more'}"
                 )
-
-
-class BreakerState(StrEnum):
-    """Whether requests pass."""
-
-    CLOSED = "closed"  # all pass
-    OPEN = "open"  # none does
-    HALF_OPEN = "half-open"  # one may, to see
 
 
 class Breaker:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay_core.engines import model_folder
-from relay_core.engines.base import Chunk, Engine, Prompt, Sampling, Warming, Waste
+from relay_core.engines.base import Chunk, Engine, Prompt, Sampling, Warming
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
 
 if TYPE_CHECKING:
@@ -205,7 +205,13 @@ class TransformersEngine(Engine):
 
     # -- requests ------------------------------------------------------------------------------------------
 
-    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+    def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+        return self._stream(prompt, sampling, None)
+
+    def warm_stream(self, prompt: Prompt, sampling: Sampling, warming: Warming) -> AsyncGenerator[Chunk, None]:
+        return self._stream(prompt, sampling, warming)
+
+    async def _stream(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
         await self.start()
         from relay_core.engines.transformers.sampler import Request
 
@@ -219,8 +225,8 @@ class TransformersEngine(Engine):
         request = Request(asyncio.get_running_loop(), self.tokenizer, ids, sampling, limit, self._ends)
         self._enter(request)
         try:
-            if sampling.warming is not None:
-                request.shorten(await sampling.warming.wanted())
+            if warming is not None:
+                request.shorten(await warming.wanted())
             while True:
                 chunk = await request.next()
                 yield chunk
@@ -228,11 +234,12 @@ class TransformersEngine(Engine):
                     break
         finally:
             self._leave(request)
-            if sampling.warming is not None:
-                self._count_waste(request, sampling.warming, sampling.waste or Waste())
+            if warming is not None:
+                self._count_waste(request, warming)
 
-    def _count_waste(self, request: Request, warming: Warming, waste: Waste) -> None:
-        """What a warmed request did in vain."""
+    def _count_waste(self, request: Request, warming: Warming) -> None:
+        """Count what a warmed request did in vain."""
+        waste = warming.waste
         if warming.is_wanted:
             waste.tokens += request.wasted
         elif request.cached is not None:  # else it was not begun

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relay_core.adapters.structured import write_json
-from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Token
+from relay_core.engines.base import Finish, Prompt, Sampling
 from relay_core.engines.openai import OpenAIEngine
 from relay_core.engines.openai.protocol import Mode
 from relay_core.engines.scripted import ScriptedEngine
@@ -22,6 +21,7 @@ from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
 from relay_core.tokenizer import Tokenizer
 from testing.faulty_proxy import Exchange, FaultyProxy, pass_through, status
+from testing.streams import collect, text_of
 
 pytestmark = pytest.mark.timeout(500)  # the first tests wait for the servers
 
@@ -32,18 +32,6 @@ MESSAGES = [{"role": "user", "content": "Add 2 and 3."}]
 @pytest.fixture(scope="session")
 def tokenizer(tiny_model: Path) -> Tokenizer:
     return Tokenizer.load(tiny_model)
-
-
-async def collect(engine: OpenAIEngine, prompt: Prompt, sampling: Sampling) -> tuple[list[Token], Chunk]:
-    tokens: list[Token] = []
-    async with aclosing(engine.stream(prompt, sampling)) as chunks:
-        async for chunk in chunks:
-            tokens += chunk.tokens
-    return tokens, chunk
-
-
-def text_of(tokens: list[Token]) -> str:
-    return "".join(token.text for token in tokens)
 
 
 def refusing(*what: Callable[[Exchange], bool]) -> Any:

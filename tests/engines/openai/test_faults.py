@@ -8,7 +8,6 @@ import itertools
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
 from relay_core.events import CallEnded, Finished, RelayResult
 from relay_core.relay import Relay
 from relay_core.tokenizer import Tokenizer
+from testing import streams
 from testing.faulty_proxy import (
     Exchange,
     FaultyProxy,
@@ -83,11 +83,7 @@ async def engine(proxy: FaultyProxy, tokenizer: Tokenizer) -> AsyncIterator[Make
 
 async def collect(engine: OpenAIEngine, prompt: Prompt, n: int = N, **sampling: Any) -> tuple[list[Token], Chunk]:
     """All tokens, and the last chunk."""
-    tokens: list[Token] = []
-    async with aclosing(engine.stream(prompt, Sampling(n, **sampling))) as chunks:
-        async for chunk in chunks:
-            tokens += chunk.tokens
-    return tokens, chunk
+    return await streams.collect(engine, prompt, Sampling(n, **sampling))
 
 
 @pytest.fixture

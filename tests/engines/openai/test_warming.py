@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Token, Warming, Waste
+from relay_core.engines.base import Finish, Prompt, Sampling, Warming, Waste
 from relay_core.engines.in_flight import LIGHT_BELOW, REQUESTS_PER_TOKEN
 from relay_core.engines.openai import OpenAIEngine
 from relay_core.engines.openai.protocol import Mode
@@ -19,6 +18,7 @@ from relay_core.engines.scripted import Delay, ScriptedEngine
 from relay_core.relay import Relay
 from relay_core.tokenizer import Tokenizer
 from testing.faulty_proxy import FaultyProxy, cut_after, headers_then_silence, status
+from testing.streams import collect
 
 pytestmark = pytest.mark.timeout(500)  # the first test waits for the server
 
@@ -53,21 +53,14 @@ def patient(engine: OpenAIEngine, **options: Any) -> None:
     engine.patience = Patience(**{"first_token_s": 300.0, "backoff_s": 0.01, **options})
 
 
-async def collect(engine: OpenAIEngine, prompt: Prompt, sampling: Sampling) -> tuple[list[Token], Chunk]:
-    tokens: list[Token] = []
-    async with aclosing(engine.stream(prompt, sampling)) as chunks:
-        async for chunk in chunks:
-            tokens += chunk.tokens
-    return tokens, chunk
-
-
 @pytest.mark.parametrize("n", [1, 5, 40])
 async def test_a_warmed_stream_is_as_if_n_had_been_asked_for(
     engine: OpenAIEngine, prompt: Prompt, proxy: FaultyProxy, n: int
 ) -> None:
     expected, whole = await collect(engine, prompt, Sampling(n))
-    warming, waste = Warming(), Waste()
-    task = asyncio.ensure_future(collect(engine, prompt, Sampling(40, warming=warming, waste=waste)))
+    waste = Waste()
+    warming = Warming(waste)
+    task = asyncio.ensure_future(collect(engine, prompt, Sampling(40), warming))
     while len(proxy.generating) < 2 or engine._here().gate._value < engine.patience.max_in_flight:
         await asyncio.sleep(0.01)  # until all that was asked for has come
     assert not task.done()
@@ -93,7 +86,7 @@ async def test_what_is_dropped_ends_at_the_server_and_is_counted(
 ) -> None:
     proxy.always = headers_then_silence
     waste = Waste()
-    task = asyncio.ensure_future(collect(engine, prompt, Sampling(40, warming=Warming(), waste=waste)))
+    task = asyncio.ensure_future(collect(engine, prompt, Sampling(40), Warming(waste)))
     while not proxy.generating:
         await asyncio.sleep(0.01)
     task.cancel()
@@ -153,7 +146,7 @@ async def test_a_warmed_stream_that_breaks_goes_on(engine: OpenAIEngine, prompt:
     expected, _ = await collect(engine, prompt, Sampling(9))
     proxy.faults += [status(500), cut_after(4)]
     warming = Warming()
-    task = asyncio.ensure_future(collect(engine, prompt, Sampling(40, warming=warming)))
+    task = asyncio.ensure_future(collect(engine, prompt, Sampling(40), warming))
     await asyncio.sleep(0.3)
     warming.want(9)
     tokens, last = await task
@@ -168,9 +161,10 @@ async def test_a_warmed_stream_that_breaks_goes_on(engine: OpenAIEngine, prompt:
 async def test_the_request_that_loses_is_counted(engine: OpenAIEngine, prompt: Prompt, proxy: FaultyProxy) -> None:
     patient(engine, hedge_after_s=0.2)
     proxy.faults.append(headers_then_silence)
-    waste = Waste()
-    _, last = await collect(engine, prompt, Sampling(3, waste=waste))
+    _, last = await collect(engine, prompt, Sampling(3))
+    waste = last.waste
     assert last.notes == {"hedged": 1}
+    assert waste is not None
     assert (waste.requests, waste.prompt_tokens) == (1, len(prompt.token_ids or ()))
     async with asyncio.timeout(1):
         while proxy.generating[0].abandoned_at is None:

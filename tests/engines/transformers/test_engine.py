@@ -300,8 +300,9 @@ async def warmed(
     engine: TransformersEngine, ids: Sequence[int], n: int, most: int, *, late: bool
 ) -> tuple[list[int], Chunk, Waste]:
     """What a warmed stream gives; ``late``: it is told n when it has written all that it may."""
-    warming, waste = Warming(), Waste()
-    async with aclosing(engine.stream(Prompt("", ids), Sampling(most, warming=warming, waste=waste))) as stream:
+    waste = Waste()
+    warming = Warming(waste)
+    async with aclosing(engine.warm_stream(Prompt("", ids), Sampling(most), warming)) as stream:
         first = asyncio.ensure_future(anext(stream))
         while late and not (engine._requests and all(r.over for r in engine._requests)):
             await asyncio.sleep(0.001)
@@ -361,7 +362,7 @@ async def test_an_end_beyond_what_is_wanted_is_no_end(model: Qwen3ForCausalLM, t
 
 async def test_a_warmed_stream_that_is_dropped_is_counted(engine: TransformersEngine) -> None:
     waste = Waste()
-    stream = engine.stream(Prompt("", PROMPTS[1]), Sampling(150, warming=Warming(), waste=waste))
+    stream = engine.warm_stream(Prompt("", PROMPTS[1]), Sampling(150), Warming(waste))
     first = asyncio.ensure_future(anext(stream))
     while not (engine._requests and all(r.count for r in engine._requests)):
         await asyncio.sleep(0.001)

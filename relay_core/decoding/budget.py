@@ -1,0 +1,88 @@
+"""What may still be written, and by whom: tokens in all, teacher tokens per call and per answer, calls, context.
+
+Seconds are in ``deadline.py``. The sampling of each request is here too, since its ``max_tokens`` is a budget and its
+seed follows from how much was asked before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+
+from relay_core.command import CLOSE
+from relay_core.engines.base import Engine, Prompt, Sampling
+from relay_core.errors import ContextOverflow
+from relay_core.settings import RelaySettings
+from relay_core.transcript import Author, Transcript
+
+# Two primes, so that a student's and a teacher's request of one answer hardly ever get the same seed.
+_STUDENT_SEED_STEP, _TEACHER_SEED_STEP = 7919, 104_729
+
+
+class Budget:
+    """The budgets of one answer.
+
+    Args:
+        settings: the limits.
+        transcript: what is written so far.
+        calls: the calls made so far.
+        has_teacher: whether there is anybody to call.
+    """
+
+    def __init__(self, settings: RelaySettings, transcript: Transcript, calls: Sized, *, has_teacher: bool) -> None:
+        self._settings, self._transcript, self._calls = settings, transcript, calls
+        self._has_teacher = has_teacher
+
+    def call_tokens(self, requested: int | None) -> int:
+        """Teacher tokens that a call for ``requested`` may have now; 0 refuses it.
+
+        ``None`` asks for the most that any call could have.
+        """
+        s = self._settings
+        if not self._has_teacher or (s.max_calls is not None and len(self._calls) >= s.max_calls):
+            return 0
+        limits = [s.max_tokens - self._transcript.total]
+        if requested is not None:
+            limits.append(requested)
+        if s.max_call_tokens is not None:
+            limits.append(s.max_call_tokens)
+        if s.max_teacher_tokens is not None:
+            limits.append(s.max_teacher_tokens - self._transcript.count(Author.TEACHER))
+        return max(0, min(limits))
+
+    def tokens_left(self, engine: Engine, prompt: Prompt) -> int:
+        """Tokens that may follow ``prompt``: by ``max_tokens``, and by the engine's context. May be negative."""
+        left = self._settings.max_tokens - self._transcript.total
+        if engine.context_length is None or prompt.token_ids is None:
+            return left
+        return min(left, engine.context_length - len(prompt.token_ids))
+
+    def check_fits(self, engine: Engine, prompt: Prompt) -> None:
+        """Raise ContextOverflow where ``prompt`` alone fills the engine's context."""
+        if engine.context_length is None or prompt.token_ids is None:
+            return
+        if len(prompt.token_ids) >= engine.context_length:
+            raise ContextOverflow(
+                f"the prompt has {len(prompt.token_ids)} tokens, the model's context is {engine.context_length}"
+            )
+
+
+def student_sampling(settings: RelaySettings, max_tokens: int, *, written: int, may_call: bool) -> Sampling:
+    """How the student continues.
+
+    Args:
+        max_tokens: at most so many tokens.
+        written: entries of the transcript so far; every request of an answer gets a seed of its own, for the same
+            seed again would repeat the same draws.
+        may_call: whether a command can open a call; if so, the engine ends at the closing tag.
+    """
+    s = settings
+    seed = None if s.seed is None else s.seed + _STUDENT_SEED_STEP * written
+    return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, seed, (CLOSE,) if may_call else ())
+
+
+def teacher_sampling(settings: RelaySettings, max_tokens: int, *, call: int) -> Sampling:
+    """How the teacher continues in call number ``call`` (from 0), whenever that call is asked for."""
+    s = settings
+    temperature = s.temperature if s.teacher_temperature is None else s.teacher_temperature
+    seed = None if s.seed is None else s.seed + _TEACHER_SEED_STEP * (call + 1)
+    return Sampling(max_tokens, temperature, s.top_p, s.top_k, seed)

@@ -1,0 +1,61 @@
+"""Waiting until a point in time, on the clock of the running event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable
+from typing import TypeVar
+
+from relay_core.engines.base import Chunk
+from relay_core.errors import EngineError
+
+T = TypeVar("T")
+
+
+class OutOfTime(Exception):
+    """A budget of seconds is spent."""
+
+
+def deadline_in(seconds: float | None) -> float | None:
+    """The loop's time ``seconds`` from now; ``None``, no deadline, for ``None``."""
+    return None if seconds is None else asyncio.get_running_loop().time() + seconds
+
+
+def earlier(a: float | None, b: float | None) -> float | None:
+    """The earlier of two deadlines; ``None`` is none."""
+    return b if a is None else a if b is None else min(a, b)
+
+
+async def within(work: Awaitable[T], deadline: float | None) -> T:
+    """Await ``work``.
+
+    Raises:
+        OutOfTime: it was not done by the deadline; it is cancelled.
+    """
+    if deadline is None:
+        return await work
+    try:
+        async with asyncio.timeout_at(deadline) as limit:
+            return await work
+    except TimeoutError as error:
+        if limit.expired():
+            raise OutOfTime from error
+        raise
+
+
+async def next_chunk(chunks: AsyncGenerator[Chunk, None], deadline: float | None) -> Chunk:
+    """The next chunk of an engine's stream.
+
+    Raises:
+        OutOfTime: it did not come by the deadline.
+        EngineError: the stream ended although no chunk had a finish.
+    """
+    if deadline is None:
+        chunk = await anext(chunks, None)
+    elif asyncio.get_running_loop().time() >= deadline:  # a stream that never waits would never be interrupted
+        raise OutOfTime
+    else:
+        chunk = await within(anext(chunks, None), deadline)
+    if chunk is None:
+        raise EngineError("its stream ended without saying why")
+    return chunk

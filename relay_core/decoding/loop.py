@@ -1,0 +1,264 @@
+"""The decoding loop: the student's turn, the call, the result.
+
+    student's engine streams -> scanner -> call? -> teacher's engine streams at most n tokens -> student again
+
+Every step appends to the transcript and yields an event. One :class:`Answer` is one request; a thousand requests are a
+thousand answers, and the engines batch them, so none waits for another's round. The parts of a step are this
+folder's other modules; this one knows no concrete engine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from relay_core.chat import Conversation
+from relay_core.decoding.budget import Budget, student_sampling, teacher_sampling
+from relay_core.decoding.deadline import OutOfTime, deadline_in, earlier, within
+from relay_core.decoding.engine_stream import engine_stream
+from relay_core.decoding.prompts import Prompts
+from relay_core.decoding.stop_strings import StopFilter, coalesce
+from relay_core.decoding.student_text import PendingCall, StudentText
+from relay_core.decoding.tally import Tally
+from relay_core.decoding.triggers import Commands, Never
+from relay_core.decoding.warming import Opening, Warmer
+from relay_core.engines.base import Chunk, Engine, Finish, Prompt, Token, Warming
+from relay_core.errors import ContextOverflow, EngineError, RelayError, TeacherUnavailable
+from relay_core.events import CallEnded, CallStarted, Event, Finished, FinishReason, RelayResult, TextDelta
+from relay_core.settings import RelaySettings
+from relay_core.transcript import Author
+
+
+class Answer:
+    """One answer: what its steps share.
+
+    Args:
+        student: a started engine.
+        teacher: the engine to call; ``None`` refuses every call.
+        conversation: what is asked.
+        settings: budgets, sampling, prices.
+    """
+
+    def __init__(
+        self, student: Engine, teacher: Engine | None, conversation: Conversation, settings: RelaySettings
+    ) -> None:
+        self._began = time.monotonic()
+        self._deadline = deadline_in(settings.deadline_s)
+        self._student, self._teacher, self._settings = student, teacher, settings
+        self._prompts = Prompts(student, teacher, conversation)
+        self._transcript = self._prompts.transcript
+        self._calls: list[CallEnded] = []
+        self._tally = Tally(self._calls)
+        self._budget = Budget(settings, self._transcript, self._calls, has_teacher=teacher is not None)
+        self._decider = (Commands() if settings.calls else Never()).decider(settings.seed)
+        self._stops = StopFilter(settings.stop)
+        self._text = StudentText(self._transcript, self._stops, self._decider, self._budget.call_tokens, self._tally)
+        self._warmer = Warmer(self._begin_early, self._tally.waste)
+        self._finish: FinishReason | None = None
+
+    async def run(self) -> AsyncGenerator[Event, None]:
+        """The answer's events, the last one :class:`Finished`.
+
+        Raises:
+            RelayError: with ``transcript``, the answer so far.
+        """
+        try:
+            while not self._is_over:
+                async with aclosing(self._student_turn()) as deltas:
+                    async for delta in deltas:
+                        yield delta
+                call = self._text.take_call()
+                if call is None:
+                    await self._warmer.drop()
+                elif not self._is_over:
+                    async with aclosing(self._call(call)) as events:
+                        async for event in events:
+                            yield event
+        except RelayError as error:
+            if isinstance(error, EngineError):
+                error.role = error.role or "student"
+            error.transcript = self._transcript
+            raise
+        finally:
+            await self._warmer.drop()
+        for delta in self._text.flush():
+            yield delta
+        if self._stops.hit is not None:
+            self._transcript.cut_reader_text(self._stops.kept)
+            self._finish = FinishReason.STOP_STRING
+        yield Finished(self._result())
+
+    @property
+    def _is_over(self) -> bool:
+        return self._finish is not None or self._stops.hit is not None
+
+    # -- the student's turn --------------------------------------------------------------------------------
+
+    async def _student_turn(self) -> AsyncGenerator[TextDelta, None]:
+        """The student writes until it calls, ends, or a budget is spent."""
+        prompt = self._prompts.student(self._tally.turns)
+        if not len(self._transcript):
+            self._budget.check_fits(self._student, prompt)
+        limit = self._budget.tokens_left(self._student, prompt)
+        if limit <= 0:
+            self._finish = FinishReason.LENGTH
+            return
+        self._tally.turns += 1
+        may_call = self._decider.reads_commands and self._budget.call_tokens(None) > 0
+        sampling = student_sampling(self._settings, limit, written=len(self._transcript), may_call=may_call)
+        try:
+            async with engine_stream(
+                self._student.stream(prompt, sampling),
+                role="student", prompt=prompt, limit=limit, deadline=self._deadline,
+                transcript=self._transcript, tally=self._tally,
+            ) as stream:  # fmt: skip
+                while not self._is_over and not self._text.has_call:
+                    chunk = await stream.next()
+                    deltas = self._text.take(chunk.tokens)
+                    await self._warm()
+                    for delta in deltas:
+                        yield delta
+                    if chunk.finish is not None:
+                        if not self._is_over and not self._text.has_call:
+                            self._end_turn(chunk, stream.taken)
+                        break
+        except OutOfTime:
+            self._finish = FinishReason.DEADLINE
+        except ContextOverflow:
+            if not len(self._transcript):
+                raise
+            self._finish = FinishReason.LENGTH
+
+    def _end_turn(self, chunk: Chunk, taken: int) -> None:
+        """The student's stream ended by itself, after ``taken`` tokens."""
+        if chunk.finish is Finish.END:
+            if chunk.end_token is not None and self._transcript.total < self._settings.max_tokens:
+                self._transcript.add_student(*chunk.end_token)
+            self._finish = FinishReason.STOP
+        elif chunk.finish is Finish.LENGTH:
+            self._finish = FinishReason.LENGTH
+        elif not taken:  # it stopped at a closing tag that closes nothing, which is no end; but something must come
+            raise EngineError("it stopped without writing anything", role="student")
+
+    # -- the call ------------------------------------------------------------------------------------------
+
+    async def _call(self, call: PendingCall) -> AsyncGenerator[Event, None]:
+        """The teacher writes at most ``call.tokens`` tokens."""
+        assert self._teacher is not None
+        yield CallStarted(call.tokens)
+        began, first = time.monotonic(), len(self._transcript)
+        deadline = earlier(self._deadline, deadline_in(self._settings.teacher_timeout_s))
+        cause: Exception | None = None
+        error: str | None = None
+        self._transcript.begin_call()
+        try:
+            async with aclosing(self._teacher_turn(call, deadline)) as deltas:
+                async for delta in deltas:
+                    yield delta
+        except (OutOfTime, RelayError) as failure:
+            cause, error = failure, self._call_error(failure, deadline, received=len(self._transcript) - first)
+        finally:
+            await self._warmer.drop()
+            self._transcript.end_call(
+                shared=self._prompts.vocabulary_is_shared, encode=self._prompts.encode_for_student
+            )
+        received = self._transcript.count(Author.TEACHER) - sum(earlier_call.received for earlier_call in self._calls)
+        ended = CallEnded(call.requested, received, time.monotonic() - began, error, self._teacher.breaker)
+        self._calls.append(ended)
+        if self._finish is not FinishReason.DEADLINE and self._settings.on_teacher_error == "continue":
+            self._teacher.call_ended(error)
+        yield ended
+        if error is not None and self._finish is None and self._settings.on_teacher_error == "raise":
+            raise TeacherUnavailable(error, transcript=self._transcript) from cause
+
+    async def _teacher_turn(self, call: PendingCall, deadline: float | None) -> AsyncGenerator[TextDelta, None]:
+        prompt = await self._teacher_prompt(deadline)
+        limit = min(call.tokens, self._budget.tokens_left(self._teacher_engine, prompt))
+        chunks = await self._warmer.take(prompt, limit)
+        if chunks is None:
+            sampling = teacher_sampling(self._settings, limit, call=len(self._calls))
+            chunks = self._teacher_engine.stream(prompt, sampling)
+        async with engine_stream(
+            chunks,
+            role="teacher", prompt=prompt, limit=limit, deadline=deadline,
+            transcript=self._transcript, tally=self._tally,
+        ) as stream:  # fmt: skip
+            finish: Finish | None = None
+            while finish is None and self._stops.hit is None:
+                chunk = await stream.next()
+                finish = chunk.finish
+                for delta in self._take_teacher(chunk.tokens):
+                    yield delta
+        if finish is Finish.END and self._settings.on_teacher_stop == "finish":
+            self._finish = FinishReason.TEACHER_STOP
+
+    def _take_teacher(self, tokens: Sequence[Token]) -> list[TextDelta]:
+        deltas: list[TextDelta] = []
+        for token in tokens:
+            self._transcript.add_teacher(*token)
+            ids = () if token.id is None else (token.id,)
+            deltas += self._stops.feed(TextDelta(Author.TEACHER, token.text, ids))
+            if self._stops.hit is not None:
+                break
+        return coalesce(deltas)
+
+    def _call_error(self, failure: OutOfTime | RelayError, deadline: float | None, *, received: int) -> str:
+        """What went wrong with a call, in words; the answer's own deadline ends the answer too."""
+        if isinstance(failure, RelayError):
+            return failure.message
+        if deadline == self._deadline:
+            self._finish = FinishReason.DEADLINE
+            return "the answer's deadline passed"
+        reason = f"no complete answer within {self._settings.teacher_timeout_s} s"
+        return reason if received else self._teacher_engine.timed_out(reason)
+
+    async def _teacher_prompt(self, deadline: float | None, before: int | None = None) -> Prompt:
+        """The teacher's prompt now, or as it was before a character of the student's stream; starts its engine."""
+        await within(self._teacher_engine.start(), deadline)
+        prompt = self._prompts.teacher(len(self._calls), before)
+        self._budget.check_fits(self._teacher_engine, prompt)
+        return prompt
+
+    @property
+    def _teacher_engine(self) -> Engine:
+        assert self._teacher is not None
+        return self._teacher
+
+    # -- warming -------------------------------------------------------------------------------------------
+
+    async def _warm(self) -> None:
+        """Have the teacher begin where a command is open."""
+        if not self._is_over and not self._text.has_call:
+            await self._warmer.follow(self._text.open_command, may_begin=self._may_warm)
+
+    def _may_warm(self) -> bool:
+        teacher, warming = self._teacher, self._settings.warming
+        wanted = teacher is not None and teacher.warmable and (warming == "on" or (warming == "auto" and teacher.warms))
+        return wanted and self._decider.reads_commands and self._budget.call_tokens(None) > 0
+
+    async def _begin_early(self, command_at: int, warming: Warming) -> Opening:
+        """The teacher's prompt and stream for a command that begins at this character of the student's stream."""
+        most = self._budget.call_tokens(None)
+        prompt = await self._teacher_prompt(self._deadline, before=command_at)
+        limit = min(most, self._budget.tokens_left(self._teacher_engine, prompt))
+        sampling = teacher_sampling(self._settings, limit, call=len(self._calls))
+        return prompt, self._teacher_engine.warm_stream(prompt, sampling, warming)
+
+    # -- the result ----------------------------------------------------------------------------------------
+
+    def _result(self) -> RelayResult:
+        transcript = self._transcript
+        assert self._finish is not None
+        return RelayResult(
+            text=transcript.reader_text,
+            segments=transcript.segments,
+            usage=self._tally.usage(transcript),
+            finish_reason=self._finish,
+            calls=self._calls,
+            seconds=time.monotonic() - self._began,
+            transcript=transcript,
+            prices=self._settings.prices,
+            notes=self._tally.notes,
+            breaker=None if self._teacher is None else self._teacher.breaker,
+        )

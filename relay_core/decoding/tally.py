@@ -1,0 +1,78 @@
+"""What an answer has used so far: tokens read by each side, calls refused or failed, tokens wasted, engines' notes.
+
+Tokens written are the transcript's to count; :meth:`Tally.usage` puts both together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from relay_core.engines.base import EngineUsage, Waste
+from relay_core.events import CallEnded
+from relay_core.keys import Role
+from relay_core.transcript import Author, Transcript
+from relay_core.usage import Usage, sum_or_none
+
+
+class Reads:
+    """The prompt tokens that one side read, over all its requests.
+
+    ``cached`` is ``None`` as soon as one request did not say; ``first`` is the length of the first prompt.
+    """
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.cached: int | None = 0
+        self.first: int | None = None
+
+    def add(self, prompt_length: int | None, usage: EngineUsage | None) -> None:
+        """Count one request; ``prompt_length`` stands in where the engine does not report what it read."""
+        reported = usage.prompt_tokens if usage else None
+        tokens = reported if reported is not None else (prompt_length or 0)
+        self.first = tokens if self.first is None else self.first
+        self.tokens += tokens
+        self.cached = sum_or_none(self.cached, usage.cached_tokens if usage else None)
+
+
+class Tally:
+    """The counters of one answer.
+
+    Args:
+        calls: the calls so far; the loop appends to it.
+    """
+
+    def __init__(self, calls: list[CallEnded]) -> None:
+        self.calls = calls
+        self.reads: Mapping[Role, Reads] = {"student": Reads(), "teacher": Reads()}
+        self.turns = self.refused = self.malformed = 0
+        self.notes: dict[str, Any] = {}
+        self.waste = Waste()
+
+    def note(self, role: Role, notes: Mapping[str, Any]) -> None:
+        """Keep a stream's notes; integers are added up over the answer."""
+        for name, value in notes.items():
+            key = f"{role}_{name}"
+            self.notes[key] = self.notes.get(key, 0) + value if isinstance(value, int) else value
+
+    def usage(self, transcript: Transcript) -> Usage:
+        """All counts, those of the transcript included."""
+        student, teacher = self.reads["student"], self.reads["teacher"]
+        return Usage(
+            prompt_tokens=len(transcript.prompt_ids) or student.first or 0,
+            student_tokens=transcript.count(Author.STUDENT),
+            command_tokens=transcript.count(Author.COMMAND),
+            teacher_tokens=transcript.count(Author.TEACHER),
+            teacher_prompt_tokens=teacher.tokens,
+            teacher_cached_tokens=teacher.cached,
+            student_prompt_tokens=student.tokens,
+            student_cached_tokens=student.cached,
+            calls=len(self.calls),
+            refused_calls=self.refused,
+            failed_calls=sum(call.error is not None for call in self.calls),
+            malformed_calls=self.malformed,
+            wasted_requests=self.waste.requests,
+            wasted_prompt_tokens=self.waste.prompt_tokens,
+            wasted_cached_tokens=self.waste.cached_tokens,
+            wasted_tokens=self.waste.tokens,
+        )
