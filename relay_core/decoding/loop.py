@@ -21,7 +21,7 @@ from relay_core.decoding.prompts import Prompts
 from relay_core.decoding.stop_strings import StopFilter, coalesce
 from relay_core.decoding.student_text import PendingCall, StudentText
 from relay_core.decoding.tally import Tally
-from relay_core.decoding.triggers import Commands, Never
+from relay_core.decoding.triggers import Commands, Never, Trigger
 from relay_core.decoding.warming import Opening, Warmer
 from relay_core.engines.base import Chunk, Engine, Finish, Prompt, Token, Warming
 from relay_core.errors import ContextOverflow, EngineError, RelayError, TeacherUnavailable
@@ -38,10 +38,16 @@ class Answer:
         teacher: the engine to call; ``None`` refuses every call.
         conversation: what is asked.
         settings: budgets, sampling, prices.
+        trigger: what makes a call; ``None``: what ``settings.calls`` says.
     """
 
     def __init__(
-        self, student: Engine, teacher: Engine | None, conversation: Conversation, settings: RelaySettings
+        self,
+        student: Engine,
+        teacher: Engine | None,
+        conversation: Conversation,
+        settings: RelaySettings,
+        trigger: Trigger | None = None,
     ) -> None:
         self._began = time.monotonic()
         self._deadline = deadline_in(settings.deadline_s)
@@ -51,7 +57,8 @@ class Answer:
         self._calls: list[CallEnded] = []
         self._tally = Tally(self._calls)
         self._budget = Budget(settings, self._transcript, self._calls, has_teacher=teacher is not None)
-        self._decider = (Commands() if settings.calls else Never()).decider(settings.seed)
+        trigger = trigger or (Commands() if settings.calls else Never())
+        self._decider = trigger.decider(settings.seed)
         self._stops = StopFilter(settings.stop)
         self._text = StudentText(self._transcript, self._stops, self._decider, self._budget.call_tokens, self._tally)
         self._warmer = Warmer(self._begin_early, self._tally.waste)
