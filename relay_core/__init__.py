@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from relay_core.engines.spec import engine_from_spec
     from relay_core.engines.transformers import TransformersEngine
     from relay_core.engines.vllm import VLLMEngine
+    from relay_core.engines.wrapped import Wrapped
     from relay_core.errors import (
         BudgetError,
         ConfigurationError,
@@ -53,6 +54,7 @@ _HOMES = {
     "relay_core.engines.spec": ("engine_from_spec",),
     "relay_core.engines.transformers": ("TransformersEngine",),
     "relay_core.engines.vllm": ("VLLMEngine",),
+    "relay_core.engines.wrapped": ("Wrapped",),
     "relay_core.errors": (
         "BudgetError",
         "ConfigurationError",
@@ -114,6 +116,7 @@ __all__ = [
     "TransformersEngine",
     "Usage",
     "VLLMEngine",
+    "Wrapped",
     "__version__",
     "engine_from_spec",
 ]

@@ -76,5 +76,5 @@ def test_a_package_is_typed(package: str) -> None:
 def test_engines_are_engines() -> None:
     from relay_core import Engine
 
-    for name in ("TransformersEngine", "VLLMEngine", "OpenAIEngine", "ScriptedEngine"):
+    for name in ("TransformersEngine", "VLLMEngine", "OpenAIEngine", "ScriptedEngine", "Wrapped"):
         assert issubclass(getattr(relay_core, name), Engine)
