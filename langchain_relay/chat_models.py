@@ -44,7 +44,7 @@ from relay_core.events import Finished, RelayResult, TextDelta
 from relay_core.keys import KEY_VARIABLES, Role, refuse_keys
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
-from relay_core.tools import CLOSE, offer
+from relay_core.tools import TOOL_CALL_CLOSE, offer
 
 
 class ChatRelay(SettingsFields, BaseChatModel):
@@ -159,7 +159,9 @@ class ChatRelay(SettingsFields, BaseChatModel):
         settings = self._settings(given)
         offered = offer([convert_to_openai_tool(tool) for tool in tools or ()], choice)
         if offered.tools and parallel is False:
-            settings = settings.merged({"stop": (*settings.stop, CLOSE)})  # the first call's end ends the answer
+            settings = settings.merged(
+                {"stop": (*settings.stop, TOOL_CALL_CLOSE)}
+            )  # the first call's end ends the answer
         opening, schema = output_format(response_format, offered)
         if schema is not None:
             constraining_engine(relay, by)

@@ -35,11 +35,11 @@ from typing import Any
 
 from relay_core.errors import ConfigurationError
 
-OPEN = "<tool_call>"
-CLOSE = "</tool_call>"
+TOOL_CALL_OPEN = "<tool_call>"
+TOOL_CALL_CLOSE = "</tool_call>"
 
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)+")\s*,\s*"arguments"\s*:\s*')
-_TAGS = re.compile(f"{OPEN}|{CLOSE}")
+_TAGS = re.compile(f"{TOOL_CALL_OPEN}|{TOOL_CALL_CLOSE}")
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -91,7 +91,7 @@ def forced_prefix(name: str | None = None) -> str:
 
     It ends where a token of the usual spelling ends, so that the model goes on as it was trained to.
     """
-    head = f'{OPEN}\n{{"name": "'
+    head = f'{TOOL_CALL_OPEN}\n{{"name": "'
     return head if name is None else f'{head}{json.dumps(name)[1:-1]}", "arguments":'
 
 
@@ -283,11 +283,11 @@ class ToolCallParser:
                 pieces += self._call.advance(self._text, end)
                 if tag is None:
                     return pieces
-                pieces += self._end_call(end, closed=tag[0] == CLOSE)
-                self._at = tag.end() if tag[0] == CLOSE else end
+                pieces += self._end_call(end, closed=tag[0] == TOOL_CALL_CLOSE)
+                self._at = tag.end() if tag[0] == TOOL_CALL_CLOSE else end
             elif tag is None:
                 return pieces + self._content(end)
-            elif tag[0] == CLOSE:  # it closes nothing: text
+            elif tag[0] == TOOL_CALL_CLOSE:  # it closes nothing: text
                 pieces += self._content(tag.end())
             else:
                 pieces += self._content(end)
@@ -323,7 +323,9 @@ class ToolCallParser:
 
     def _end_call(self, end: int, *, closed: bool) -> list[Piece]:
         assert self._call is not None
-        pieces = self._call.finish(self._text, end, source=self._text[self._at : end] + (CLOSE if closed else ""))
+        pieces = self._call.finish(
+            self._text, end, source=self._text[self._at : end] + (TOOL_CALL_CLOSE if closed else "")
+        )
         self._call, self._after_call, self._at = None, True, end
         return pieces
 
@@ -332,7 +334,7 @@ class _Call:
     """A call under construction: its tag stands at ``tag`` of the parser's text, its body begins at ``start``."""
 
     def __init__(self, index: int, call_id: str, tag: int) -> None:
-        self.index, self.id, self.tag, self.start = index, call_id, tag, tag + len(OPEN)
+        self.index, self.id, self.tag, self.start = index, call_id, tag, tag + len(TOOL_CALL_OPEN)
         self.name: str | None = None
         self.first = self.at = self.start  # the arguments' JSON: text[first:at] so far
         self.depth = 0
@@ -412,7 +414,7 @@ def _name(quoted: str) -> str | None:
 
 def _partial_tag(text: str) -> int:
     """Characters at the end of ``text`` that may yet become a tag."""
-    start = text.rfind("<", max(0, len(text) - len(CLOSE) + 1))
-    if start >= 0 and (OPEN.startswith(text[start:]) or CLOSE.startswith(text[start:])):
+    start = text.rfind("<", max(0, len(text) - len(TOOL_CALL_CLOSE) + 1))
+    if start >= 0 and (TOOL_CALL_OPEN.startswith(text[start:]) or TOOL_CALL_CLOSE.startswith(text[start:])):
         return len(text) - start
     return 0
