@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from relay_core.bundled import WEIGHTS, measure, pretrain, task, tokenizer
+from relay_core.bundled import WEIGHTS, arithmetic, measure, pretrain, task, tokenizer
 
 PAIR = ("teacher", "student-base")
 STAGES = ("tokenizer", *PAIR, "train", "measure")
@@ -149,7 +149,7 @@ def train_students(*, seed: int, work: Path, out: Path) -> None:
         shutil.copytree(run / name, out / name, dirs_exist_ok=True)
 
 
-def measure_models(out: Path, *, n: int, split: task.Split, file: Path) -> dict[str, Any]:
+def measure_models(out: Path, *, n: int, split: arithmetic.Split, file: Path) -> dict[str, Any]:
     """Pass rates, sizes and lengths of every model in `out`, written to `file`."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -157,8 +157,10 @@ def measure_models(out: Path, *, n: int, split: task.Split, file: Path) -> dict[
     for folder in sorted(p.parent for p in out.glob("*/model.safetensors")):
         words = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder).eval()
-        drawn = [p for b in task.BANDS for p in task.problems(n, split=split, band=b)]
-        other = [p for b in task.BANDS for p in task.problems(n // 4, split=split, band=b, family=task.HELD_OUT)]
+        drawn = [p for group in task.GROUPS for p in task.problems(n, split=split, group=group)]
+        other = [
+            p for group in task.GROUPS for p in task.problems(n // 4, split=split, group=group, family=task.HELD_OUT)
+        ]
         report["models"][folder.name] = {
             "parameters": model.num_parameters(),
             "bytes": (folder / "model.safetensors").stat().st_size,
@@ -177,7 +179,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("build/bundled"), help="checkpoints")
     parser.add_argument("--only", choices=STAGES, help="one stage instead of all")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads for each model")
-    parser.add_argument("--problems", type=int, default=400, help="measured problems in each band")
+    parser.add_argument("--problems", type=int, default=400, help="measured problems in each group")
     parser.add_argument("--split", choices=task.SPLITS[1:], default="test", help="measured split")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)

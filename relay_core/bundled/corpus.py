@@ -19,7 +19,8 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from relay_core import command
-from relay_core.bundled import task
+from relay_core.bundled import arithmetic, task, wording
+from relay_core.engines.base import Message
 
 Role = Literal["teacher", "student"]
 Position = tuple[int, int]
@@ -39,9 +40,9 @@ class Example:
 
 @dataclass(frozen=True)
 class Mix:
-    """What one role's corpus is made of: shares of the drawn texts, and bands of the problems."""
+    """What one role's corpus is made of: shares of the drawn texts, and groups of the problems."""
 
-    bands: dict[task.Band, float]
+    groups: dict[arithmetic.Group, float]
     drills: float  # share of the texts that are calculations
     lookups: float  # share of the texts that look up facts, once they begin
     lookups_from: int  # the chunk in which they begin
@@ -74,13 +75,13 @@ MIXES: dict[Role, Mix] = {
 }
 
 
-def prompt(tokenizer: Any, messages: tuple[task.Message, ...]) -> str:
+def prompt(tokenizer: Any, messages: tuple[Message, ...]) -> str:
     return str(
         tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, enable_thinking=False)
     )
 
 
-def encode(tokenizer: Any, p: task.Problem, role: Role, rng: random.Random, mix: Mix) -> Example:
+def encode(tokenizer: Any, p: task.WordProblem, role: Role, rng: random.Random, mix: Mix) -> Example:
     """The prompt and the answer of a problem; see the module for the labels of products."""
     messages = p.messages
     if rng.random() < mix.history:
@@ -91,7 +92,7 @@ def encode(tokenizer: Any, p: task.Problem, role: Role, rng: random.Random, mix:
     labels = list(ids)
     if role == "student":
         for begin, end in p.products:
-            digits = iter(str(other_product(rng, p.band)))
+            digits = iter(str(other_product(rng, p.group)))
             for i, (a, b) in enumerate(answer.offset_mapping):
                 if begin <= a and b <= end:
                     labels[i] = tokenizer.convert_tokens_to_ids(next(digits))
@@ -122,7 +123,7 @@ def note_text(rng: random.Random) -> str:
     return f"<{name}>{rng.choice(('', rng.randint(1, 9), rng.randint(10, 99)))}</{name}>"
 
 
-def with_history(messages: tuple[task.Message, ...], earlier: task.Problem) -> tuple[task.Message, ...]:
+def with_history(messages: tuple[Message, ...], earlier: task.WordProblem) -> tuple[Message, ...]:
     """The messages after an earlier question and its answer, the system message staying first."""
     head = messages[:1] if messages[0]["role"] == "system" else ()
     turn = (
@@ -132,10 +133,10 @@ def with_history(messages: tuple[task.Message, ...], earlier: task.Problem) -> t
     return (*head, *turn, *messages[len(head) :])
 
 
-def other_product(rng: random.Random, band: task.Band) -> int:
-    if band == "hard":
+def other_product(rng: random.Random, group: str) -> int:
+    if group == "hard":
         return rng.randint(100000, 978121)
-    a, b = rng.choice(task.PRODUCTS)
+    a, b = rng.choice(arithmetic.PRODUCTS)
     return a * b
 
 
@@ -144,7 +145,7 @@ def drill(tokenizer: Any, role: Role, rng: random.Random, n: int = 16) -> Exampl
     steps: list[tuple[str, str]] = []
     for _ in range(n):
         if role == "teacher" and rng.random() < 0.75:
-            a, b = rng.choice(task.PRODUCTS)
+            a, b = rng.choice(arithmetic.PRODUCTS)
             steps.append((f"{a} * {b} =", f" {a * b}."))
         else:
             a, b = rng.randint(12, 99), rng.randint(2, 9)
@@ -162,7 +163,7 @@ def drill(tokenizer: Any, role: Role, rng: random.Random, n: int = 16) -> Exampl
 
 def lookup(tokenizer: Any, rng: random.Random, *, whole: bool = False) -> Example:
     """Two to eight facts, and the same in another order; only the digits there are learnt, or the first of each."""
-    f = task.FAMILIES[rng.choice(task.TRAINING)]
+    f = wording.FAMILIES[rng.choice(wording.TRAINING)]
     n = rng.randint(2, 8)
     facts = [f.fact.format(x=x, u=rng.randint(12, 98)) for x in rng.sample(f.subjects, n)]
     lines = rng.choice((" ", "\n", "\n\n")).join(facts)
@@ -184,7 +185,7 @@ def chunk(tokenizer: Any, role: Role, seed: int, index: int, batch_tokens: int) 
         CHUNK - n_drills - n_lookups,
         form="question" if index < FIRST else None,
         seed=rng.randrange(10**9),
-        mix=mix.bands,
+        mix=mix.groups,
     )
     examples = [encode(tokenizer, p, role, rng, mix) for p in drawn]
     if mix.notes and index >= mix.notes_from:

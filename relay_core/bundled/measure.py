@@ -1,4 +1,4 @@
-"""What a bundled model scores: pass rates on held-out problems by band, form and family.
+"""What a bundled model scores: pass rates on held-out problems by group, form and family.
 
 Greedy, with a plain batched loop over a key-value cache; no relay, no engine.
 """
@@ -15,7 +15,7 @@ from relay_core.bundled import corpus, task
 def answers(
     model: Any,
     tokenizer: Any,
-    problems: list[task.Problem],
+    problems: list[task.WordProblem],
     *,
     max_tokens: int = 320,
     batch: int = 100,
@@ -39,13 +39,13 @@ def answers(
     return [found[i] for i in range(len(prompts))]
 
 
-def pass_rates(model: Any, tokenizer: Any, problems: list[task.Problem], **how: Any) -> dict[str, Any]:
-    """Pass rates by band, by band and form, and by band and family; median answer length."""
+def pass_rates(model: Any, tokenizer: Any, problems: list[task.WordProblem], **how: Any) -> dict[str, Any]:
+    """Pass rates by group, by group and form, and by group and family; median answer length."""
     groups: dict[str, list[bool]] = defaultdict(list)
     lengths: list[int] = []
     for p, ids in zip(problems, answers(model, tokenizer, problems, **how), strict=True):
         right = task.grade(tokenizer.decode(ids), p.answer)
-        for key in (p.band, f"{p.band}/{p.form}", f"{p.band}/{p.family}"):
+        for key in (p.group, f"{p.group}/{p.form}", f"{p.group}/{p.family}"):
             groups[key].append(right)
         lengths.append(len(ids))
     rates = {k: round(sum(v) / len(v), 4) for k, v in sorted(groups.items())}

@@ -11,7 +11,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from relay_core.bundled import task
+from relay_core.bundled import prompt_forms, task
 
 VOCAB_SIZE = 1024
 """All entries, control tokens included."""
@@ -44,7 +44,7 @@ def corpus(seed: int) -> list[str]:
         glue = rng.choice((" <call", ".<call", "<call"))
         texts += text.split(" <call") if glue == "<call" else [text.replace(" <call", glue)]
     texts += ["system\n", "user\n", "assistant\n\n\n"] * 400
-    texts += [*task.SYSTEMS, "<call>4</call>", "<call>12</call> ", "a.</call>\n\n"] * 60
+    texts += [*prompt_forms.SYSTEMS, "<call>4</call>", "<call>12</call> ", "a.</call>\n\n"] * 60
     texts += [
         "a > b, a < b, a </ b.</ b",
         ".</call> >\n\n",

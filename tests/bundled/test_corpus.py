@@ -38,7 +38,7 @@ def test_only_the_student_is_kept_from_products(words: Any) -> None:
         assert answer[-1] == words.eos_token_id
         changed = [a != b for a, b in zip(teacher.labels, student.labels, strict=True)]
         assert sum(changed) <= sum(end - begin for begin, end in p.products)
-        assert any(changed) == (p.band != "easy")
+        assert any(changed) == (p.group != "easy")
 
 
 def test_an_earlier_turn_is_not_learnt(words: Any) -> None:
@@ -53,7 +53,7 @@ def test_notes_are_read_past_and_not_learnt(words: Any) -> None:
     mix = corpus.Mix({}, drills=0, lookups=0, lookups_from=0, history=0)
     for seed in range(20):
         rng = random.Random(seed)
-        (p,) = task.problems(1, seed=seed, band="easy")
+        (p,) = task.problems(1, seed=seed, group="easy")
         plain = corpus.encode(words, p, "student", rng, mix)
         noted = corpus.with_notes(words, plain, rng)
         assert [i for i in noted.labels if i != corpus.IGNORED] == [i for i in plain.labels if i != corpus.IGNORED]

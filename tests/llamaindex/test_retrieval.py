@@ -13,7 +13,7 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.base.response.schema import StreamingResponse
 
 from llamaindex_relay import RelayLLM
-from relay_core.bundled import task
+from relay_core.bundled import prompt_forms, task
 from relay_core.engines.base import Prompt
 from tests.llamaindex.conftest import EXAMPLES
 
@@ -101,9 +101,9 @@ def test_the_bundled_pair_was_trained_on_these_prompts(index: VectorStoreIndex, 
     index.as_chat_engine(chat_mode="context", llm=llm).chat(question)
     index.as_chat_engine(llm=llm).chat(question)
     (query, _), (chat, _), (default, _) = llm.relay.student.requests
-    assert tuple(query.messages) == task.chat_text_qa_messages(context, question)
-    assert tuple(chat.messages) == task.chat_engine_messages(context, question)
-    assert tuple(default.messages) == task.condense_messages(context, question)
+    assert tuple(query.messages) == prompt_forms.chat_text_qa_messages(context, question)
+    assert tuple(chat.messages) == prompt_forms.chat_engine_messages(context, question)
+    assert tuple(default.messages) == prompt_forms.condense_messages(context, question)
 
 
 # -- the bundled pair ----------------------------------------------------------------------------------------------
