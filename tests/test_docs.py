@@ -54,3 +54,14 @@ def test_a_relay_line_runs(line: str) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
     assert [t for t in targets if "://" not in t and not (page.parent / t).exists()] == []
+
+
+def test_every_fault_of_the_published_code_names_a_test_that_exists() -> None:
+    page = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\d+) \|.*\|(.*)\|$", page, re.MULTILINE))
+    assert [int(number) for number in rows] == list(range(1, 13))
+    for number, cell in rows.items():
+        tests = re.findall(r"\[`(tests/\S+)`\]\(\.\./\1\) `(test_\w+)`", cell)
+        assert tests, f"fault {number} names no test"
+        for path, function in tests:
+            assert f"def {function}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path} has no {function}"
