@@ -1,10 +1,10 @@
-"""The grammar of the command ``<call>n</call>``: write it, find it in a stream.
+"""The grammar of the command ``<call>n</call>``: writing it, and finding it in a stream of text.
 
     command := "<call>" body "</call>"       body: at most 32 characters
-    body    := ws digits ws                  1 to 9 ASCII digits; anything else is malformed
+    body    := ws digits ws                  1 to 9 ASCII digits; any other body is malformed
 
-What is not closed within the 32 characters is ordinary text. The scanner knows text only: which token carried
-which character is the transcript's business.
+A ``<call>`` that is not closed within these 32 characters is ordinary text. The scanner sees text only; the transcript
+records which token carried which character.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def parse(source: str) -> Call | Malformed:
 class CommandScanner:
     """Finds commands in text that arrives in pieces.
 
-    Text that may yet become a command is held back until it cannot. However the stream is cut, the pieces say
-    the same (adjacent ``Text`` joined).
+    Text that may yet become a command is held back until it is one or cannot become one. The result does not depend on
+    where the stream is cut, except that ordinary text may come as several adjacent ``Text`` pieces.
 
         scanner = CommandScanner()
         scanner.feed("so 47 * 6 = <ca")      # [Text("so 47 * 6 = ")]
@@ -82,11 +82,11 @@ class CommandScanner:
 
     @property
     def is_open(self) -> bool:
-        """Whether ``<call>`` has come, and may yet be closed."""
+        """Whether a ``<call>`` has come that may still be closed."""
         return self._held.startswith(OPEN)
 
     def feed(self, text: str) -> list[Piece]:
-        """Take the next piece of the stream; return what is now decided, in order."""
+        """Take the next piece of the stream; return the pieces that are now decided, in order."""
         if not self._held and "<" not in text:
             return [Text(text)] if text else []
         text = self._held + text
@@ -120,6 +120,6 @@ class CommandScanner:
         return pieces
 
     def flush(self) -> list[Piece]:
-        """The end of the stream: what was held back is ordinary text."""
+        """End the stream: text that was held back is ordinary text."""
         held, self._held = self._held, ""
         return [Text(held)] if held else []

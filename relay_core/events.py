@@ -1,4 +1,4 @@
-"""What a stream yields, and what it ends with."""
+"""The events that a stream yields, and the result that it ends with."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """The reader's text grew. ``token_ids``: tokens that this text completes, in their author's vocabulary."""
+    """A piece of the reader's text. ``token_ids``: the tokens that it completes, in their author's vocabulary."""
 
     author: Author
     text: str
@@ -36,16 +36,17 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """The teacher is asked for at most ``n`` tokens."""
+    """A call begins: the teacher is asked for at most ``n`` tokens."""
 
     n: int
 
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """The teacher is done: tokens asked for by the command, tokens that came, seconds, and what went wrong.
+    """A call has ended.
 
-    ``breaker``: the state of the teacher's circuit breaker after it, where it has one.
+    ``requested``: tokens that the command asked for. ``received``: tokens that came. ``error``: why it failed, ``None``
+    where it did not. ``breaker``: the state of the teacher's circuit breaker afterwards, ``None`` without one.
     """
 
     requested: int
@@ -57,37 +58,42 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class RelayResult:
-    """One answer.
+    """One answer."""
 
-    ``text`` is what the reader sees; ``segments`` say who wrote it. ``cost`` and ``cost_teacher_alone`` need
-    ``settings.prices``. ``failures`` are the reasons of calls that failed; ``notes`` what engines had to say.
-    ``breaker`` is the state of the teacher's circuit breaker at the end, ``None`` where it has none.
-    """
-
+    #: the reader's text
     text: str
+    #: the answer as runs by one author, commands included
     segments: list[Segment]
+    #: tokens and calls
     usage: Usage
+    #: why the answer ended
     finish_reason: FinishReason
+    #: every call that was made, in order
     calls: list[CallEnded]
+    #: wall time of the whole answer
     seconds: float
+    #: the full record: ids, authors, log-probabilities
     transcript: Transcript = field(repr=False)
+    #: the prices from the settings; without them there is no cost
     prices: Prices | None = None
+    #: what engines report of their streams, such as ``teacher_approximate``
     notes: Mapping[str, Any] = field(default_factory=dict)
+    #: the state of the teacher's circuit breaker at the end; ``None`` where it has none
     breaker: BreakerState | None = None
 
     @property
     def failures(self) -> list[str]:
-        """Why calls failed, in order."""
+        """The reasons of the calls that failed, in order."""
         return [call.error for call in self.calls if call.error is not None]
 
     @property
     def cost(self) -> float | None:
-        """What the answer cost, every re-read prompt included; ``None`` without prices."""
+        """The cost of the answer, with the context that each call reads again; ``None`` without prices."""
         return None if self.prices is None else self.usage.cost(self.prices)
 
     @property
     def cost_teacher_alone(self) -> float | None:
-        """What the teacher alone would have cost for the same answer; ``None`` without prices."""
+        """The cost if the teacher had written the same answer alone; ``None`` without prices."""
         return None if self.prices is None else self.usage.cost_teacher_alone(self.prices)
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a person can set: budgets, sampling, prices. Checked when built, never changed afterwards."""
+"""The settings of an answer: budgets, sampling, prices. They are checked when built and never change."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from relay_core.errors import BudgetError, ConfigurationError, did_you_mean
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """US dollars (or any one currency) per million tokens, of both models.
+    """Prices of both models in US dollars (or any one currency) per million tokens.
 
-    A cached-input price left out is the input price.
+    ``student_cached_input`` and ``teacher_cached_input`` default to the price of uncached input.
     """
 
     student_input: float = 0.0
@@ -42,21 +42,20 @@ class RelaySettings:
         max_call_tokens: teacher tokens per call.
         max_teacher_tokens: teacher tokens per answer.
         deadline_s: seconds for the whole answer.
-        teacher_timeout_s: seconds for one call; what came until then stays.
-        on_teacher_error: ``"continue"``: the student goes on, the failure counted; ``"raise"``:
-            :class:`~relay_core.errors.TeacherUnavailable` with the transcript so far.
-        on_teacher_stop: the teacher's end token ends the answer (``"finish"``) or gives control back
-            (``"continue"``).
-        calls: ``False`` is teacher-free: every call is refused and counted (paper, section on teacher-free
-            inference).
-        temperature, top_p, top_k, seed: the student's sampling. ``temperature`` 0 is greedy. A seed makes a
-            lone request repeatable; in a shared batch, engines may not honour it.
+        teacher_timeout_s: seconds for one call; tokens that came until then stay in the answer.
+        on_teacher_error: with ``"continue"`` the failure is counted and the student goes on; with ``"raise"`` the
+            answer ends with :class:`~relay_core.errors.TeacherUnavailable`, which holds the transcript so far.
+        on_teacher_stop: whether the teacher's end token ends the answer (``"finish"``) or returns control to the
+            student (``"continue"``).
+        calls: ``False`` refuses and counts every call (teacher-free inference, in the paper).
+        temperature, top_p, top_k, seed: the student's sampling. ``temperature`` 0 is greedy. A seed makes a request
+            that runs alone repeatable; in a shared batch, engines may not honour it.
         stop: strings at which the answer ends; they are not part of it.
-        teacher_temperature: the teacher's; ``None`` is the same as ``temperature``.
+        teacher_temperature: the teacher's temperature; ``None`` takes ``temperature``.
         prices: for :attr:`RelayResult.cost`; ``None`` gives no cost.
-        warming: send the teacher its prompt at ``<call>``, while the student still writes the command:
-            ``"auto"``, where its engine ``warms``; ``"on"``, wherever that can be done; ``"off"``. The answer is
-            the same; what is wasted is counted in usage, and outside the budgets of tokens.
+        warming: whether the teacher is sent its prompt at ``<call>``, while the student still writes the command.
+            ``"auto"`` does so where the engine says that it pays (``Engine.warms``), ``"on"`` wherever the engine can,
+            ``"off"`` never. The answer is the same. Wasted tokens are counted in the usage, outside the token budgets.
 
     Raises:
         ConfigurationError: a value of the wrong kind or outside its range.

@@ -4,10 +4,10 @@
     teacher's view   its own template around the messages, then exactly the reader's text
     reader's view    the text without any command
 
-Stored: one entry a token (id, text, author, log-probability) and which characters of it belong to a command.
-Everything else is derived. A token that carries any part of a command is a *command* token; what is left of its
-text is ordinary student text (`` <`` and ``>\\n\\n`` are single tokens in Qwen's vocabulary, so a command's edges
-fall inside tokens).
+A transcript stores one entry per token (id, text, author, log-probability) and which characters of it belong to a
+command; everything else is derived. A token that carries any part of a command is a *command* token, and the rest of
+its text is ordinary student text: `` <`` and ``>\\n\\n`` are single tokens in Qwen's vocabulary, so the edges of a
+command fall inside tokens. The reader's text as ids in one model's vocabulary is in ``decoding/reader_view.py``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enum import StrEnum
 
 
 class Author(StrEnum):
-    """Who produced a token. Commands are the student's too, but the reader never sees them."""
+    """Who produced a token. The student writes commands too, but the reader never sees them."""
 
     STUDENT = "student"
     COMMAND = "command"
@@ -27,10 +27,11 @@ class Author(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run by one author.
+    """A run of tokens by one author.
 
-    ``token_ids``: as the author's model wrote them, in its own vocabulary; empty where the engine gives text
-    only. ``logprobs``: one an id, ``None`` where the engine gives none. ``tokens``: how many tokens it is.
+    ``token_ids`` are in the vocabulary of the author's model, as it sampled them; empty where the engine delivers text
+    only. ``logprobs`` has one value per id, ``None`` where the engine gives none. ``tokens`` is the number of tokens,
+    also where there are no ids.
     """
 
     author: Author
@@ -42,9 +43,9 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """One answer in the student's vocabulary; all of one length (the prompt's ids apart).
+    """One answer in the student's vocabulary. All fields but ``prompt_ids`` have the same length.
 
-    ``mask`` is 1 exactly on tokens that the student sampled, commands included.
+    ``mask`` is 1 exactly on the tokens that the student sampled, commands included.
     """
 
     prompt_ids: tuple[int, ...]
@@ -93,11 +94,11 @@ class Transcript:
         self._authors: list[Author] = []
         self._logprobs: list[float | None] = []
         self._counts: list[int] = []
-        self._calls: list[int] = []  # which call a teacher token came in
+        self._calls: list[int] = []  # the number of the call that a teacher token belongs to
         self._call = 0
         self._commands = 0
-        self._hidden: dict[int, list[tuple[int, int, int]]] = {}  # token -> (from, to, which command) in its text
-        self._foreign: dict[int, list[int]] = {}  # call -> its text in the student's vocabulary
+        self._hidden: dict[int, list[tuple[int, int, int]]] = {}  # entry -> (start, end, command number) in its text
+        self._foreign: dict[int, list[int]] = {}  # call number -> its text as ids of the student's vocabulary
         self._starts: list[int] = []  # where each student token begins in the student's own stream of text
         self._offset = 0
 
@@ -128,21 +129,21 @@ class Transcript:
             self._offset += len(text)
 
     def begin_call(self) -> int:
-        """What comes now is a new call's; returns its number, from 1."""
+        """Begin a new call: teacher tokens added from now on belong to it. Returns its number, from 1."""
         self._call += 1
         return self._call
 
     def end_call(self, *, shared: bool, encode: Callable[[str], list[int]] | None) -> None:
-        """Bring the teacher's words into the student's view.
+        """End the call: add the teacher's words to the student's view.
 
         Args:
-            shared: the vocabularies are the same, so ids travel untouched.
-            encode: the student's tokenizer, for text; ``None`` for a student without ids.
+            shared: the two vocabularies are the same, so ids are taken as they are.
+            encode: the student's tokenizer, used where they are not; ``None`` for a student without ids.
         """
-        mine = [i for i, call in enumerate(self._calls) if call == self._call and self._authors[i] is Author.TEACHER]
-        ids = [token_id for i in mine if (token_id := self._ids[i]) is not None]
-        if not shared or len(ids) < len(mine):
-            text = "".join(self._texts[i] for i in mine)
+        entries = [i for i, call in enumerate(self._calls) if call == self._call and self._authors[i] is Author.TEACHER]
+        ids = [token_id for i in entries if (token_id := self._ids[i]) is not None]
+        if not shared or len(ids) < len(entries):
+            text = "".join(self._texts[i] for i in entries)
             ids = self._foreign[self._call] = encode(text) if encode is not None and text else []
         self.student_ids.extend(ids)
 
@@ -152,7 +153,7 @@ class Transcript:
         return self._offset
 
     def mark_command(self, start: int, end: int) -> None:
-        """Characters ``start`` to ``end`` of the student's own stream are a command, hidden from the reader."""
+        """Mark characters ``start`` to ``end`` of the student's own stream as a command, hidden from the reader."""
         self._commands += 1
         for i in range(len(self._ids) - 1, -1, -1):
             if self._authors[i] is Author.TEACHER:
@@ -161,18 +162,18 @@ class Transcript:
             if high <= start and len(self._texts[i]):
                 break
             a, b = max(start, low), min(end, high)
-            if a < b or start < low == high < end:  # a token without text, inside the command, is of it too
+            if a < b or start < low == high < end:  # the second: a token without text, inside the command
                 self._hidden.setdefault(i, []).append((a - low, b - low, self._commands))
                 self._authors[i] = Author.COMMAND
 
     def drop_tail(self, chars: int) -> None:
-        """Take back the last ``chars`` of the student's text: a text-only engine ran on past a command."""
+        """Remove the last ``chars`` characters of the student's text, written by a text-only engine after a command."""
         if chars:
             self._texts[-1] = self._texts[-1][:-chars]
             self._offset -= chars
 
     def settle(self, first: int, tokens: int) -> None:
-        """Say how many tokens the text-only entries from ``first`` on were, as the engine reports it."""
+        """Spread ``tokens``, the count that the engine reports, over the text-only entries from ``first`` on."""
         if any(token_id is not None for token_id in self._ids[first:]):
             return
         chars = [len(t) for t in self._texts[first:]]
@@ -186,7 +187,7 @@ class Transcript:
             done = share
 
     def cut_reader_text(self, length: int) -> None:
-        """Keep the first ``length`` characters of the reader's text; ids stay whole (a stop string was met)."""
+        """Cut the reader's text to its first ``length`` characters, where a stop string begins. No id is removed."""
         excess = len(self.reader_text) - length
         for i in range(len(self._ids) - 1, -1, -1):
             if excess <= 0:
@@ -215,24 +216,24 @@ class Transcript:
         return spans
 
     def _rest(self, i: int, chars: int | None = None) -> str:
-        """What the reader sees of entry ``i``, of its first ``chars`` characters where these are given."""
+        """The visible text of entry ``i``, or of its first ``chars`` characters."""
         text = self._texts[i][:chars]
         return "".join(text[a:b] for a, b in self._visible_spans(i))
 
     def _reaches(self, end: int) -> tuple[int, int]:
-        """The entry of the last turn in which the student's own stream goes beyond character ``end``, and how many
-        characters of it stand before that."""
+        """Where character ``end`` of the student's own stream is, in its latest turn: the entry that holds it, and how
+        many characters of that entry stand before it."""
         i = len(self._ids)
         while i and self._authors[i - 1] is not Author.TEACHER and self._starts[i - 1] + len(self._texts[i - 1]) > end:
             i -= 1
         return i, (max(0, end - self._starts[i]) if i < len(self._ids) else 0)
 
     def visible(self, start: int = 0, end: int | None = None) -> Iterator[int | str]:
-        """The reader's text from entry ``start`` on: ids of tokens that are visible whole, text of what is left
-        of tokens cut by a command (and of tokens without an id).
+        """The reader's text from entry ``start`` on, as ids of tokens that are visible whole, and as text for tokens
+        that a command cuts and for tokens without an id.
 
         Args:
-            end: leave out the last turn from this character of the student's own stream on.
+            end: stop at this character of the student's own stream, which must lie in its latest turn.
         """
         stop, chars = (len(self._ids), 0) if end is None else self._reaches(end)
         for i in range(start, stop):
@@ -260,12 +261,12 @@ class Transcript:
 
     @property
     def student_text(self) -> str:
-        """What the student sees of the answer: commands included."""
+        """The answer as the student sees it, commands included."""
         return "".join(self._texts)
 
     @property
     def segments(self) -> list[Segment]:
-        """The answer as runs by one author; each command and each call is a run of its own."""
+        """The answer as runs by one author. Each command and each call is a run of its own."""
         runs: list[_Run] = []
 
         def run(author: Author, number: int) -> _Run:
@@ -303,11 +304,11 @@ class Transcript:
         return sum(self._counts)
 
     def count(self, author: Author) -> int:
-        """Tokens by this author, each in its own model's vocabulary."""
+        """Tokens by this author, counted in the vocabulary of the author's model."""
         return sum(n for n, a in zip(self._counts, self._authors, strict=True) if a is author)
 
     def training_row(self) -> TrainingRow:
-        """The answer for the trainer: token in, token out."""
+        """The answer as the trainer needs it: the ids as they were sampled, never encoded anew."""
         ids: list[int] = []
         authors: list[Author] = []
         logprobs: list[float | None] = []

@@ -1,6 +1,6 @@
-"""What an answer used, and what it cost.
+"""The tokens and calls that an answer used, and their cost.
 
-``None`` means that an engine does not say; it is never written as zero.
+``None`` means that an engine does not report a count; it is never written as zero.
 """
 
 from __future__ import annotations
@@ -14,35 +14,44 @@ from relay_core.settings import Prices
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens and calls of one answer, or of many added up.
+    """Tokens and calls of one answer, or the sum over many answers.
 
-    ``prompt_tokens``: the user's prompt, in the student's tokens, once. ``student_prompt_tokens``: what the
-    student read over all its turns, each turn reading the context again; ``student_cached_tokens``: how much of
-    it came from a cache. ``student_tokens``, ``command_tokens``, ``teacher_tokens``: written, by author.
-    ``teacher_prompt_tokens``, ``teacher_cached_tokens``: read by the teacher, over all calls.
-    ``calls``: hand-overs made, failed ones included. ``refused_calls``: asked for, but a budget (or
-    ``<call>0</call>``) forbade it. ``failed_calls``: the teacher failed. ``malformed_calls``: no number in it.
-
-    Apart from all of these, what the teacher did in vain, as far as its engine knows: ``wasted_requests``, made for a
-    command that came to nothing (warming) or beaten by another (hedging); ``wasted_prompt_tokens`` and
-    ``wasted_cached_tokens``, read by them; ``wasted_tokens``, written by them, or by others beyond what was wanted.
+    The ``wasted_`` counts are apart from all others. They count what the teacher's engine did in vain, as far as the
+    engine knows.
     """
 
+    #: the user's prompt, in the student's tokens, counted once
     prompt_tokens: int = 0
+    #: ordinary tokens that the student wrote
     student_tokens: int = 0
+    #: tokens of the student's commands
     command_tokens: int = 0
+    #: tokens that the teacher wrote
     teacher_tokens: int = 0
+    #: tokens that the teacher read, over all calls; each call reads the context again
     teacher_prompt_tokens: int = 0
+    #: the part of them that came from a cache
     teacher_cached_tokens: int | None = None
+    #: tokens that the student read, over all its turns; each turn reads the context again
     student_prompt_tokens: int = 0
+    #: the part of them that came from a cache
     student_cached_tokens: int | None = None
+    #: calls made, failed ones included
     calls: int = 0
+    #: commands that a budget forbade, ``<call>0</call>`` among them
     refused_calls: int = 0
+    #: calls in which the teacher failed
     failed_calls: int = 0
+    #: commands without a usable number
     malformed_calls: int = 0
+    #: requests whose outcome was not used: begun for a command that opened no call (warming), or slower than a second
+    #: request for the same tokens (hedging)
     wasted_requests: int = 0
+    #: tokens that these requests read
     wasted_prompt_tokens: int = 0
+    #: the part of them that came from a cache
     wasted_cached_tokens: int | None = 0
+    #: tokens that these requests wrote, and tokens that other requests wrote beyond what was wanted
     wasted_tokens: int = 0
 
     @property
@@ -70,7 +79,7 @@ class Usage:
         return result if result is not None else cls()
 
     def cost(self, prices: Prices) -> float:
-        """What the answer cost, in the currency of ``prices``: every prompt re-read included, and what was wasted."""
+        """The cost in the currency of ``prices``: every prompt that was read again and everything wasted included."""
         return (
             _read(
                 self.student_prompt_tokens,
@@ -95,7 +104,7 @@ class Usage:
         ) / 1e6
 
     def cost_teacher_alone(self, prices: Prices) -> float:
-        """What the teacher alone would have cost for an answer of this length: the prompt read once."""
+        """The cost of an answer of this length by the teacher alone, which reads the prompt once."""
         written = self.student_tokens + self.teacher_tokens
         return (self.prompt_tokens * prices.teacher_input + written * prices.teacher_output) / 1e6
 

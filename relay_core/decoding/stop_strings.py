@@ -1,4 +1,4 @@
-"""Stop strings in the reader's text: hold back what may yet become one, cut where one is met."""
+"""Stop strings in the reader's text: text that may become one is held back; the text is cut where one begins."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from relay_core.events import TextDelta
 
 
 class StopFilter:
-    """Passes deltas on; text that may be the beginning of a stop string waits.
+    """Passes deltas on, and holds back text that may be the beginning of a stop string.
 
-    ``kept``: characters of the reader's text before the stop string, once ``hit``.
+    ``hit`` is the stop string that was met, ``None`` until then. ``kept`` is the number of characters that were passed
+    on: the length of the reader's text before the stop string.
     """
 
     __slots__ = ("_held", "_stops", "hit", "kept")
@@ -20,28 +21,28 @@ class StopFilter:
         self.kept = 0
 
     def feed(self, delta: TextDelta) -> list[TextDelta]:
-        """Take the next delta; return what may be shown."""
+        """Take the next delta; return the deltas that may be shown."""
         if not self._stops:
             return [delta]
         if self.hit is not None:
             return []
         self._held.append(delta)
         text = "".join(d.text for d in self._held)
-        found = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
-        if found:  # the one that is complete first, however the text was cut
-            _, at, self.hit = min(found)
-            return self._release(at)
-        waiting = max((n for stop in self._stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
-        return self._release(len(text) - waiting)
+        matches = [(start + len(stop), start, stop) for stop in self._stops if (start := text.find(stop)) >= 0]
+        if matches:  # the match that ends first, so that the result does not depend on how the text was cut
+            _, start, self.hit = min(matches)
+            return self._release(start)
+        partial = max((n for stop in self._stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
+        return self._release(len(text) - partial)
 
     def flush(self) -> list[TextDelta]:
-        """The end: what waited is ordinary text."""
+        """End the text: what was held back is ordinary."""
         if self.hit is not None:
             return []
         return self._release(sum(len(d.text) for d in self._held))
 
     def _release(self, chars: int) -> list[TextDelta]:
-        """Let the first ``chars`` held characters go; a delta cut in two keeps its ids with its end."""
+        """Pass on the first ``chars`` characters that are held. The ids of a delta that is cut in two go with its end."""
         out: list[TextDelta] = []
         self.kept += chars
         while self._held and chars >= len(self._held[0].text) and (chars or self.hit is None):
@@ -56,7 +57,7 @@ class StopFilter:
 
 
 def coalesce(deltas: list[TextDelta]) -> list[TextDelta]:
-    """Join neighbours by one author."""
+    """Join adjacent deltas by the same author."""
     if len(deltas) < 2:
         return deltas
     out: list[TextDelta] = []
