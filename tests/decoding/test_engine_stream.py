@@ -1,0 +1,90 @@
+"""One request's stream: cut at its limit, closed and counted however it ends."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from relay_core import Chunk, ContextOverflow, EngineError, Finish, Prompt, Token
+from relay_core.decoding.engine_stream import engine_stream
+from relay_core.decoding.tally import Tally
+from relay_core.engines.base import EngineUsage, Waste
+from relay_core.transcript import Transcript
+
+PROMPT = Prompt("", [1, 2, 3])
+closed: list[bool] = []
+
+
+async def source(*items: Chunk | Exception) -> AsyncGenerator[Chunk, None]:
+    closed.clear()
+    try:
+        for item in items:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    finally:
+        closed.append(True)
+
+
+def tokens(n: int) -> tuple[Token, ...]:
+    return tuple(Token(i, "x") for i in range(n))
+
+
+def reading(limit: int, *items: Chunk | Exception, tally: Tally, transcript: Transcript | None = None):
+    return engine_stream(
+        source(*items), role="teacher", prompt=PROMPT, limit=limit, deadline=None,
+        transcript=Transcript() if transcript is None else transcript, tally=tally,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit", "taken", "finish"),
+    [
+        ((2, 2), 9, 4, Finish.END), ((2, 2), 4, 4, Finish.END), ((2, 2), 3, 3, Finish.LENGTH),
+        ((3, 1), 3, 3, Finish.LENGTH), ((5,), 2, 2, Finish.LENGTH),
+    ],
+)  # fmt: skip
+async def test_the_chunk_that_reaches_the_limit_is_the_last(sizes, limit, taken, finish) -> None:
+    last = len(sizes) - 1
+    items = [Chunk(tokens(n), Finish.END if i == last else None) for i, n in enumerate(sizes)]
+    total = 0
+    async with reading(limit, *items, tally=Tally([])) as stream:
+        while True:
+            chunk = await stream.next()
+            total += len(chunk.tokens)
+            if chunk.finish is not None:
+                break
+    assert (total, stream.taken, chunk.finish, closed) == (taken, taken, finish, [True])
+
+
+async def test_what_it_reports_is_counted_once_also_where_it_is_left_early() -> None:
+    tally = Tally([])
+    first = Chunk(tokens(1), usage=EngineUsage(10, 4, 1), notes={"resumed": 1, "why": "a"}, waste=Waste(1, 10, None, 0))
+    second = Chunk(
+        tokens(1), usage=EngineUsage(10, 4, 2), notes={"resumed": 2, "why": "b"}, waste=Waste(2, 20, None, 0)
+    )
+    async with reading(9, first, second, Chunk(tokens(1)), tally=tally) as stream:
+        await stream.next()
+        await stream.next()
+    assert closed == [True]
+    assert (tally.reads["teacher"].tokens, tally.reads["teacher"].cached) == (10, 4)
+    assert tally.notes == {"teacher_resumed": 2, "teacher_why": "b"}
+    assert tally.waste == Waste(2, 20, None, 0)
+
+
+async def test_a_prompt_that_did_not_fit_was_not_read() -> None:
+    for error, read in ((ContextOverflow("full"), 0), (EngineError("broken"), 3)):
+        tally = Tally([])
+        with pytest.raises(EngineError):
+            async with reading(9, error, tally=tally) as stream:
+                await stream.next()
+        assert tally.reads["teacher"].tokens == read
+        assert closed == [True]
+
+
+async def test_text_is_as_many_tokens_as_the_engine_reports() -> None:
+    transcript = Transcript()
+    chunk = Chunk((Token(None, "abcd"),), Finish.END, usage=EngineUsage(None, None, 7))
+    async with reading(9, chunk, tally=Tally([]), transcript=transcript) as stream:
+        for token in (await stream.next()).tokens:
+            transcript.add_teacher(*token)
+    assert transcript.total == 7
