@@ -1,5 +1,7 @@
-"""What went wrong in the published implementation, the decoding side. 4, 5, 6 and 10 are in tests/train; so are the
-training halves of 7 and 8."""
+"""The faults of the published implementation (docs/method.md lists them), as far as decoding is concerned.
+
+Faults 4, 5, 6 and 10 are tested in tests/train, as are the training halves of faults 7 and 8.
+"""
 
 import asyncio
 import re
