@@ -1,31 +1,33 @@
-"""In this process, on transformers' continuous batching: one manager per model, many requests at once.
+"""A causal language model in this process, on transformers' continuous batching.
 
-The manager pages the cache, shares prefixes between requests (so a relay's next segment re-reads little) and batches
-what runs; sampling, stopping and delivery are in ``sampler.py``, model folders in ``model_folder.py``. Nothing heavy is
-imported before :meth:`TransformersEngine.start`.
+One manager serves all requests of an engine. It pages the cache, shares prefixes between requests, so that a student
+that goes on after a call re-reads little, and batches whatever runs. ``manager.py`` holds the manager, ``sampler.py``
+what happens within a step. Nothing heavy is imported before :meth:`TransformersEngine.start`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, Engine, Prompt, Sampling, Warming
+from relay_core.engines.transformers.lent_model import LentModel
+from relay_core.engines.transformers.options import BatchingOptions
+from relay_core.engines.transformers.request import Request
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
+from relay_core.tokenizer import Tokenizer, as_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-    from transformers.generation.continuous_batching import ContinuousBatchingManager
 
-    from relay_core.engines.transformers.sampler import Request
-    from relay_core.tokenizer import Tokenizer
+    from relay_core.engines.transformers.manager import Manager
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -34,26 +36,27 @@ class TransformersEngine(Engine):
     """A causal language model from transformers.
 
     Args:
-        model: a folder, a hub id, or a loaded model (then ``tokenizer`` is needed). A loaded model stays its
-            owner's: it is in eval mode while requests run and in its own mode otherwise.
+        model: a folder, a hub id, or a loaded model (then ``tokenizer`` is needed). A loaded model remains the
+            caller's: while requests run it is in eval mode, otherwise in the mode that the caller chose.
         tokenizer: a :class:`~relay_core.tokenizer.Tokenizer` or a Hugging Face tokenizer; ``None`` loads the
             model's own.
-        spec: how a person names this engine.
-        device: such as ``"cpu"`` or ``"cuda:1"``; ``None`` takes a GPU where there is one.
-        dtype: ``"auto"`` (as the checkpoint says), ``"float32"``, ``"bfloat16"`` or ``"float16"``. Greedy decoding
-            is exactly repeatable in float32.
+        spec: the engine's name in messages and reports; ``None`` makes one from ``model``.
+        device: such as ``"cpu"`` or ``"cuda:1"``; ``None`` takes a GPU if there is one.
+        dtype: ``"auto"`` (the checkpoint's), ``"float32"``, ``"bfloat16"`` or ``"float16"``. Greedy decoding is exactly
+            repeatable in float32.
         page_size: tokens per page of the cache; prefixes are shared by whole pages.
-        cache_tokens: tokens that the cache holds, all requests together; ``None`` sizes it for one whole context
-            and for many short requests, as far as ``cache_gib`` allows. One request cannot be longer than it.
-        cache_gib: the most memory that such a cache takes; ``None`` is a share of what is free.
-        max_batch_tokens: tokens per step, prompts included.
-        max_requests: requests per step; more wait their turn.
+        cache_tokens: tokens that the cache holds for all requests together, and so the most that one request may have;
+            ``None`` makes room for one whole context and for many short requests, within ``cache_gib``.
+        cache_gib: the most memory, in GiB, that an automatically sized cache takes; ``None`` is a share of the free
+            memory.
+        max_batch_tokens: the most tokens in one step, prompts included.
+        max_requests: the most requests in one step; further requests wait.
 
-    A seed makes a request that runs alone repeatable. In a shared batch its draws are still its own, but rounding
-    depends on what else is in the batch, so a close decision may fall differently.
+    A request with a seed is repeatable when it runs alone. In a shared batch its random draws stay the same, but
+    rounding depends on the other requests in the batch, so a close decision may fall differently.
 
     Raises:
-        ConfigurationError: what was found in the folder, and what is accepted; nothing was loaded.
+        ConfigurationError: an option is invalid, or the folder holds no usable model; nothing was loaded.
     """
 
     speaks_ids = True
@@ -73,24 +76,20 @@ class TransformersEngine(Engine):
         max_batch_tokens: int = 512,
         max_requests: int = 256,
     ) -> None:
-        self._source: str | None = None
-        self._given: PreTrainedModel | None = None
-        self._model: PreTrainedModel | None = None
-        self._context: int | None = None
-        self._tokenizer: Tokenizer | None = None
         if dtype not in DTYPES:
             raise ConfigurationError(f"dtype is {dtype!r}: write one of {', '.join(DTYPES)}")
-        for name, value, least in (
-            ("page_size", page_size, 4),
-            ("max_batch_tokens", max_batch_tokens, 1),
-            ("max_requests", max_requests, 1),
-        ):
-            if not isinstance(value, int) or value < least:
-                raise ConfigurationError(f"{name} is {value!r}: write a whole number, {least} or more")
-        if tokenizer is not None:
-            from relay_core.tokenizer import as_tokenizer
-
-            self._tokenizer = as_tokenizer(tokenizer)
+        self._device, self._dtype = device, dtype
+        self._batching = BatchingOptions(
+            page_size=page_size,
+            cache_tokens=cache_tokens,
+            cache_gib=cache_gib,
+            max_batch_tokens=max_batch_tokens,
+            max_requests=max_requests,
+        )
+        self._tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)
+        self._source = ""  # a folder or a hub id
+        self._lent: LentModel | None = None
+        self._context: int | None = None
         if isinstance(model, (str, Path)):
             self._source = str(model)
             folder = model_folder.check_source(self._source, tokenizer=tokenizer is None)
@@ -99,30 +98,24 @@ class TransformersEngine(Engine):
         elif hasattr(model, "init_continuous_batching"):
             if tokenizer is None:
                 raise ConfigurationError("a loaded model needs its tokenizer: TransformersEngine(model, tokenizer)")
-            self._given = model
+            self._lent = LentModel(model)
             self._context = model_folder.context_in(model.config.to_dict())
         else:
             raise ConfigurationError(f"model is a {type(model).__name__}: write {model_folder.ACCEPTED}")
         self.spec = spec or f"transformers:{self._source or type(model).__name__}"
-        self._device, self._dtype = device, dtype
-        self._page_size, self._cache_tokens, self._cache_gib = page_size, cache_tokens, cache_gib
-        self._max_batch_tokens, self._max_requests = max_batch_tokens, max_requests
-        self._manager: ContinuousBatchingManager | None = None
-        self._starting = threading.Lock()
-        self._counting = threading.Lock()  # requests may come from several event loops
+        self._model: PreTrainedModel | None = None
+        self._manager: Manager | None = None
+        self._start_lock = threading.Lock()
         self._requests: set[Request] = set()
-        self._ends: frozenset[int] = frozenset()
-        self._numbers = itertools.count()
-        self._was_training = False
-        self._attention = self._own_attention = ""
-        self._retire: weakref.finalize[..., Any] | None = None
+        self._requests_lock = threading.Lock()  # requests may come from several event loops
+        self._end_ids: frozenset[int] = frozenset()
+        self._retire: weakref.finalize[..., Any] | None = None  # stops the manager if the engine is forgotten
 
-    # -- life ----------------------------------------------------------------------------------------------
+    # -- starting and closing ------------------------------------------------------------------------------
 
     @property
     def tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
-            assert self._source is not None
             self._tokenizer = model_folder.load_tokenizer(self._source)
         return self._tokenizer
 
@@ -137,68 +130,49 @@ class TransformersEngine(Engine):
     @property
     def running(self) -> bool:
         """Whether the model is loaded and takes requests."""
-        manager = self._manager
-        return (
-            manager is not None
-            and manager.is_running()
-            and manager.background_thread_status.can_accept_new_requests() is None
-        )
+        return self._manager is not None and self._manager.takes_requests
 
     async def start(self) -> None:
         if not self.running:
             await asyncio.to_thread(self._start)
 
     def _start(self) -> None:
-        with self._starting:
+        with self._start_lock:
             if self.running:
                 return
             if self._model is None:
-                if self._given is None:
-                    assert self._source is not None
-                    self._model = model_folder.load_model(self._source, dtype=self._dtype, device=self._device)
-                else:
-                    self._model = self._given
+                self._model = self._lent.model if self._lent is not None else self._load()
             self.tokenizer.prepare()
             if self._retire is not None:
-                self._retire()  # of a manager that died
-            self._ends = self._end_ids()
-            self._own_attention, training = self._model.config._attn_implementation, self._model.training
-            from relay_core.engines.transformers import manager as managers
+                self._retire()  # the manager's thread has died
+            self._end_ids = self._find_end_ids(self._model)
+            from relay_core.engines.transformers.manager import Manager
 
-            self._manager, capacity = managers.start_manager(
-                self._model,
-                page_size=self._page_size,
-                cache_tokens=self._cache_tokens,
-                cache_gib=self._cache_gib,
-                max_batch_tokens=self._max_batch_tokens,
-                max_requests=self._max_requests,
-                end_ids=self._ends,
-            )
-            own = model_folder.context_in(self._model.config.to_dict())
-            self._context = capacity if own is None else min(own, capacity)
-            self._attention = self._model.config._attn_implementation
-            if self._given is not None:
-                self._given.set_attn_implementation(self._own_attention)
-                self._given.train(training)
-            self._retire = weakref.finalize(self, managers.retire, self._manager)
+            with self._lent.starting() if self._lent is not None else nullcontext():
+                self._manager = Manager(self._model, self._batching, self._end_ids)
+            context, room = model_folder.context_in(self._model.config.to_dict()), self._manager.max_request_tokens
+            self._context = room if context is None else min(context, room)
+            self._retire = weakref.finalize(self, self._manager.retire)
             self._retire.atexit = False
+
+    def _load(self) -> PreTrainedModel:
+        return model_folder.load_model(self._source, dtype=self._dtype, device=self._device)
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self._stop)
 
     def _stop(self) -> None:
-        with self._starting:
+        with self._start_lock:
             if self._retire is not None:
                 self._retire()
                 self._retire = None
             self._manager = None
             self._model = None
 
-    def _end_ids(self) -> frozenset[int]:
-        """The model's end tokens: its generation config's and its tokenizer's."""
-        assert self._model is not None
+    def _find_end_ids(self, model: PreTrainedModel) -> frozenset[int]:
+        """The end tokens that the model's configs and its tokenizer name."""
         ids: list[Any] = [self.tokenizer.hf.eos_token_id]
-        for config in (self._model.generation_config, self._model.config):
+        for config in (model.generation_config, model.config):
             value = getattr(config, "eos_token_id", None)
             ids += value if isinstance(value, list) else [value]
         return frozenset(int(i) for i in ids if i is not None)
@@ -213,8 +187,6 @@ class TransformersEngine(Engine):
 
     async def _stream(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
         await self.start()
-        from relay_core.engines.transformers.sampler import Request
-
         ids = self.tokenizer.encode(prompt.text) if prompt.token_ids is None else prompt.token_ids
         room = sampling.max_tokens if self._context is None else self._context - len(ids)
         if room <= 0:
@@ -222,107 +194,59 @@ class TransformersEngine(Engine):
         if not ids:
             raise EngineError("the prompt has no tokens")
         limit = min(sampling.max_tokens, room)
-        request = Request(asyncio.get_running_loop(), self.tokenizer, ids, sampling, limit, self._ends)
+        request = Request(asyncio.get_running_loop(), self.tokenizer, ids, sampling, limit, self._end_ids)
         self._enter(request)
         try:
             if warming is not None:
                 request.shorten(await warming.wanted())
             while True:
-                chunk = await request.next()
+                chunk = await request.next_chunk()
                 yield chunk
                 if chunk.finish is not None:
                     break
         finally:
             self._leave(request)
             if warming is not None:
-                self._count_waste(request, warming)
-
-    def _count_waste(self, request: Request, warming: Warming) -> None:
-        """Count what a warmed request did in vain."""
-        waste = warming.waste
-        if warming.is_wanted:
-            waste.tokens += request.wasted
-        elif request.cached is not None:  # else it was not begun
-            waste.add(request.prompt_length, request.cached, request.count)
+                _count_waste(request, warming)
 
     def _enter(self, request: Request) -> None:
-        with self._counting:
-            if not self._requests and self._given is not None:
-                self._borrow(self._given)
+        with self._requests_lock:
+            if self._lent is not None:
+                self._lent.borrow()
             self._requests.add(request)
-        # not at once: requests that begin together are then all made before the first step takes the processor
+        # Deferred, so that requests that begin together are all made before the first step takes the processor.
         request.loop.call_soon(self._submit, request)
 
-    def _leave(self, request: Request) -> None:
-        early, request.over = not request.over, True
-        if early and request.ticket is not None and self._manager is not None:
-            self._manager.cancel_request(request.ticket.id)
-        with self._counting:
-            self._requests.discard(request)
-            if not self._requests and self._given is not None:
-                # a step may still be at work for a stream that was closed early: its pages would hold nonsense
-                with self._between_steps() if early else contextlib.nullcontext():
-                    self._hand_back(self._given)
-
-    @contextlib.contextmanager
-    def _between_steps(self) -> Iterator[bool]:
-        """Hold the manager before its next step; false where it does not run."""
-        manager = self._manager
-        with contextlib.ExitStack() as held:
-            try:
-                if manager is not None and manager.is_running():
-                    held.enter_context(manager.pause())
-                    running = True
-                else:
-                    running = False
-            except RuntimeError:  # its thread ended before it could pause
-                running = False
-            yield running
-
     def _submit(self, request: Request) -> None:
-        from relay_core.engines.transformers.sampler import Ticket, fail
-
-        if request.over:
+        if request.is_over:
             return  # closed before it was submitted
-        manager = self._manager
-        request.ticket = Ticket(request, f"{next(self._numbers)}")
-        refused = "it is closed" if manager is None else manager.background_thread_status.can_accept_new_requests()
-        if manager is not None and refused is None:
-            manager.add_request(
-                request.ids,
-                request_id=request.ticket.id,
-                max_new_tokens=max(1, request.limit - request.count),
-                eos_token_id=list(request.end_ids),
-                ticket=request.ticket,
-            )
-            # the thread may have died between the question and the queue, where nobody would find the request
-            refused = manager.background_thread_status.can_accept_new_requests()
-        if refused is not None:
-            cause = None if manager is None else manager.background_thread_status.fatal_error
-            fail(request.ticket, cause or RuntimeError(refused))
+        if self._manager is None:
+            request.fail(RuntimeError("it is closed"))
+        else:
+            self._manager.submit(request)
 
-    def _borrow(self, model: PreTrainedModel) -> None:
-        """Put the owner's model in the state that generation needs."""
-        self._was_training = model.training
-        if self._was_training:
-            model.eval()
-        if self._attention != model.config._attn_implementation:
-            self._own_attention = model.config._attn_implementation
-            model.set_attn_implementation(self._attention)
+    def _leave(self, request: Request) -> None:
+        was_closed_early, request.is_over = not request.is_over, True
+        if was_closed_early and request.ticket is not None and self._manager is not None:
+            self._manager.cancel(request.ticket)
+        with self._requests_lock:
+            self._requests.discard(request)
+            if not self._requests and self._lent is not None:
+                # A step may still compute for a stream that was closed early. Changing the model within that step
+                # would fill cache pages with wrong values.
+                with self._between_steps() if was_closed_early else nullcontext():
+                    self._lent.hand_back()
 
-    def _hand_back(self, model: PreTrainedModel) -> None:
-        """Put the owner's model back in its own state."""
-        if self._was_training:
-            model.train()
-        if self._own_attention != model.config._attn_implementation:
-            model.set_attn_implementation(self._own_attention)
+    def _between_steps(self) -> contextlib.AbstractContextManager[bool]:
+        """Hold the manager before its next step. Yields ``False`` if there is none that runs."""
+        return nullcontext(False) if self._manager is None else self._manager.between_steps()
 
     # -- live weights --------------------------------------------------------------------------------------
 
     def weights_changed(self) -> None:
-        """Forget the cache: the model's weights are not those it was filled with.
+        """Drop the cache, since it was filled with other weights.
 
-        Requests that run are begun anew behind what they have written.
+        Running requests start again from their prompts and the tokens written so far.
         """
         with self.paused():
             pass
@@ -331,32 +255,40 @@ class TransformersEngine(Engine):
     def paused(self) -> Iterator[None]:
         """Hold generation between two steps, so that the model can be changed in place.
 
-        Inside, the model is in its owner's mode (train or eval) and has its own attention; on leaving, the cache
-        is dropped. Not to be entered from inside itself.
+        Inside, a model that the caller passed in is in the caller's mode (train or eval) and has its own attention.
+        On leaving, the cache is dropped and running requests start again, as after :meth:`weights_changed`. Do not
+        nest.
         """
-        from relay_core.engines.transformers import manager as managers
-
         manager = self._manager
-        with self._between_steps() as running:
-            lent = self._given if self._requests else None
+        with self._between_steps() as is_running:
+            lent = self._lent if self._requests else None
             if lent is not None:
-                self._hand_back(lent)
+                lent.hand_back()
             try:
                 yield
             finally:
                 if lent is not None:
-                    self._borrow(lent)
-                if running and manager is self._manager and manager is not None:
-                    managers.drop_cache(manager)
-                    begun = [(r, r.ticket) for r in list(self._requests) if not r.over and r.ticket is not None]
-                    for request, ticket in begun:
-                        manager.cancel_request(ticket.id)
-                        self._submit(request)
+                    lent.borrow()
+                if is_running and manager is not None and manager is self._manager:
+                    manager.drop_cache()
+                    for request in list(self._requests):
+                        if not request.is_over and request.ticket is not None:
+                            manager.cancel(request.ticket)
+                            manager.submit(request)
 
     def describe(self) -> dict[str, Any]:
         model = self._model
-        about: dict[str, Any] = {**super().describe(), "running": self.running}
+        description: dict[str, Any] = {**super().describe(), "running": self.running}
         if model is not None:
-            about |= {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
-            about["parameters"] = sum(p.numel() for p in model.parameters())
-        return about
+            description |= {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
+            description["parameters"] = sum(p.numel() for p in model.parameters())
+        return description
+
+
+def _count_waste(request: Request, warming: Warming) -> None:
+    """Count the tokens of a warmed request that were not used."""
+    waste = warming.waste
+    if warming.is_wanted:
+        waste.tokens += request.wasted_tokens
+    elif request.cached_tokens is not None:  # otherwise the prompt was never read
+        waste.add(request.prompt_length, request.cached_tokens, request.sampled_count)

@@ -1,7 +1,11 @@
-"""The continuous batching manager: sized, started, paused, and stopped for certain.
+"""transformers' continuous batching manager: started, fed, paused and stopped.
 
-Its thread is not a daemon, so a process whose user forgot to close an engine would never end; a watcher stops what
-still runs when the main thread is done. What happens inside a step is in ``sampler.py``.
+The manager's thread is not a daemon, so a process whose user forgot to close an engine would never end. A watcher
+thread therefore stops every running manager when the main thread ends. What happens within a step is in
+``sampler.py``.
+
+This module reads private attributes of transformers, since the manager has no public way to stop while it is paused,
+to report how much of a prompt was cached, or to drop its cache. No other module of ours touches the manager.
 """
 
 from __future__ import annotations
@@ -20,6 +24,9 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from transformers.generation.continuous_batching.continuous_api import BackgroundThreadStatus
 
 from relay_core.engines.transformers import paged_attention
+from relay_core.engines.transformers.cache_size import automatic_cache_tokens
+from relay_core.engines.transformers.options import BatchingOptions
+from relay_core.engines.transformers.request import Request, Ticket
 from relay_core.engines.transformers.sampler import Router, Sampler
 from relay_core.errors import EngineError
 
@@ -27,125 +34,171 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.generation.continuous_batching import ContinuousBatchingManager
 
-SESSIONS, MEAN_TOKENS = 128, 512  # an automatic cache holds so many requests of so many tokens, or one whole context
 STOP_TIMEOUT_S = 60.0
-SWITCH_S = 0.0005  # a manager's thread takes the interpreter's lock for each small operation; others let go so often
+# A manager's thread takes the interpreter's lock for each small operation; this is how soon other threads release it.
+SWITCH_INTERVAL_S = 0.0005
 
 
-def start_manager(
-    model: PreTrainedModel,
-    *,
-    page_size: int,
-    cache_tokens: int | None,
-    cache_gib: float | None,
-    max_batch_tokens: int,
-    max_requests: int,
-    end_ids: frozenset[int],
-) -> tuple[ContinuousBatchingManager, int]:
-    """A running manager for ``model``, and how many tokens one request may have.
+class Manager:
+    """A running continuous batching manager with its cache.
+
+    Args:
+        model: a loaded model; its attention and its mode are changed to those that generation needs.
+        options: sizes of the cache and of a step.
+        end_ids: the model's end tokens.
+
+    ``max_request_tokens`` is the most tokens that one request may have, prompt included.
 
     Raises:
         EngineError: the cache could not be made.
     """
-    tokens = cache_tokens or _automatic_tokens(model, cache_gib)
+
+    def __init__(self, model: PreTrainedModel, options: BatchingOptions, end_ids: frozenset[int]) -> None:
+        tokens = options.cache_tokens or automatic_cache_tokens(model, options.cache_gib)
+        try:
+            self._manager = _started(model, options, tokens, end_ids)
+        except Exception as error:
+            raise EngineError(f"the cache for {tokens} tokens could not be made: {error}") from error
+        self.max_request_tokens: int = (self._manager.batch_processor.cache.num_blocks - 1) * options.page_size
+        _note_cached_tokens(self._manager)
+        _watch(self._manager)
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """The thread that runs the steps."""
+        thread: threading.Thread | None = self._manager._generation_thread
+        return thread
+
+    @property
+    def scheduler(self) -> Any:
+        """transformers' scheduler: the requests that wait and those that run."""
+        return self._manager.batch_processor.scheduler
+
+    @property
+    def takes_requests(self) -> bool:
+        """Whether the thread runs and has not been told to stop."""
+        return bool(self._manager.is_running()) and self._refusal is None
+
+    @property
+    def _refusal(self) -> str | None:
+        """Why a new request would be refused; ``None`` if it would not be."""
+        reason: str | None = self._manager.background_thread_status.can_accept_new_requests()
+        return reason
+
+    def submit(self, request: Request) -> None:
+        """Give the request a new ticket and queue it; if the manager has stopped, the request fails."""
+        ticket = request.ticket = Ticket(request)
+        refusal = self._refusal
+        if refusal is None:
+            self._manager.add_request(
+                request.ids,
+                request_id=ticket.id,
+                max_new_tokens=max(1, request.limit - request.sampled_count),
+                eos_token_id=list(request.end_ids),
+                ticket=ticket,
+            )
+            # If the thread died between the check and the queueing, nobody else would fail the request.
+            refusal = self._refusal
+        if refusal is not None:
+            ticket.fail(self._manager.background_thread_status.fatal_error or RuntimeError(refusal))
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Cancel a submission before the next step."""
+        self._manager.cancel_request(ticket.id)
+
+    @contextlib.contextmanager
+    def between_steps(self) -> Iterator[bool]:
+        """Hold the manager before its next step. Yields ``False`` if its thread does not run."""
+        with contextlib.ExitStack() as stack:
+            try:
+                is_running = bool(self._manager.is_running())
+                if is_running:
+                    stack.enter_context(self._manager.pause())
+            except RuntimeError:  # the thread ended before it could pause
+                is_running = False
+            yield is_running
+
+    def drop_cache(self) -> None:
+        """Forget every cached prefix; only between steps. Running requests keep their pages."""
+        cache = self._manager.batch_processor.cache
+        cache.evict_cached_blocks()
+        for allocator in cache.cache_allocators.values():
+            allocator.ledger.hash_to_block.clear()
+            allocator.ledger.block_to_hash.clear()
+
+    def retire(self) -> None:
+        """Stop the thread now, even if it is paused; running requests fail."""
+        _retire(self._manager)
+
+
+def _started(
+    model: PreTrainedModel, options: BatchingOptions, tokens: int, end_ids: frozenset[int]
+) -> ContinuousBatchingManager:
+    """A running manager whose cache holds ``tokens`` tokens."""
     config = ContinuousBatchingConfig(
-        page_size=page_size,
-        num_blocks=max(2, -(-tokens // page_size)),
-        max_batch_tokens=max_batch_tokens,
-        max_requests_per_batch=min(max_requests, max_batch_tokens),
+        page_size=options.page_size,
+        num_blocks=max(2, -(-tokens // options.page_size)),
+        max_batch_tokens=options.max_batch_tokens,
+        max_requests_per_batch=min(options.max_requests, options.max_batch_tokens),
         use_cuda_graph=False,
         use_async_batching=False,
         auto_switch_to_flash=False,
     )
     greedy = GenerationConfig(do_sample=False, eos_token_id=sorted(end_ids) or -1)
-    try:
-        manager = model.init_continuous_batching(generation_config=greedy, continuous_batching_config=config)
-        processors = ContinuousBatchingLogitsProcessorList(
-            LogitsProcessorList([Sampler(manager.cancel_request, model.device)])
-        )
-        processors.tensors_required = 1
-        manager.logit_processor = processors
-        manager.output_router = Router()
-        if paged_attention.suits(model):
-            model.set_attn_implementation(paged_attention.NAME)
-        with _users_random_state(model.device):
-            manager.warmup()  # makes the cache here, so that what goes wrong is raised here
-        cache = manager.batch_processor.cache
-        manager.start()
-    except Exception as error:
-        raise EngineError(f"the cache for {tokens} tokens could not be made: {error}") from error
-    _note_cached(manager)
-    _watch(manager)
-    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_S))
-    return manager, (cache.num_blocks - 1) * page_size
-
-
-def _automatic_tokens(model: PreTrainedModel, cache_gib: float | None) -> int:
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    bytes_per_token = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
-    context = getattr(config, "max_position_embeddings", None) or MEAN_TOKENS
-    wanted: int = max(context, SESSIONS * MEAN_TOKENS)
-    limit = _free_bytes(model.device) if cache_gib is None else cache_gib * 2**30
-    return int(min(wanted, limit // bytes_per_token))
-
-
-def _free_bytes(device: torch.device) -> float:
-    """What a cache may take of the device's memory; of the machine's, physical memory in all (a part is in use)."""
-    if device.type == "cuda":
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return 0.7 * free
-    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        return 0.15 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return 2.0 * 2**30
+    paged_attention.uninstall(model)  # left by a manager that died; transformers refuses to start with it
+    manager = model.init_continuous_batching(generation_config=greedy, continuous_batching_config=config)
+    processors = ContinuousBatchingLogitsProcessorList(
+        LogitsProcessorList([Sampler(manager.cancel_request, model.device)])
+    )
+    processors.tensors_required = 1
+    manager.logit_processor = processors
+    manager.output_router = Router()
+    paged_attention.install(model)
+    with _random_state_kept(model.device):
+        manager.warmup()  # allocates the cache in this thread, so that a failure is raised here
+    manager.start()
+    return manager
 
 
 @contextlib.contextmanager
-def _users_random_state(device: torch.device) -> Iterator[None]:
-    """The manager seeds torch's global generator as it starts; give the user's back."""
+def _random_state_kept(device: torch.device) -> Iterator[None]:
+    """Restore torch's global random state, which belongs to the user and which the manager seeds as it starts."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
 
-def _note_cached(manager: ContinuousBatchingManager) -> None:
-    """Tell each request how much of its prompt the prefix cache had: the manager does not say."""
+def _note_cached_tokens(manager: ContinuousBatchingManager) -> None:
+    """Have each request told how much of its prompt was in the prefix cache, which the manager does not report."""
     processor = manager.batch_processor
     cache, scheduler = processor.cache, processor.scheduler
     search = cache.search_prefix_match
 
     def search_and_note(request_id: str, prompt_ids: list[int]) -> int:
-        found: int = search(request_id, prompt_ids)
+        cached_tokens: int = search(request_id, prompt_ids)
         state = scheduler.waiting_requests.get(request_id)
         if state is not None:
             request = state.logit_processor_kwargs["ticket"].request
-            if request.cached is None:
-                request.cached = found
-        return found
+            if request.cached_tokens is None:
+                request.cached_tokens = cached_tokens
+        return cached_tokens
 
     cache.search_prefix_match = search_and_note
 
 
-def drop_cache(manager: ContinuousBatchingManager) -> None:
-    """Forget every cached prefix; only while the manager is paused. Pages of running requests stay theirs."""
-    cache = manager.batch_processor.cache
-    cache.evict_cached_blocks()
-    for allocator in cache.cache_allocators.values():
-        allocator.ledger.hash_to_block.clear()
-        allocator.ledger.block_to_hash.clear()
+# -- stopping ----------------------------------------------------------------------------------------------
 
 
-def retire(manager: ContinuousBatchingManager) -> None:
-    """Stop the manager's thread now, a paused one too; what still runs fails."""
+def _retire(manager: ContinuousBatchingManager) -> None:
     status, thread = manager.background_thread_status, manager._generation_thread
     if thread is None or not thread.is_alive():
         return
     status.request_stop(BackgroundThreadStatus.HARD_STOP, 0)
-    with status._condition:  # whoever holds a pause may never come back for it
+    with status._condition:  # a thread that holds a pause may never release it
         status._pauses_requested, status._paused = 0, False
         status._condition.notify_all()
     manager._wake_up_loop.set()
-    if thread is not threading.current_thread():  # the garbage collector may come by there
+    if thread is not threading.current_thread():  # the garbage collector may call this on the manager's own thread
         thread.join(STOP_TIMEOUT_S)
         manager.batch_processor = None
 
@@ -156,18 +209,16 @@ _watcher_pid = 0
 
 
 def _watch(manager: ContinuousBatchingManager) -> None:
-    """See to it that the manager's thread ends with the main thread."""
+    """Have the manager's thread stopped when the main thread ends."""
     global _watcher, _watcher_pid
     _running.add(manager)
-    if _watcher is None or _watcher_pid != os.getpid():
-        _watcher, _watcher_pid = (
-            threading.Thread(target=_stop_all_at_exit, name="relay-engines", daemon=False),
-            os.getpid(),
-        )
+    if _watcher is None or _watcher_pid != os.getpid():  # a forked child has no watcher yet
+        _watcher = threading.Thread(target=_retire_all_at_exit, name="relay-engines", daemon=False)
+        _watcher_pid = os.getpid()
         _watcher.start()
 
 
-def _stop_all_at_exit() -> None:
+def _retire_all_at_exit() -> None:
     threading.main_thread().join()
     for manager in list(_running):
-        retire(manager)
+        _retire(manager)

@@ -1,9 +1,13 @@
-"""Attention over the paged cache, request by request.
+"""Attention over the paged cache, request by request, for models without a flash implementation.
 
-transformers' own ``sdpa`` lets every query of a batch look at every key of it and masks all but its own: with 64
-requests that is 64 times the work, and most of a step's time. Here each request meets its own keys only: those that
-decode are padded to a common length and computed at once; prompts, few in any step, one by one. The result is the
-same up to rounding. For models whose layers all attend to the whole sequence; flash implementations need none of it.
+transformers' ``sdpa`` computes the scores of every query in a batch against every key in it and masks those of other
+requests. With 64 requests that is 64 times the work, and most of a step's time. :func:`paged_attention` computes each
+request's queries against that request's keys only: decoding requests are padded to a common length and computed
+together, prompts (there are few in a step) one by one. The result is the same up to rounding. It supports models
+whose layers all attend to the whole sequence.
+
+transformers offers attention functions no public access to the cache's tensors, nor a getter for a model's attention;
+this module reads the private attributes.
 """
 
 from __future__ import annotations
@@ -21,11 +25,12 @@ NAME = "relay_paged"
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Where a step's requests lie; the same for all layers.
+    """Where the queries and keys of a step's requests are; the same for all layers.
 
-    ``decoding``: rows of the queries that are one token of a request, shape [B], or ``None`` for all of them;
-    ``pages``: where their keys are in the cache, padded, shape [B * length]; ``mask``: true on what is no padding,
-    shape [B, 1, 1, length]. ``reading``: (first query, last, first key, last) of every other request.
+    ``decoding``: rows of the queries of the B requests that decode one token, shape [B]; ``None`` if all rows are.
+    ``pages``: positions of these requests' keys in the cache, padded to a common length, shape [B * length].
+    ``mask``: false on padding, shape [B, 1, 1, length].
+    ``reading``: of every other request, (first query, end of queries, first key, end of keys).
     """
 
     decoding: torch.Tensor | None
@@ -49,9 +54,9 @@ def _plan(ends_q: list[int], ends_k: list[int], read_index: torch.Tensor) -> _Pl
     device = read_index.device
     length = max(lengths, default=0)
     column = torch.arange(length, device=device)
-    at = torch.tensor(starts, device=device).unsqueeze(1) + column
+    positions = torch.tensor(starts, device=device).unsqueeze(1) + column
     mask = column < torch.tensor(lengths, device=device).unsqueeze(1)
-    pages = read_index[at.clamp_(max=max(0, len(read_index) - 1))].flatten() if rows else read_index[:0]
+    pages = read_index[positions.clamp_(max=max(0, len(read_index) - 1))].flatten() if rows else read_index[:0]
     decoding = None if not reading else torch.tensor(rows, device=device)
     return _Plan(decoding, pages, mask[:, None, None, :], tuple(reading))
 
@@ -67,14 +72,15 @@ def paged_attention(
     cache: Any = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """An attention function as :class:`transformers.AttentionInterface` wants it.
+    """An attention function with the signature of :class:`transformers.AttentionInterface`.
 
     Args:
-        query: shape [1, heads, tokens, head_dim]; ``key`` and ``value`` the same with the model's key heads.
-        cache: the manager's cache; without it this is transformers' ``sdpa``.
+        query: shape [1, heads, tokens, head_dim].
+        key, value: shape [1, key heads, tokens, head_dim].
+        cache: the manager's cache; without one this function is transformers' ``sdpa``.
 
     Returns:
-        Shape [1, tokens, heads, head_dim], and no weights.
+        The output, shape [1, tokens, heads, head_dim], and no attention weights.
     """
     if cache is None:
         out, _ = sdpa_attention_forward(
@@ -88,12 +94,11 @@ def paged_attention(
     new_k, new_v = key[0].transpose(0, 1), value[0].transpose(0, 1)  # [tokens, key heads, head_dim]
     keys.index_copy_(0, write_index, new_k)
     values.index_copy_(0, write_index, new_v)
-    step = kwargs["cu_seq_lens_q"]
     if layer == allocator.layer_indices[0]:
         ends_k = kwargs["cu_seq_lens_k"][allocator.layer_type].tolist()
-        if read_index.numel() == 0:  # the manager names no keys where all of them are new
+        if read_index.numel() == 0:  # the manager leaves it empty if every key is new
             read_index = write_index
-        cache.relay_plan = (_plan(step.tolist(), ends_k, read_index), read_index)
+        cache.relay_plan = (_plan(kwargs["cu_seq_lens_q"].tolist(), ends_k, read_index), read_index)
     plan, read_index = cache.relay_plan
     out = torch.empty_like(query[0].transpose(0, 1))  # [tokens, heads, head_dim]
     if len(plan.mask):
@@ -103,15 +108,23 @@ def paged_attention(
         else:
             out[plan.decoding] = decoded
     for q, q_end, k, k_end in plan.reading:
-        at = read_index[k:k_end]
-        out[q:q_end] = _read(query[0, :, q:q_end], keys[at], values[at], scaling)
+        positions = read_index[k:k_end]
+        out[q:q_end] = _read(query[0, :, q:q_end], keys[positions], values[positions], scaling)
     return out.unsqueeze(0), None
 
 
 def _decode(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, plan: _Plan, scaling: float | None
 ) -> torch.Tensor:
-    """One new token of each of B requests; queries that share a key head count as rows of one query."""
+    """One new token of each of B requests; query heads that share a key head become rows of one query.
+
+    Args:
+        query: shape [tokens, heads, head_dim].
+        keys, values: the layer's whole cache, shape [cache tokens, key heads, head_dim].
+
+    Returns:
+        Shape [B, heads, head_dim].
+    """
     if plan.decoding is not None:
         query = query[plan.decoding]
     batch, heads, dim = query.shape
@@ -125,7 +138,15 @@ def _decode(
 
 
 def _read(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float | None) -> torch.Tensor:
-    """Several tokens of one request behind what the cache has of it; query [heads, tokens, head_dim]."""
+    """Several new tokens of one request, at the end of its keys.
+
+    Args:
+        query: shape [heads, tokens, head_dim].
+        keys, values: the request's own, shape [all tokens so far, key heads, head_dim].
+
+    Returns:
+        Shape [tokens, heads, head_dim].
+    """
     new, total = query.shape[1], keys.shape[0]
     mask = torch.ones(new, total, dtype=torch.bool, device=query.device).tril(total - new)
     out = scaled_dot_product_attention(
@@ -142,13 +163,20 @@ def _read(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling
 AttentionInterface.register(NAME, paged_attention)
 
 
-def suits(model: PreTrainedModel) -> bool:
-    """Whether ``model`` can use :func:`paged_attention` in place of ``sdpa``, with the same result."""
+def install(model: PreTrainedModel) -> None:
+    """Have ``model`` use :func:`paged_attention` in place of ``sdpa`` if the result is the same up to rounding."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
-    return (
+    if (
         model.config._attn_implementation == "sdpa"
         and kinds <= {"full_attention"}
         and (bool(kinds) or getattr(config, "sliding_window", None) is None)
         and not getattr(config, "attn_logit_softcapping", None)
-    )
+    ):
+        model.set_attn_implementation(NAME)
+
+
+def uninstall(model: PreTrainedModel) -> None:
+    """Undo :func:`install`."""
+    if model.config._attn_implementation == NAME:
+        model.set_attn_implementation("sdpa")

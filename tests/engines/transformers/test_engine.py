@@ -275,9 +275,9 @@ async def test_closing_a_stream_frees_its_request(engine: TransformersEngine) ->
     await stream.aclose()
     assert not engine._requests
     await collect(engine, PROMPTS[1], 3)  # the manager has taken the cancellation when it has done more work
-    scheduler = engine._manager.batch_processor.scheduler  # type: ignore[union-attr]
+    scheduler = engine._manager.scheduler  # type: ignore[union-attr]
     assert request.ticket.id not in scheduler.active_requests
-    assert request.count < 200
+    assert request.sampled_count < 200
 
 
 async def test_a_slow_consumer_gets_several_tokens_at_once(engine: TransformersEngine) -> None:
@@ -290,10 +290,7 @@ async def test_a_slow_consumer_gets_several_tokens_at_once(engine: TransformersE
     assert len(chunks) <= 3
 
 
-# -- the cache, and weights that change ------------------------------------------------------------------------
-
-
-# -- warmed: begun before it is known how many tokens are wanted ---------------------------------------------------
+# -- warming: begun before it is known how many tokens are wanted ------------------------------------------------
 
 
 async def warmed(
@@ -304,7 +301,7 @@ async def warmed(
     warming = Warming(waste)
     async with aclosing(engine.warm_stream(Prompt("", ids), Sampling(most), warming)) as stream:
         first = asyncio.ensure_future(anext(stream))
-        while late and not (engine._requests and all(r.over for r in engine._requests)):
+        while late and not (engine._requests and all(r.is_over for r in engine._requests)):
             await asyncio.sleep(0.001)
         assert not first.done()
         warming.want(n)
@@ -338,7 +335,7 @@ async def test_a_short_warmed_stream_ends_the_work_at_n(model: Qwen3ForCausalLM,
         assert waste.tokens <= 2, "the manager was told in time"
         manager = engine._manager
         assert manager is not None
-        while manager.batch_processor.scheduler.active_requests:
+        while manager.scheduler.active_requests:
             await asyncio.sleep(0.001)
     finally:
         await engine.aclose()
@@ -364,13 +361,16 @@ async def test_a_warmed_stream_that_is_dropped_is_counted(engine: TransformersEn
     waste = Waste()
     stream = engine.warm_stream(Prompt("", PROMPTS[1]), Sampling(150), Warming(waste))
     first = asyncio.ensure_future(anext(stream))
-    while not (engine._requests and all(r.count for r in engine._requests)):
+    while not (engine._requests and all(r.sampled_count for r in engine._requests)):
         await asyncio.sleep(0.001)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     assert (waste.requests, waste.prompt_tokens) == (1, len(PROMPTS[1]))
     assert waste.tokens > 0
     assert not engine._requests
+
+
+# -- the cache, and weights that change ------------------------------------------------------------------------
 
 
 async def test_prefixes_are_shared_until_the_weights_change(model: Qwen3ForCausalLM, tokenizer: Tokenizer) -> None:
@@ -405,7 +405,7 @@ async def test_weights_that_change_under_a_running_request(model: Qwen3ForCausal
             with engine.paused():
                 live.load_state_dict(other.state_dict())
                 (request,) = engine._requests
-                cut = request.count
+                cut = request.sampled_count
             async for chunk in stream:
                 written += [int(t.id or 0) for t in chunk.tokens]
     finally:
@@ -478,9 +478,9 @@ async def test_start_and_close_again_and_again(model: Qwen3ForCausalLM, tokenize
     for _ in range(2):
         before = threading.active_count()
         await asyncio.gather(*[engine.start() for _ in range(5)])
-        thread = engine._manager._generation_thread  # type: ignore[union-attr]
+        thread = engine._manager.thread  # type: ignore[union-attr]
         assert (await collect(engine, PROMPTS[1]))[0] == expected
-        assert thread is engine._manager._generation_thread  # type: ignore[union-attr]
+        assert thread is engine._manager.thread  # type: ignore[union-attr]
         await engine.aclose()
         await engine.aclose()
         assert not engine.running
@@ -501,7 +501,7 @@ async def test_closing_fails_what_runs(model: Qwen3ForCausalLM, tokenizer: Token
 async def test_closing_while_paused(model: Qwen3ForCausalLM, tokenizer: Tokenizer) -> None:
     engine = TransformersEngine(copy.deepcopy(model), tokenizer)
     await engine.start()
-    thread = engine._manager._generation_thread  # type: ignore[union-attr]
+    thread = engine._manager.thread  # type: ignore[union-attr]
     with engine.paused():
         await engine.aclose()
         assert not thread.is_alive()  # type: ignore[union-attr]
@@ -534,10 +534,32 @@ async def test_a_fatal_error_reaches_every_request_and_the_engine_starts_anew(
         await engine.aclose()
 
 
+async def test_a_model_from_a_folder_starts_anew_after_a_fatal_error(
+    tmp_path: Path, model: Qwen3ForCausalLM, tokenizer: Tokenizer
+) -> None:
+    model.save_pretrained(tmp_path)
+    engine = TransformersEngine(tmp_path, tokenizer)
+    await engine.start()
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the device is gone")
+
+    try:
+        loaded = engine._model
+        assert loaded is not None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loaded, "forward", broken)
+            with pytest.raises(EngineError, match="the device is gone"):
+                await collect(engine, PROMPTS[0])
+        assert (await collect(engine, PROMPTS[1]))[0] == generate(model, PROMPTS[1])
+    finally:
+        await engine.aclose()
+
+
 def test_a_forgotten_engine_stops_its_thread(model: Qwen3ForCausalLM, tokenizer: Tokenizer) -> None:
     engine = TransformersEngine(copy.deepcopy(model), tokenizer)
     asyncio.run(collect(engine, PROMPTS[1], 3))
-    thread = engine._manager._generation_thread  # type: ignore[union-attr]
+    thread = engine._manager.thread  # type: ignore[union-attr]
     assert thread is not None
     del engine
     gc.collect()

@@ -1,0 +1,62 @@
+"""A loaded model that a user passed in: changed for generation while requests run, and put back afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class _State(NamedTuple):
+    attention: str
+    is_training: bool
+
+
+class LentModel:
+    """A model that belongs to the user; the engine borrows it.
+
+    Borrowed, the model is in eval mode and has the attention that the manager needs; otherwise it is in the mode and
+    has the attention that its owner chose. :meth:`borrow` and :meth:`hand_back` do nothing when called twice.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self._owners_state: _State | None = None  # set while the model is borrowed
+        self._generation_attention = ""
+
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Let a manager start on the model in its owner's state, and note the attention that the manager chose."""
+        self.hand_back()
+        owners_state = self._state
+        try:
+            yield
+            self._generation_attention = self._state.attention
+        finally:
+            self._set(owners_state)
+
+    def borrow(self) -> None:
+        """Put the model into the state that generation needs."""
+        if self._owners_state is None:
+            self._owners_state = self._state
+            self._set(_State(self._generation_attention, is_training=False))
+
+    def hand_back(self) -> None:
+        """Put the model back into its owner's state."""
+        if self._owners_state is not None:
+            self._set(self._owners_state)
+            self._owners_state = None
+
+    @property
+    def _state(self) -> _State:
+        # transformers has a public setter for the attention, and no public getter
+        return _State(self.model.config._attn_implementation, self.model.training)
+
+    def _set(self, state: _State) -> None:
+        if self.model.training != state.is_training:
+            self.model.train(state.is_training)
+        if self._state.attention != state.attention:
+            self.model.set_attn_implementation(state.attention)

@@ -1,0 +1,28 @@
+"""The options of batching and of the paged cache, checked before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay_core.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class BatchingOptions:
+    """The options of the same names of :class:`~relay_core.engines.transformers.TransformersEngine`.
+
+    Raises:
+        ConfigurationError: a value is not a whole number, or too small.
+    """
+
+    page_size: int
+    cache_tokens: int | None
+    cache_gib: float | None
+    max_batch_tokens: int
+    max_requests: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("page_size", 4), ("max_batch_tokens", 1), ("max_requests", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ConfigurationError(f"{name} is {value!r}: write a whole number, {least} or more")
