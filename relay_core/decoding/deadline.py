@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import Awaitable
 from typing import TypeVar
-
-from relay_core.engines.base import Chunk
-from relay_core.errors import EngineError
 
 T = TypeVar("T")
 
 
 class OutOfTime(Exception):
     """A budget of seconds is spent."""
+
+
+def is_past(deadline: float) -> bool:
+    """Whether the loop's time has reached ``deadline``."""
+    return asyncio.get_running_loop().time() >= deadline
 
 
 def deadline_in(seconds: float | None) -> float | None:
@@ -41,21 +43,3 @@ async def within(work: Awaitable[T], deadline: float | None) -> T:
         if limit.expired():
             raise OutOfTime from error
         raise
-
-
-async def next_chunk(chunks: AsyncGenerator[Chunk, None], deadline: float | None) -> Chunk:
-    """The next chunk of an engine's stream.
-
-    Raises:
-        OutOfTime: it did not come by the deadline.
-        EngineError: the stream ended although no chunk had a finish.
-    """
-    if deadline is None:
-        chunk = await anext(chunks, None)
-    elif asyncio.get_running_loop().time() >= deadline:  # a stream that never waits would never be interrupted
-        raise OutOfTime
-    else:
-        chunk = await within(anext(chunks, None), deadline)
-    if chunk is None:
-        raise EngineError("its stream ended without saying why")
-    return chunk

@@ -7,10 +7,10 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from relay_core.decoding.deadline import next_chunk
+from relay_core.decoding.deadline import OutOfTime, is_past, within
 from relay_core.decoding.tally import Tally
 from relay_core.engines.base import Chunk, EngineUsage, Finish, Prompt, Waste
-from relay_core.errors import ContextOverflow
+from relay_core.errors import ContextOverflow, EngineError
 from relay_core.keys import Role
 from relay_core.transcript import Transcript
 
@@ -33,9 +33,16 @@ class EngineStream:
 
         Raises:
             OutOfTime: it did not come by the deadline.
-            EngineError: whatever the engine raises.
+            EngineError: the engine failed, or its stream ended although no chunk had a finish.
         """
-        chunk = await next_chunk(self._chunks, self._deadline)
+        if self._deadline is None:
+            chunk = await anext(self._chunks, None)
+        elif is_past(self._deadline):  # a stream that never waits would never be interrupted
+            raise OutOfTime
+        else:
+            chunk = await within(anext(self._chunks, None), self._deadline)
+        if chunk is None:
+            raise EngineError("its stream ended without saying why")
         self.usage, self.notes, self.waste = (
             chunk.usage or self.usage,
             chunk.notes or self.notes,

@@ -123,7 +123,8 @@ class Answer:
                 while not self._is_over and not self._text.has_call:
                     chunk = await stream.next()
                     deltas = self._text.take(chunk.tokens)
-                    await self._warm()
+                    if self._warmer.command_at != self._text.open_command:
+                        await self._warm()
                     for delta in deltas:
                         yield delta
                     if chunk.finish is not None:

@@ -79,6 +79,11 @@ class Warmer:
         self._begin, self._waste = begin, waste
         self._early: EarlyStream | None = None
 
+    @property
+    def command_at(self) -> int | None:
+        """Where the command begins that a stream was begun for; ``None`` where there is no stream."""
+        return None if self._early is None else self._early.command_at
+
     async def follow(self, open_command: int | None, *, may_begin: Callable[[], bool]) -> None:
         """Keep up with the student's text.
 
@@ -87,7 +92,7 @@ class Warmer:
                 dropped.
             may_begin: asked whether a stream may be begun for this one.
         """
-        if self._early is not None and self._early.command_at != open_command:
+        if self.command_at != open_command:
             await self.drop()
         if self._early is None and open_command is not None and may_begin():
             self._early = EarlyStream(open_command, self._begin, self._waste)

@@ -4,14 +4,7 @@ import asyncio
 
 import pytest
 
-from relay_core import Chunk, EngineError
-from relay_core.decoding.deadline import OutOfTime, deadline_in, earlier, next_chunk, within
-
-
-async def chunks(*delays: float):
-    for delay in delays:
-        await asyncio.sleep(delay)
-        yield Chunk()
+from relay_core.decoding.deadline import OutOfTime, deadline_in, earlier, is_past, within
 
 
 def test_the_earlier_of_two() -> None:
@@ -39,16 +32,12 @@ def test_a_timeout_of_the_work_itself_is_not_the_deadline(timeless) -> None:
     timeless(work())
 
 
-def test_the_next_chunk(timeless) -> None:
+def test_a_deadline_passes(timeless) -> None:
     async def work() -> None:
-        stream = chunks(1, 1, 5)
-        until = deadline_in(3)
-        assert await next_chunk(stream, until) == await next_chunk(stream, None) == Chunk()
-        with pytest.raises(OutOfTime):
-            await next_chunk(stream, until)
-        with pytest.raises(OutOfTime):  # also where the stream would not have to wait
-            await next_chunk(chunks(0), until)
-        with pytest.raises(EngineError, match="without saying why"):
-            await next_chunk(chunks(), None)
+        deadline = deadline_in(2)
+        assert deadline is not None and not is_past(deadline)
+        await asyncio.sleep(2)
+        assert is_past(deadline)
+        assert deadline_in(None) is None
 
     timeless(work())

@@ -1,11 +1,13 @@
 """One request's stream: cut at its limit, closed and counted however it ends."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
 
 from relay_core import Chunk, ContextOverflow, EngineError, Finish, Prompt, Token
-from relay_core.decoding.engine_stream import engine_stream
+from relay_core.decoding.deadline import OutOfTime, deadline_in
+from relay_core.decoding.engine_stream import EngineStream, engine_stream
 from relay_core.decoding.tally import Tally
 from relay_core.engines.base import EngineUsage, Waste
 from relay_core.transcript import Transcript
@@ -88,3 +90,22 @@ async def test_text_is_as_many_tokens_as_the_engine_reports() -> None:
         for token in (await stream.next()).tokens:
             transcript.add_teacher(*token)
     assert transcript.total == 7
+
+
+def test_chunks_must_come_by_the_deadline(timeless) -> None:
+    async def slowly(*delays: float) -> AsyncGenerator[Chunk, None]:
+        for delay in delays:
+            await asyncio.sleep(delay)
+            yield Chunk()
+
+    async def work() -> None:
+        stream = EngineStream(slowly(1, 1, 5), 9, deadline_in(3))
+        assert await stream.next() == await stream.next() == Chunk()
+        with pytest.raises(OutOfTime):
+            await stream.next()
+        with pytest.raises(OutOfTime):  # also where the stream would not have to wait
+            await EngineStream(slowly(0), 9, deadline_in(0)).next()
+        with pytest.raises(EngineError, match="without saying why"):
+            await EngineStream(slowly(), 9, None).next()
+
+    timeless(work())
