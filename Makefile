@@ -1,6 +1,6 @@
 # make demo    the bundled pair on 300 held-out problems, and one answer in colour
 # make test    all tests, real servers included (vLLM on the CPU, transformers serve); WITH_VLLM=no leaves those out
-# make lint    ruff and mypy
+# make lint    ruff, mypy, and the sizes and imports of all modules (tools/rooms.py)
 #
 # Each sets up what it needs in .venv, once, from a fresh clone; all versions are in constraints.txt. It takes
 # Python 3.11 or later (PYTHON=python3.12 make ...). vLLM for the CPU is there for Linux on x86-64; elsewhere,
@@ -26,6 +26,7 @@ lint: $(STAMPS)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/rooms.py
 
 vllm: $(STAMPS)/vllm
 
