@@ -1,12 +1,18 @@
 """Any OpenAI-compatible endpoint as an engine.
 
-engine.py       the engine: one stream of tokens over as many responses as it takes
-response.py     one streamed response, read into chunks
-resumption.py   what has come of a stream so far, and the request for the rest
-protocol.py     request bodies and events on the wire; pure functions
-probe.py        finding out, once, what an endpoint can do
-connection.py   the HTTP client; foreign errors become ours here
-retries.py      deadlines, retries, the circuit breaker, hedging; knows nothing of HTTP
+engine.py        the engine: one stream of tokens over as many responses as it takes
+loop_client.py   one event loop's access to the endpoint: its connections and its limit of requests in flight
+response.py      one streamed response, read into chunks
+resumption.py    the tokens of a stream so far, and the request for the rest
+protocol.py      the modes, and the request body of each; pure functions
+event_reader.py  the events of a response, read into chunks; nothing malformed passes
+probe.py         finding out, once, what an endpoint can do
+address.py       an endpoint's URL, key and TLS settings
+connection.py    the HTTP client
+http_errors.py   HTTP errors become ours here
+faults.py        this package's own errors: the transient ones, which are retried, and refusals
+retries.py       deadlines, retries and the circuit breaker; knows nothing of HTTP
+hedging.py       a second, equal attempt when the first is late
 """
 
 from relay_core.engines.openai.engine import OpenAIEngine

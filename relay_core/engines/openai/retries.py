@@ -1,7 +1,7 @@
-"""Steadiness towards an endpoint that is not: deadlines, retries, a circuit breaker, fair turns, hedging.
+"""Deadlines, retries and the circuit breaker of one endpoint.
 
-One place for all of it, knowing nothing of HTTP: an attempt is a function to await, and :class:`Fault` is how it
-says that another attempt may succeed. Retries and their waits are tenacity's.
+This module knows nothing of HTTP: an attempt is a function to await, and raises
+:class:`~relay_core.engines.openai.faults.Fault` for a transient failure. Tenacity retries, and waits between attempts.
 """
 
 from __future__ import annotations
@@ -11,48 +11,35 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 from relay_core.engines.base import BreakerState
-from relay_core.errors import ConfigurationError, EngineError
+from relay_core.engines.openai.faults import BreakerOpen, Fault
+from relay_core.errors import ConfigurationError, EngineError, did_you_mean
 
 T = TypeVar("T")
 
 
-class Fault(EngineError):
-    """A failure that may pass.
-
-    ``retry_after_s``: seconds that the other side asked to be left alone. ``status``: what it answered, if it did.
-    """
-
-    def __init__(self, message: str, *, retry_after_s: float | None = None, status: int | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s, self.status = retry_after_s, status
-
-
-class BreakerOpen(EngineError):
-    """Refused here, without asking: the endpoint failed too often in a row."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long to wait, and how often to try.
+    """How long to wait for an endpoint, and how often to try.
 
     Args:
         connect_s: seconds to open a connection.
-        first_token_s: seconds of silence allowed: until the first token, and between two.
-        total_s: seconds for one request with all its retries, from first attempt to last token.
-        retries: further attempts after the first one, counted anew once a token has come.
-        backoff_s, backoff_max_s: the wait before retry ``i`` is drawn from 0 to ``min(backoff_max_s,
-            backoff_s * 2**i)`` seconds (exponential back-off with full jitter); ``Retry-After`` is its least.
-        breaker_after: failures in a row that open the circuit breaker; ``None`` for no breaker.
-        breaker_open_s: seconds until an open breaker lets one request through to see.
-        max_in_flight: requests at once, of each event loop; others wait their turn, first come first served.
-        hedge_after_s: send a second, equal request when the first token is this late; ``None`` never does.
+        first_token_s: seconds of silence allowed before the first token, and between two tokens.
+        total_s: seconds for one request with all its retries, from the first attempt to the last token.
+        retries: attempts after the first one; the count starts again once a token has come.
+        backoff_s: the wait before retry ``i`` is drawn from 0 to ``min(backoff_max_s, backoff_s * 2**i)`` seconds
+            (exponential back-off with full jitter), and is at least the endpoint's ``Retry-After``.
+        backoff_max_s: the upper bound of that wait, in seconds.
+        breaker_after: how many failures in a row open the circuit breaker; ``None`` for no breaker.
+        breaker_open_s: seconds until an open breaker lets one request through as a trial.
+        max_in_flight: how many requests each event loop sends at once; further ones wait, first come first served.
+        hedge_after_s: seconds without a first token after which a second, equal request is sent; ``None`` for never.
 
     Raises:
-        ConfigurationError: a value out of range.
+        ConfigurationError: a value is out of range.
     """
 
     connect_s: float = 10.0
@@ -67,186 +54,166 @@ class Patience:
     hedge_after_s: float | None = None
 
     def __post_init__(self) -> None:
-        least = {"retries": 0, "backoff_s": 0, "backoff_max_s": 0, "breaker_after": 1, "max_in_flight": 1}
-        whole = ("retries", "breaker_after", "max_in_flight")
-        for name in (f.name for f in fields(self)):
+        minimums = {"retries": 0, "backoff_s": 0, "backoff_max_s": 0, "breaker_after": 1, "max_in_flight": 1}
+        counts = ("retries", "breaker_after", "max_in_flight")
+        for name in (field.name for field in fields(self)):
             value = getattr(self, name)
             if value is None and name in ("breaker_after", "hedge_after_s"):
                 continue
-            kind = int if name in whole else (int, float)
-            low = least.get(name)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, kind)
-                or not (value > 0 if low is None else value >= low)
-            ):
-                what = "a whole number" if name in whole else "seconds"
-                raise ConfigurationError(
-                    f"{name} is {value!r}: write {what}, {'more than 0' if low is None else f'{low} or more'}"
-                )
+            minimum = minimums.get(name)
+            is_number = isinstance(value, int if name in counts else (int, float)) and not isinstance(value, bool)
+            if not is_number or not (value > 0 if minimum is None else value >= minimum):
+                unit = "a whole number" if name in counts else "seconds"
+                bound = "more than 0" if minimum is None else f"{minimum} or more"
+                raise ConfigurationError(f"{name} is {value!r}: write {unit}, {bound}")
+
+    def with_options(self, **options: Any) -> Patience:
+        """A copy with some fields replaced.
+
+        Raises:
+            ConfigurationError: there is no such field, or its value is out of range.
+        """
+        names = [field.name for field in fields(self)]
+        for name in options:
+            if name not in names:
+                raise ConfigurationError(f"OpenAIEngine has no option {name!r}: {did_you_mean(name, names)}")
+        return replace(self, **options)
 
 
 class Breaker:
-    """A circuit breaker, shared by all requests to one endpoint, from any thread.
+    """A circuit breaker, shared by all requests to one endpoint; safe to use from any thread.
 
-    It opens after ``after`` failures in a row and half-opens ``open_s`` seconds later: then one request goes
-    through, and its outcome closes it or opens it again. Any success closes it.
+    It opens after ``after`` failures in a row. ``open_s`` seconds later it is half-open: it lets one request through as
+    a trial, whose outcome closes it or opens it again. Any success closes it.
+
+    Args:
+        after: how many failures in a row open it; ``None`` for never.
+        open_s: seconds until a trial.
+        clock: the time in seconds.
     """
 
     def __init__(self, after: int | None, open_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._after, self._open_s, self._clock = after, open_s, clock
         self._lock = threading.Lock()
-        self._failures, self._last = 0, ""
-        self._opened: float | None = None
-        self._trial = False  # the one request of a half-open breaker is under way
+        self._failures = 0  # in a row
+        self._last_message = ""
+        self._opened_at: float | None = None
+        self._has_trial = False  # the one request of a half-open breaker is in flight
 
     @property
     def state(self) -> BreakerState:
-        """What it would do with a request now."""
-        if self._opened is None:
+        """Whether it would let a request pass now."""
+        if self._opened_at is None:
             return BreakerState.CLOSED
-        return BreakerState.OPEN if self._clock() < self._opened + self._open_s else BreakerState.HALF_OPEN
+        return BreakerState.OPEN if self._clock() < self._opened_at + self._open_s else BreakerState.HALF_OPEN
 
     @property
-    def trouble(self) -> str:
-        """Its last failure; empty where a success has come since."""
-        return self._last if self._failures else ""
+    def last_failure(self) -> str:
+        """The message of the latest failure; empty after a success."""
+        return self._last_message if self._failures else ""
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Around one attempt: admits it, and learns from how it ends; a cancelled one teaches nothing.
+    def attempt(self) -> Iterator[None]:
+        """Admit the attempt made in this context, and record its outcome; a cancelled attempt has none.
 
         Raises:
-            BreakerOpen: it was not admitted.
+            BreakerOpen: the attempt is not admitted.
         """
-        trial = self._admit()
+        is_trial = self._admit()
         try:
             yield
         except Fault as fault:
-            self.failed(fault.message)
+            self.record_failure(fault.message)
             raise
         except EngineError:
-            self.succeeded()  # it answered, though not what was hoped for
+            self.record_success()  # the endpoint is up, though it refused the request
             raise
         else:
-            self.succeeded()
+            self.record_success()
         finally:
-            if trial:
+            if is_trial:
                 with self._lock:
-                    self._trial = False
+                    self._has_trial = False
 
     def _admit(self) -> bool:
+        """Admit an attempt or raise ``BreakerOpen``; return whether it is a trial."""
         with self._lock:
             state = self.state
             if state is BreakerState.CLOSED:
                 return False
-            if state is BreakerState.HALF_OPEN and not self._trial:
-                self._trial = True
+            if state is BreakerState.HALF_OPEN and not self._has_trial:
+                self._has_trial = True
                 return True
-            assert self._opened is not None
-            left = max(0.0, self._opened + self._open_s - self._clock())
+            assert self._opened_at is not None
+            left_s = max(0.0, self._opened_at + self._open_s - self._clock())
             raise BreakerOpen(
                 f"not asked: the circuit breaker is open after {self._failures} failures in a row; it tries again "
-                f"in {left:.1f} s; the last failure: {self._last}"
+                f"in {left_s:.1f} s; the last failure: {self._last_message}"
             )
 
-    def failed(self, why: str) -> None:
-        """One more failure."""
+    def record_failure(self, message: str) -> None:
+        """Count a failure; open the breaker if there are enough in a row."""
         with self._lock:
-            self._failures, self._last = self._failures + 1, why
+            self._failures, self._last_message = self._failures + 1, message
             opens = self._after is not None and self._failures >= self._after
             if opens and self.state is not BreakerState.OPEN:
-                self._opened = self._clock()
+                self._opened_at = self._clock()
 
-    def succeeded(self) -> None:
-        """A success: the count starts again."""
+    def record_success(self) -> None:
+        """Close the breaker and start counting again."""
         with self._lock:
-            self._failures, self._opened = 0, None
+            self._failures, self._opened_at = 0, None
 
 
-async def persist(attempt: Callable[[], Awaitable[T]], patience: Patience, until: float) -> T:
+async def with_retries(attempt: Callable[[], Awaitable[T]], patience: Patience, deadline: float) -> T:
     """Await ``attempt()`` until it succeeds, waiting between attempts.
 
     Args:
-        until: the loop's time after which no attempt begins.
+        attempt: makes one attempt.
+        patience: how many retries, and how long to wait before each.
+        deadline: the event loop's time after which no attempt begins.
 
     Raises:
-        Fault: the last one, when there are no attempts or no time left; it says how often and how long.
-        EngineError: anything that another attempt would not mend, at once.
+        Fault: the last attempt's, if there are no retries or no time left; the message says how many attempts there
+            were and how long they took.
+        EngineError: any other error, at once: a retry would not help.
     """
     from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
     from tenacity import wait_random_exponential as exponential
 
     loop = asyncio.get_running_loop()
-    began, tried = loop.time(), 0
+    began, attempts = loop.time(), 0
     jittered = exponential(multiplier=patience.backoff_s, max=patience.backoff_max_s)
 
-    def pause(state: RetryCallState) -> float:
+    def pause_s(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome is not None else None
-        asked = error.retry_after_s if isinstance(error, Fault) else None
-        return max(asked or 0.0, jittered(state))
+        retry_after_s = error.retry_after_s if isinstance(error, Fault) else None
+        return max(retry_after_s or 0.0, jittered(state))
 
     def out_of_time(state: RetryCallState) -> bool:
-        return loop.time() + state.upcoming_sleep >= until
+        return loop.time() + state.upcoming_sleep >= deadline
 
-    async def counted() -> T:
-        nonlocal tried
-        tried += 1
+    async def counted_attempt() -> T:
+        nonlocal attempts
+        attempts += 1
         return await attempt()
 
     retrying = AsyncRetrying(
         stop=stop_after_attempt(patience.retries + 1) | out_of_time,  # type: ignore[operator]
-        wait=pause,
+        wait=pause_s,
         retry=retry_if_exception_type(Fault),
         reraise=True,
     )
     try:
-        return await retrying(counted)
+        return await retrying(counted_attempt)
     except Fault as fault:
-        took = loop.time() - began
+        seconds = loop.time() - began
         raise Fault(
-            f"{fault.message} (gave up after {tried} attempt{'s' * (tried > 1)} in {took:.1f} s)",
+            f"{fault.message} (gave up after {attempts} attempt{'s' * (attempts > 1)} in {seconds:.1f} s)",
             retry_after_s=fault.retry_after_s,
             status=fault.status,
         ) from fault
-    except BreakerOpen as refused:
-        if tried > 1:  # it opened between two attempts
-            raise BreakerOpen(f"{refused.message} (after {tried - 1} attempts)") from refused
+    except BreakerOpen as error:
+        if attempts > 1:  # the breaker opened between two attempts
+            raise BreakerOpen(f"{error.message} (after {attempts - 1} attempts)") from error
         raise
-
-
-async def hedged(
-    attempt: Callable[[], Awaitable[T]],
-    after_s: float | None,
-    discard: Callable[[T], Awaitable[None]],
-    *,
-    may: Callable[[], bool] = lambda: True,
-    beaten: Callable[[], None] = lambda: None,
-) -> T:
-    """The first success of ``attempt()`` and, once that is ``after_s`` seconds late, of a second one.
-
-    The loser is cancelled, and ``beaten`` told; ``discard`` closes what it had opened, where it lost by a hair. There
-    is no second one where ``may`` forbids it.
-    """
-    if after_s is None:
-        return await attempt()
-    running = [asyncio.ensure_future(attempt())]
-    won: asyncio.Future[T] | None = None
-    try:
-        done, _ = await asyncio.wait(running, timeout=after_s)
-        if not done and may():
-            running.append(asyncio.ensure_future(attempt()))
-        pending = set(running)
-        while won is None and pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            won = next((task for task in done if task.exception() is None), None)
-        return (won or running[0]).result()
-    finally:
-        losers = [task for task in running if task is not won]
-        for task in losers:
-            task.cancel()
-        for outcome in await asyncio.gather(*losers, return_exceptions=True):
-            if won is not None and not isinstance(outcome, Exception):  # a failure was no loser
-                beaten()
-            if not isinstance(outcome, BaseException):
-                await discard(outcome)

@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Token
+from relay_core.engines.base import BreakerState, Chunk, Finish, Prompt, Sampling, Token
 from relay_core.engines.openai import OpenAIEngine
 from relay_core.engines.openai.probe import Endpoint
-from relay_core.engines.openai.retries import BreakerState, Patience
+from relay_core.engines.openai.retries import Patience
 from relay_core.engines.scripted import Delay, ScriptedEngine
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
 from relay_core.events import CallEnded, Finished, RelayResult

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from relay_core.engines.base import Finish, Prompt, Sampling, Warming, Waste
+from relay_core.engines.base import BreakerState, Finish, Prompt, Sampling, Warming, Waste
 from relay_core.engines.in_flight import LIGHT_BELOW, REQUESTS_PER_TOKEN
 from relay_core.engines.openai import OpenAIEngine
 from relay_core.engines.openai.protocol import Mode
-from relay_core.engines.openai.retries import BreakerState, Patience
+from relay_core.engines.openai.retries import Patience
 from relay_core.engines.scripted import Delay, ScriptedEngine
 from relay_core.relay import Relay
 from relay_core.tokenizer import Tokenizer
@@ -61,7 +61,7 @@ async def test_a_warmed_stream_is_as_if_n_had_been_asked_for(
     waste = Waste()
     warming = Warming(waste)
     task = asyncio.ensure_future(collect(engine, prompt, Sampling(40), warming))
-    while len(proxy.generating) < 2 or engine._here().gate._value < engine.patience.max_in_flight:
+    while len(proxy.generating) < 2 or engine._client().gate._value < engine.patience.max_in_flight:
         await asyncio.sleep(0.01)  # until all that was asked for has come
     assert not task.done()
     warming.want(n)
@@ -188,9 +188,8 @@ async def test_the_breaker_is_told_of_in_the_result(
 @ids_only
 async def test_a_turn_that_never_comes_ends_with_the_request_s_time(engine: OpenAIEngine, prompt: Prompt) -> None:
     patient(engine, total_s=0.3)
-    here = engine._here()
     for _ in range(engine.patience.max_in_flight):
-        await here.gate.acquire()
+        await engine._client().gate.acquire()
     task = asyncio.ensure_future(collect(engine, prompt, Sampling(3)))
     await asyncio.wait([task], timeout=5)
     assert "no turn came" in str(task.exception())

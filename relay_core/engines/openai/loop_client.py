@@ -1,0 +1,111 @@
+"""One event loop's access to an endpoint: its connections, and its limit of requests in flight.
+
+Every request passes here: it waits for its turn, asks the circuit breaker, and has a limit of silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from relay_core.engines.in_flight import Load
+from relay_core.engines.openai.address import Address
+from relay_core.engines.openai.connection import Connection
+from relay_core.engines.openai.faults import Fault
+from relay_core.engines.openai.response import ChunkStream, SilenceLimit
+from relay_core.engines.openai.resumption import StreamProgress
+from relay_core.engines.openai.retries import Breaker, Patience
+from relay_core.errors import EngineError
+
+T = TypeVar("T")
+
+
+class LoopClient:
+    """The client of the running event loop.
+
+    Args:
+        address: the endpoint.
+        patience: its ``connect_s`` and ``max_in_flight``.
+        breaker: the circuit breaker that all event loops share.
+        load: the counter of requests in flight that all event loops share.
+        logprobs: ask for log-probabilities.
+
+    ``connection`` sends requests directly. ``gate`` admits ``max_in_flight`` requests at once, first come first served.
+    """
+
+    def __init__(self, address: Address, patience: Patience, breaker: Breaker, load: Load, *, logprobs: bool) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.connection = Connection(address, patience)
+        self.gate = asyncio.Semaphore(patience.max_in_flight)
+        self._address, self._max_in_flight = address, patience.max_in_flight
+        self._breaker, self._load, self._logprobs = breaker, load, logprobs
+        self._probing: asyncio.Future[None] | None = None
+
+    async def probe_once(self, probe: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Await ``probe()``; callers that wait at the same time share one.
+
+        Raises:
+            EngineError: the client was closed meanwhile.
+        """
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.ensure_future(probe())
+            # retrieve the exception, or asyncio logs it as lost when every caller was cancelled
+            self._probing.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            await asyncio.shield(self._probing)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if self._probing.cancelled() and caller is not None and not caller.cancelling():
+                raise EngineError(f"{self._address.spec} was closed while it was being asked what it can do") from None
+            raise
+
+    async def request(self, send: Callable[[], Awaitable[T]], silence_s: float) -> T:
+        """Send a request that is not streamed, and return its answer.
+
+        Args:
+            send: sends the request.
+            silence_s: how long to wait for the answer, in seconds.
+
+        Raises:
+            Fault: no answer in time, or what ``send`` raises.
+            BreakerOpen: the circuit breaker is open.
+        """
+        async with self.gate:
+            with self._breaker.attempt():
+                try:
+                    async with asyncio.timeout(silence_s):
+                        return await send()
+                except TimeoutError as error:
+                    raise Fault(f"{self._address.base_url}: no answer in {silence_s:g} s") from error
+
+    async def open(self, progress: StreamProgress, limit: SilenceLimit) -> ChunkStream:
+        """Send a request for the rest of a stream, and return its response once the first token has arrived.
+
+        Raises:
+            Fault: a transient failure, or too many requests in flight until the deadline.
+            BreakerOpen: the circuit breaker is open.
+            EngineError: the endpoint refused the request.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout_at(limit.deadline):
+                    await stack.enter_async_context(self.gate)
+                    stack.enter_context(self._load.one_more())
+            except TimeoutError as error:
+                raise Fault(f"{self._address.spec}: no turn came: {self._max_in_flight} requests in flight") from error
+            with self._breaker.attempt():
+                tokens_per_event = self._load.tokens_per_message(warmed=progress.warmed)
+                body = progress.begin_request(
+                    self._address.model, logprobs=self._logprobs, tokens_per_event=tokens_per_event
+                )
+                request = self.connection.open(progress.endpoint.dialect.path, body)
+                return await ChunkStream.open(request, progress.event_reader(), limit, stack)
+
+    async def aclose(self) -> None:
+        """Cancel the probing, if any, and close the connections."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
+        await self.connection.aclose()
