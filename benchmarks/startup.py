@@ -1,18 +1,22 @@
 """Seconds from nothing to `import relay_core`, `relay --help` and either plugin: the best of some fresh processes each.
 
-    .venv/bin/python benchmarks/startup.py --json
+    python benchmarks/startup.py --json
 
-The least time counts, as noise only ever adds; all take turns. Beside a plugin stands what its framework takes alone.
-What must not be loaded is the business of tests/test_import_cost.py and of the plugins' tests/*/test_imports.py.
+The commands take turns, and the least time of each counts, as noise only ever adds. What a framework takes alone stands
+beside its plugin. Which modules must not be loaded is tested elsewhere: in tests/test_import_cost.py and in
+tests/langchain/test_imports.py and tests/llamaindex/test_imports.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.command_line import add_output_options, run_benchmark
 
 COMMANDS = {
     "python": [sys.executable, "-c", "pass"],
@@ -35,31 +39,32 @@ LIMITS_S = {
 }
 
 
-def best_s(commands: dict[str, list[str]], runs: int) -> dict[str, float]:
-    """The least wall-clock seconds of `runs` fresh processes of each."""
-    best = dict.fromkeys(commands, float("inf"))
+def least_seconds(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, float]:
+    """The least wall-clock seconds of ``runs`` fresh processes of each command."""
+    least = dict.fromkeys(commands, float("inf"))
     for _ in range(runs):
         for name, command in commands.items():
             began = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)
-            best[name] = min(best[name], time.perf_counter() - began)
-    return best
+            least[name] = min(least[name], time.perf_counter() - began)
+    return least
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    seconds = best_s(COMMANDS, args.runs)
-    if args.json:
-        print(json.dumps({"seconds": seconds, "limits": LIMITS_S}))
-    else:
-        for name, value in seconds.items():
-            limit = f" (limit {LIMITS_S[name]})" if name in LIMITS_S else ""
-            print(f"{name:23} {value:.3f} s{limit}")
+def show(result: dict[str, Any]) -> None:
+    """Print the result as lines."""
+    for name, seconds in result["seconds"].items():
+        limit = f" (limit {result['limits'][name]})" if name in result["limits"] else ""
+        print(f"{name:23} {seconds:.3f} s{limit}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=10, help="processes of each command")
+    add_output_options(parser)
+    options = parser.parse_args(arguments)
+    return run_benchmark(options, lambda: {"seconds": least_seconds(COMMANDS, options.runs), "limits": LIMITS_S}, show)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -3,17 +3,18 @@
     python benchmarks/streams.py --plot docs/images/streams.png       # 500 at once, 10,000 requests
     python benchmarks/streams.py --server vllm --requests 2000        # the bundled pair in two real vLLM servers
 
-One relay and two ``OpenAIEngine``s answer all requests, each streamed. Behind them, in processes of their own, are
+One relay with two ``OpenAIEngine``s streams all answers. The servers run in processes of their own:
 
-    scripted    the scripted engine behind a real HTTP server that speaks as vLLM's does: every answer holds two calls
+    scripted    the scripted engine behind a real HTTP server that speaks as vLLM's does; every answer holds two calls
                 and is known beforehand, word for word
-    vllm        vLLM with the bundled pair: real models, on the bundled task; the answers must be those that the same
-                servers gave before, to one request at a time
+    vllm        vLLM with the bundled pair, on the problems of a task; the expected answers are those that the same
+                servers gave to one request at a time before
 
-An answer is right if it is that text, no call in it failed and it ended by itself. Meanwhile, twice a second: this
-process's resident memory, its open file descriptors (nearly all sockets) and the tasks on its event loop. Memory
-is called flat if a straight line through its second half (when all that is cached is cached) rises by less than 5%
-of its size per 10,000 requests. Its CPU time says how many tokens one relay process can pass on in a second.
+An answer is right if it is the expected text, if no call in it failed and if it ended by itself. Twice a second, the
+script samples this process's resident memory, its open file descriptors (nearly all sockets) and the tasks on its event
+loop. Memory is called flat if a straight line through its second half (when every cache is full) rises by less than 5%
+of the memory's size per 10,000 requests. The CPU time of this process gives the tokens that one relay process can pass
+on in a second.
 """
 
 from __future__ import annotations
@@ -21,71 +22,40 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, aclosing, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
+from benchmarks.command_line import add_output_options, add_task_option, run_benchmark
+from benchmarks.streams_figures import Streams
+from benchmarks.streams_report import draw, show
 from relay_core import Finished, FinishReason, OpenAIEngine, Relay, RelayError, RelaySettings, TextDelta, bundled
+from relay_core.evaluate.task import task_from_spec
 from testing.scripted_server import answer
 from testing.servers import scripted_server, vllm_server
 
 ROLES = ("student", "teacher")
-FLAT = 0.05  # of its size, per 10,000 requests
-EVERY_S = 0.5
+FLAT_GROWTH = 0.05  # of the memory's size, per 10,000 requests
+SAMPLE_INTERVAL_S = 0.5
+VLLM_PROMPTS = 60  # different prompts at most; each is answered alone first
 
 
-class Sample(NamedTuple):
-    """What was seen after so many requests."""
+class Expected(NamedTuple):
+    """A prompt and the right answer to it."""
 
-    done: int
-    memory_mb: float
-    descriptors: int
-    tasks: int
-
-
-@dataclass
-class Streams:
-    """What came of all requests."""
-
-    right: int = 0
-    calls: int = 0
-    tokens: int = 0
-    wrong: list[str] = field(default_factory=list)  # why, for each that is not right
-    first_s: list[float] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-
-    @property
-    def done(self) -> int:
-        return self.right + len(self.wrong)
-
-    def look(self) -> None:
-        """Take a sample."""
-        process = psutil.Process()
-        memory = process.memory_info().rss / 1e6
-        self.samples.append(Sample(self.done, memory, process.num_fds(), len(asyncio.all_tasks())))
-
-    @property
-    def growth(self) -> float | None:
-        """How memory rises over the second half, as a share of its size, per 10,000 requests."""
-        later = [s for s in self.samples if s.done >= self.samples[-1].done / 2]
-        if len({s.done for s in later}) < 2:
-            return None
-        line = statistics.linear_regression([s.done for s in later], [s.memory_mb for s in later])
-        return line.slope * 10_000 / statistics.fmean(s.memory_mb for s in later)
+    prompt: Any
+    text: str
 
 
 @contextmanager
-def served(kind: str, logs: Path) -> Iterator[list[str]]:
-    """Servers of that kind; the student's and the teacher's URL."""
+def start_servers(kind: str, logs: Path) -> Iterator[list[str]]:
+    """Servers of that kind; yields the student's and the teacher's URL."""
     with ExitStack() as stack:
         if kind == "scripted":
             yield [stack.enter_context(scripted_server(logs / "log", delay_s=0.02))] * 2
@@ -99,25 +69,24 @@ def served(kind: str, logs: Path) -> Iterator[list[str]]:
         ]
 
 
-async def expected(kind: str, relay: Relay, n: int) -> list[tuple[Any, str]]:
-    """Prompts and the answers that they must get."""
-    if kind == "scripted":
-        return [(f"Tell me of Item {i}.", answer(i)) for i in range(n)]
-    from relay_core.bundled import task
+async def expected_answers(relay: Relay, options: argparse.Namespace) -> list[Expected]:
+    """The prompts and their right answers."""
+    if options.server == "scripted":
+        return [Expected(f"Tell me of Item {i}.", answer(i)) for i in range(options.requests)]
+    problems = task_from_spec(options.task).problems("test", min(options.requests, VLLM_PROMPTS))
+    prompts = [list(problem.messages) for problem in problems]
+    return [Expected(prompt, (await relay.agenerate(prompt)).text) for prompt in prompts]
 
-    prompts = [list(problem.messages) for problem in task.demo_problems(min(n, 60), seed=0)]
-    return [(prompt, (await relay.agenerate(prompt)).text) for prompt in prompts]
 
-
-async def one(relay: Relay, prompt: Any, text: str, streams: Streams) -> None:
+async def stream_one(relay: Relay, expected: Expected, streams: Streams) -> None:
     """Stream one answer and judge it."""
-    began, first, seen = time.perf_counter(), None, ""
+    began, first_s, text = time.perf_counter(), None, ""
     try:
-        async with aclosing(relay.astream(prompt)) as events:
+        async with aclosing(relay.astream(expected.prompt)) as events:
             async for event in events:
                 if isinstance(event, TextDelta):
-                    first = first or time.perf_counter() - began
-                    seen += event.text
+                    first_s = first_s or time.perf_counter() - began
+                    text += event.text
                 elif isinstance(event, Finished):
                     result = event.result
     except RelayError as error:
@@ -125,62 +94,64 @@ async def one(relay: Relay, prompt: Any, text: str, streams: Streams) -> None:
         return
     streams.calls += result.usage.calls
     streams.tokens += result.usage.completion_tokens
-    streams.first_s += [] if first is None else [first]
+    streams.first_s += [] if first_s is None else [first_s]
     if result.failures:
         streams.wrong.append(f"a call failed: {result.failures[0]}")
     elif result.finish_reason is not FinishReason.STOP:
         streams.wrong.append(f"it ended with {result.finish_reason}")
-    elif not seen == result.text == text:
-        streams.wrong.append(f"{result.text!r} is not {text!r}")
+    elif not text == result.text == expected.text:
+        streams.wrong.append(f"{result.text!r} is not {expected.text!r}")
     else:
         streams.right += 1
 
 
-async def flow(relay: Relay, wanted: Sequence[tuple[Any, str]], requests: int, at_once: int) -> Streams:
-    """All requests, so many at once."""
+async def stream_all(relay: Relay, expected: Sequence[Expected], requests: int, at_once: int) -> Streams:
+    """Stream so many requests, ``at_once`` at a time, and sample this process meanwhile."""
     streams, numbers = Streams(), iter(range(requests))
 
     async def worker() -> None:
-        for i in numbers:
-            await one(relay, *wanted[i % len(wanted)], streams)
+        for number in numbers:
+            await stream_one(relay, expected[number % len(expected)], streams)
 
-    async def watch() -> None:
+    async def take_samples() -> None:
         while True:
-            streams.look()
-            await asyncio.sleep(EVERY_S)
+            streams.take_sample()
+            await asyncio.sleep(SAMPLE_INTERVAL_S)
 
-    streams.look()
-    watching = asyncio.ensure_future(watch())
+    streams.take_sample()
+    sampler = asyncio.ensure_future(take_samples())
     try:
+        # Not map_concurrently, which makes one task a request: memory and tasks are what is measured here.
         await asyncio.gather(*(worker() for _ in range(at_once)))
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-    streams.look()
+        sampler.cancel()
+        await asyncio.gather(sampler, return_exceptions=True)
+    streams.take_sample()
     return streams
 
 
-async def measured(kind: str, urls: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
-    """The JSON."""
-    engines = [
+async def measure(urls: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
+    """The result, from servers that run at these URLs."""
+    student, teacher = engines = [
         OpenAIEngine(role, f"{url}/v1", tokenizer=str(bundled.path("teacher")), max_in_flight=options.at_once)
         for role, url in zip(ROLES, urls, strict=True)
     ]
-    relay = Relay(*engines, RelaySettings(max_tokens=256, on_teacher_stop="continue"))
-    began_with = (psutil.Process().num_fds(), len(asyncio.all_tasks()))
+    relay = Relay(student, teacher, RelaySettings(max_tokens=256, on_teacher_stop="continue"))
+    descriptors_before, tasks_before = psutil.Process().num_fds(), len(asyncio.all_tasks())
     try:
         await relay.start()
-        wanted = await expected(kind, relay, options.requests)
-        began, spent = time.perf_counter(), time.process_time()
-        streams = await flow(relay, wanted, options.requests, options.at_once)
-        seconds, spent = time.perf_counter() - began, time.process_time() - spent
+        expected = await expected_answers(relay, options)
+        began, cpu_began = time.perf_counter(), time.process_time()
+        streams = await stream_all(relay, expected, options.requests, options.at_once)
+        seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
     finally:
         for engine in engines:
             await engine.aclose()
     gc.collect()
     await asyncio.sleep(0)
+    growth = streams.growth
     return {
-        "server": kind,
+        "server": options.server,
         "at_once": options.at_once,
         "requests": options.requests,
         "right": streams.right,
@@ -189,90 +160,46 @@ async def measured(kind: str, urls: Sequence[str], options: argparse.Namespace) 
         "seconds": round(seconds, 1),
         "requests_per_s": round(options.requests / seconds, 1),
         "tokens": streams.tokens,
-        "cpu_s": round(spent, 1),
-        "tokens_per_cpu_s": round(streams.tokens / spent),
+        "cpu_s": round(cpu_s, 1),
+        "tokens_per_cpu_s": round(streams.tokens / cpu_s),
         "first_text_s": round(statistics.median(streams.first_s), 3) if streams.first_s else None,
         "memory_mb": {"first": streams.samples[0].memory_mb, "last": streams.samples[-1].memory_mb},
-        "growth_per_10000": streams.growth,
-        "flat": streams.growth is not None and streams.growth < FLAT,
-        "descriptors": {"before": began_with[0], "after": psutil.Process().num_fds()},
-        "tasks": {"before": began_with[1], "after": len(asyncio.all_tasks())},
+        "growth_per_10000": growth,
+        "flat": growth is not None and growth < FLAT_GROWTH,
+        "descriptors": {"before": descriptors_before, "after": psutil.Process().num_fds()},
+        "tasks": {"before": tasks_before, "after": len(asyncio.all_tasks())},
         "samples": [sample._asdict() for sample in streams.samples],
     }
 
 
-def draw(result: dict[str, Any], path: Path) -> None:
-    """Memory, descriptors and tasks over the requests, as a picture."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True)
-    done = [sample["done"] for sample in result["samples"]]
-    top.plot(done, [sample["memory_mb"] for sample in result["samples"]], color="black")
-    top.set(ylabel="resident memory, MB", ylim=(0, None))
-    top.set_title(
-        f"{result['at_once']} streams at once, {result['server']} servers: {result['right']:,} of "
-        f"{result['requests']:,} answers right, {result['calls']:,} calls"
-    )
-    bottom.plot(done, [sample["descriptors"] for sample in result["samples"]], label="open descriptors")
-    bottom.plot(done, [sample["tasks"] for sample in result["samples"]], label="tasks")
-    bottom.set(xlabel="requests answered", ylim=(0, None))
-    bottom.legend()
-    figure.savefig(path, dpi=110)
-
-
-def show(result: dict[str, Any]) -> None:
-    """The figures as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, title=f"{result['at_once']} streams at once, {result['server']} servers")
-    growth = result["growth_per_10000"]
-    memory, left = result["memory_mb"], {name: result[name] for name in ("descriptors", "tasks")}
-    table.add_row("right", f"{result['right']:,} of {result['requests']:,}")
-    table.add_row("calls", f"{result['calls']:,}")
-    table.add_row("requests/s", f"{result['requests_per_s']:,} ({result['seconds']:.0f} s)")
-    table.add_row("tokens per CPU second", f"{result['tokens_per_cpu_s']:,} (of this process; {result['cpu_s']:.0f} s)")
-    table.add_row("memory", f"{memory['first']:.0f} MB at first, {memory['last']:.0f} MB at last")
-    table.add_row("its rise per 10,000", "unknown: too few samples" if growth is None else f"{growth:+.1%}")
-    for name, counts in left.items():
-        table.add_row(f"{name} before, after", f"{counts['before']}, {counts['after']}")
-    for why in result["wrong"]:
-        table.add_row("wrong", why[:200])
-    Console().print(table)
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", choices=("scripted", "vllm"), default="scripted")
-    parser.add_argument("--at-once", type=int, default=500)
-    parser.add_argument("--requests", type=int, default=10_000)
+    add_task_option(parser)
+    parser.add_argument("--at-once", type=int, default=500, help="concurrent requests")
+    parser.add_argument("--requests", type=int, default=10_000, help="requests in all")
     parser.add_argument(
         "--urls", nargs=2, metavar=("STUDENT", "TEACHER"), help="of servers that run already; none is started"
     )
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--plot", type=Path, metavar="FILE")
+    add_output_options(parser, plot=True)
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parse(arguments)
+    """Run the benchmark; returns the exit status, which is 1 if an answer is not right."""
+    options = parse_arguments(arguments)
     with (
         tempfile.TemporaryDirectory(prefix="streams-") as logs,
-        nullcontext(options.urls) if options.urls else served(options.server, Path(logs)) as urls,
+        nullcontext(options.urls) if options.urls else start_servers(options.server, Path(logs)) as urls,
     ):
-        try:
-            result = asyncio.run(measured(options.server, urls, options))
-        except RelayError as error:
-            print(error, file=sys.stderr)
-            return 2
-    if options.plot:
-        draw(result, options.plot)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        show(result)
-    return 0 if result["right"] == options.requests else 1
+        return run_benchmark(
+            options,
+            lambda: asyncio.run(measure(urls, options)),
+            show,
+            draw=draw,
+            passed=lambda result: bool(result["right"] == options.requests),
+        )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ pytest_plugins = ["testing.fixtures"]
 # variable, so that none goes missing unseen where vLLM failed to install.
 if os.environ.get("WITH_VLLM", "yes") != "yes":
     collect_ignore = [
-        "benchmarks/test_random_pair.py",
+        "benchmarks/test_real_servers.py",
         "engines/test_docs_vllm.py",
         "engines/openai/test_engine.py",
         "engines/openai/test_faults.py",

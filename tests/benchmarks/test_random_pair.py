@@ -1,60 +1,27 @@
-"""benchmarks/serving.py and streams.py on real vLLM servers, as small as can be."""
+"""benchmarks/random_pair.py: its models write nothing but words, and its words encode to themselves."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from benchmarks import serving, streams
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_bundled_pair_is_served_and_measured(
-    student_url: str,
-    teacher_url: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    delayed_runs: list[serving.Run] = []
-
-    def figures_of(runs: dict[str, serving.Run], name: str, real: Any = serving.figures) -> Any:
-        delayed_runs.extend([runs[name]] if name == "relay +50 ms" else [])
-        return real(runs, name)
-
-    monkeypatch.setattr(serving, "figures", figures_of)
-    arguments = ["--pair", "bundled", "--requests", "1,4", "--rounds", "1", "--answers", "4", "--delay-ms", "0,50"]
-    arguments += ["--urls", student_url, teacher_url]
-    methods = ["student", "teacher", "relay", "lockstep", "warming"]
-    plot = tmp_path / "plot.png"
-    assert serving.main([*arguments, "--methods", ",".join(methods), "--json", "--plot", str(plot)]) == 0
-    result = json.loads(capsys.readouterr().out)
-    for at_once in ("1", "4"):
-        figures = result["pairs"]["bundled"][at_once]
-        delayed = {f"{method} +50 ms" for method in methods[2:]}
-        assert set(figures) == {*methods, *delayed}
-        assert all(f["tokens_per_s"] > 0 and f["answers"] == 4 for f in figures.values())
-        for name in (*methods[2:3], *methods[4:]):
-            assert figures[name]["same_answers_as_lockstep"] >= 0.75
-            assert figures[name]["calls"] > 0 and figures[name]["ratio_to_ideal"] > 0
-            assert figures[f"{name} +50 ms"]["calls"] > 0
-    # a warmed teacher is asked before the command ends, and the figure is less what the teacher's tokens took elsewhere
-    waits = [seconds for run in delayed_runs for got in run.got for seconds, _ in got.handovers]
-    assert len(delayed_runs) == 2 and min(waits) > 0.05
-    assert plot.read_bytes().startswith(b"\x89PNG")
+from benchmarks import random_pair
+from relay_core import command
+from relay_core.tokenizer import Tokenizer
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_streams_through_real_servers_are_right(
-    student_url: str, teacher_url: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["--server", "vllm", "--urls", student_url, teacher_url, "--at-once", "40", "--requests", "120"]
-    assert streams.main([*arguments, "--json"]) in (0, 1)
-    result = json.loads(capsys.readouterr().out)
-    assert result["right"] >= 0.95 * 120  # in a batch, rounding may decide a close word otherwise
-    assert result["calls"] > 0 and not any("failed" in why for why in result["wrong"])
+def test_the_words_of_the_random_pair_encode_to_themselves(qwen3: Tokenizer) -> None:
+    ids = random_pair.word_ids(qwen3)[::400]
+    text_ids = [*ids, *qwen3.encode(command.write(12)), *reversed(ids)]
+    assert len(ids) > 50 and qwen3.encode(qwen3.decode(text_ids)) == text_ids
+
+
+def test_a_random_model_writes_nothing_but_words(qwen3: Tokenizer, tmp_path: Path) -> None:
+    import torch
+    from transformers import Qwen3ForCausalLM
+
+    shape = random_pair.Shape(hidden=32, layers=1, heads=1, key_value_heads=1, intermediate=32)
+    assert random_pair.build_model(tmp_path, qwen3, shape, seed=3) > 151_669 * 32
+    model = Qwen3ForCausalLM.from_pretrained(tmp_path)
+    prompt = torch.tensor([qwen3.encode("Count to ten, please.")])
+    output = model.generate(prompt, max_new_tokens=8, do_sample=False)[0, prompt.shape[1] :].tolist()
+    assert len(output) == 8 and set(output) <= set(random_pair.word_ids(qwen3))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import streams
+from benchmarks.streams_figures import Sample, Streams
 from testing.scripted_server import CALLS, answer, rest
 
 
@@ -28,8 +29,8 @@ def test_many_streams_are_all_right_and_leave_nothing_behind(
 def test_another_text_is_wrong(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "answer", lambda item: answer(item) if item else "something else")
     assert streams.main(["--at-once", "2", "--requests", "4"]) == 1
-    said = capsys.readouterr().out
-    assert "3 of 4" in said and "something else" in said
+    output = capsys.readouterr().out
+    assert "3 of 4" in output and "something else" in output
 
 
 def test_the_script_leads_from_any_view_to_the_answer() -> None:
@@ -39,19 +40,19 @@ def test_the_script_leads_from_any_view_to_the_answer() -> None:
         turn = rest(opening + written, calls=True)
         assert turn.endswith(f"<call>{n}</call>")
         written += turn
-        said = written.replace("<call>4</call>", "").replace("<call>2</call>", "")
-        assert said == " ".join(answer(7).split(" ")[:words])
-        assert said + rest(opening + said, calls=False) == answer(7)
-    assert said + rest(opening + written, calls=True) == answer(7)
+        shown = written.replace("<call>4</call>", "").replace("<call>2</call>", "")
+        assert shown == " ".join(answer(7).split(" ")[:words])
+        assert shown + rest(opening + shown, calls=False) == answer(7)
+    assert shown + rest(opening + written, calls=True) == answer(7)
     with pytest.raises(ValueError, match="is not how"):
         rest(f"{opening}Item 8: ", calls=True)
 
 
 def test_growth_is_that_of_the_second_half() -> None:
-    seen = streams.Streams(right=0)
+    outcomes = Streams(right=0)
     for done in range(0, 10_001, 500):
-        memory = 100.0 + done / 10 if done < 5000 else 600.0 + (done - 5000) * 0.003
-        seen.samples.append(streams.Sample(done, memory, 9, 9))
-    assert seen.growth == pytest.approx(30 / 607.5, rel=1e-6)
-    seen.samples = seen.samples[:1]
-    assert seen.growth is None
+        memory_mb = 100.0 + done / 10 if done < 5000 else 600.0 + (done - 5000) * 0.003
+        outcomes.samples.append(Sample(done, memory_mb, 9, 9))
+    assert outcomes.growth == pytest.approx(30 / 607.5, rel=1e-6)
+    outcomes.samples = outcomes.samples[:1]
+    assert outcomes.growth is None
