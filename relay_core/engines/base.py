@@ -1,7 +1,7 @@
-"""The engine protocol: what the loop needs of whatever continues a prompt, and nothing else.
+"""The engine protocol: all that the loop knows of an engine.
 
 An engine turns a :class:`Prompt` into an async stream of :class:`Chunk`. Closing the stream early cancels the
-work. Engines hold no state between requests that a caller could notice, and may serve any number at once.
+request. Requests are independent of each other, and an engine serves any number of them at once.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ Message = Mapping[str, Any]
 class Token(NamedTuple):
     """One sampled token.
 
-    ``text`` is what the reader's text grew by when it came: empty while a character is incomplete, and for
-    control tokens. ``id`` is ``None`` where the engine gives text only; then ``text`` may span several tokens.
-    ``logprob`` is the natural log-probability under the distribution it was sampled from, before temperature
-    and cut-offs, where the engine gives one.
+    ``id``: ``None`` if the engine delivers text only; ``text`` may then span several tokens. ``text``: what the token
+    adds to the reader's text; empty for control tokens and while a character is incomplete. ``logprob``: the natural
+    log-probability before temperature, top_p and top_k; ``None`` if the engine does not report it.
     """
 
     id: int | None
@@ -50,13 +49,13 @@ class Finish(StrEnum):
     """Why an engine's stream ended."""
 
     END = "end"  # the model's own end token
-    STOP = "stop"  # one of Sampling.stop; the token that completed it was delivered whole
-    LENGTH = "length"  # Sampling.max_tokens, or the model's context
+    STOP = "stop"  # one of Sampling.stop; the token that completed the string was delivered whole
+    LENGTH = "length"  # Sampling.max_tokens or the model's context was reached
 
 
 @dataclass(frozen=True, slots=True)
 class EngineUsage:
-    """What one request used. ``None``: the engine does not say; never zero for unknown."""
+    """The tokens that one request used. ``None`` means not reported, never zero."""
 
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
@@ -65,11 +64,11 @@ class EngineUsage:
 
 @dataclass(slots=True)
 class Waste:
-    """Tokens that were paid for in vain, as far as engines know.
+    """Wasted work, as far as engines report it.
 
-    ``requests``: requests none of whose tokens were used. ``prompt_tokens``, ``cached_tokens``: what those requests
-    read; ``cached_tokens`` is ``None`` where an engine does not say. ``tokens``: tokens written by those requests, or
-    written beyond what was wanted by others.
+    ``requests``: requests of which no token was used. ``prompt_tokens``: the tokens that those requests read.
+    ``cached_tokens``: how many of these were cached; ``None`` if an engine did not report it. ``tokens``: the tokens
+    that those requests wrote, and unused tokens of other requests.
     """
 
     requests: int = 0
@@ -78,7 +77,7 @@ class Waste:
     tokens: int = 0
 
     def add(self, prompt_tokens: int | None, cached_tokens: int | None, tokens: int) -> None:
-        """Count one more request that was made in vain."""
+        """Count one more request of which no token was used."""
         self.requests += 1
         self.prompt_tokens += prompt_tokens or 0
         self.cached_tokens = sum_or_none(self.cached_tokens, cached_tokens)
@@ -94,12 +93,12 @@ class Waste:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some tokens, in order. The last chunk has ``finish``.
+    """Some tokens, in order. ``usage``, ``notes`` and ``waste`` describe the whole stream so far: the latest counts.
 
-    ``end_token`` is the model's end token where ``finish`` is END and the engine knows ids; it is not in ``tokens``.
-    ``usage``, ``notes`` and ``waste`` describe the whole stream so far, so that the latest of each counts: ``notes``
-    is what a person should know of it (``{"approximate": …}``; integers are added up over an answer), ``waste`` what
-    it used in vain (a request that lost against its hedge).
+    ``finish``: set on the last chunk only. ``end_token``: the model's end token, if ``finish`` is END and the engine
+    delivers ids; it is not in ``tokens``. ``usage``: tokens used. ``notes``: remarks for reports, such as
+    ``{"approximate": …}``; the loop adds up integers over an answer. ``waste``: the waste of the stream, such as a
+    request that lost against its hedge.
     """
 
     tokens: Sequence[Token] = ()
@@ -112,11 +111,12 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt in every form an engine may need; each engine takes the richest that it can use.
+    """A prompt in three forms: ids, text, and messages. Each engine uses the first of these that it can.
 
-    ``token_ids``: the whole prompt, continuation included, in the engine's own vocabulary (``None`` where the
-    engine has no tokenizer here). ``text``: the same as text. ``messages``, ``tools`` and ``continuation`` (what
-    the assistant has already written): the same before the template, for chat endpoints.
+    ``token_ids``: the whole prompt in the engine's vocabulary; ``None`` if the engine has no tokenizer on this side.
+    ``text``: the same as text. ``messages``, ``tools``, ``continuation``: the same before the chat template is applied;
+    ``continuation`` is what the assistant has written so far. ``turn``: how many requests the same answer has made of
+    this engine before.
     """
 
     text: str
@@ -128,12 +128,12 @@ class Prompt:
 
 
 class Warming:
-    """The promise of a number: how many tokens are wanted of a request that begins before that is known.
+    """The number of tokens wanted of a warmed request, which is known only after the request begins.
 
-    The engine begins at once and delivers nothing before :meth:`wanted` has answered, and no more than that then.
+    The engine begins at once, delivers nothing until :meth:`wanted` returns, and then no more tokens than it returns.
 
     Args:
-        waste: where the engine counts what it used in vain: a request that is dropped, or tokens beyond the number.
+        waste: where the engine counts a request that is dropped, and tokens beyond the number.
     """
 
     def __init__(self, waste: Waste | None = None) -> None:
@@ -150,21 +150,22 @@ class Warming:
         return self._wanted.done()
 
     async def wanted(self) -> int:
-        """Wait for the number; cancelling one waiter leaves the others waiting."""
+        """Wait for the number. Cancelling one waiter does not affect the others."""
         return await asyncio.shield(self._wanted)
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to continue a prompt: a value.
+    """How to continue a prompt.
 
     Args:
-        max_tokens: how many tokens to write at most.
+        max_tokens: the most tokens to write.
         temperature: 0 is greedy.
-        top_p, top_k: the cut-offs; 1 and ``None`` cut nothing.
-        seed: of this request's draws; ``None`` leaves them to the engine.
+        top_p: nucleus sampling; 1 turns it off.
+        top_k: sample among the k likeliest tokens; ``None`` turns it off.
+        seed: the seed of this request's random draws; ``None`` lets the engine choose one.
         stop: strings in the *generated* text at which to end; the token that completes one is delivered whole.
-        json_schema: a schema that the text must follow, on engines with ``constrains``.
+        json_schema: a JSON schema that the text must follow; honoured by engines with ``constrains``.
     """
 
     max_tokens: int
@@ -177,29 +178,29 @@ class Sampling:
 
 
 class Engine(ABC):
-    """Something that continues a prompt.
+    """Continues prompts.
 
-    Subclasses set ``spec`` (how a person would name this engine; no secret in it) and implement
-    :meth:`stream`. ``start`` does the heavy loading and is called before the first stream; building an engine
-    checks what can be checked cheaply and loads nothing.
+    Subclasses set ``spec`` and implement :meth:`stream`. The constructor checks what it can cheaply and loads nothing;
+    :meth:`start` loads, and is called before the first stream.
     """
 
+    #: the engine's name in messages and reports, as a spec where there is one; without secrets
     spec: str = "engine"
-    #: honours ``Sampling.json_schema``
+    #: whether the engine honours ``Sampling.json_schema``
     constrains: bool = False
-    #: delivers token ids, and takes ``Prompt.token_ids`` untouched
+    #: whether the engine delivers token ids and uses ``Prompt.token_ids`` unchanged
     speaks_ids: bool = True
-    #: continues a text that another author began; an engine that cannot is asked in words to go on, and its answer
-    #: cannot be made to begin with a given text
+    #: whether the engine can continue a text that another author began. Other engines are asked in words to go on, and
+    #: cannot be made to begin their answer with a given text.
     continues: bool = True
-    #: implements :meth:`warm_stream`
+    #: whether the engine implements :meth:`warm_stream`
     warmable: bool = False
-    #: the latest call to this engine as a teacher failed (see :meth:`call_ended`)
+    #: whether the latest call to this engine as a teacher failed (see :meth:`call_ended`)
     _failing: bool = False
 
     @property
     def warms(self) -> bool:
-        """``True`` where warming saves time and wasted tokens are free; ``warming="auto"`` then warms this teacher."""
+        """``True`` if warming saves time and wasted tokens are free; ``warming="auto"`` then warms this teacher."""
         return False
 
     @property
@@ -209,39 +210,43 @@ class Engine(ABC):
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        """The model's tokenizer, or ``None`` where only the far side has it."""
+        """The model's tokenizer, or ``None`` if only the server has it."""
         return None
 
     @property
     def context_length(self) -> int | None:
-        """Tokens of prompt and completion together, or ``None`` where unknown."""
+        """The most tokens of prompt and completion together; ``None`` if unknown."""
         return None
 
     async def start(self) -> None:
-        """Load what is heavy. Safe to call often and at once.
+        """Load the model or reach the server. Safe to call repeatedly and concurrently.
 
         Raises:
             ConfigurationError: the model cannot be used.
-            EngineError: it could not be loaded or reached.
+            EngineError: the model could not be loaded, or the server could not be reached.
         """
 
     @abstractmethod
     def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
-        """Continue ``prompt``; an async generator of chunks, the last one with ``finish``.
+        """Continue ``prompt``: an async generator of chunks, the last one with ``finish``.
 
         Closing the generator cancels the request.
 
         Raises:
             ContextOverflow: the prompt alone fills the context; nothing was generated.
-            EngineError: anything else that went wrong, its cause kept.
+            EngineError: any other failure; ``__cause__`` holds the original exception.
         """
 
     def warm_stream(self, prompt: Prompt, sampling: Sampling, warming: Warming) -> AsyncGenerator[Chunk, None]:
-        """Begin :meth:`stream` now, for a number of tokens that ``warming`` tells later.
+        """Begin a stream now, for a number of tokens that ``warming`` provides later.
 
-        ``sampling.max_tokens`` is the most that may be wanted. Only called on engines that are ``warmable``. This
-        implementation holds the chunks of :meth:`stream` back and cuts them at the number; an engine that can end
-        the work itself overrides it.
+        The loop calls this on ``warmable`` engines only. This implementation holds back the chunks of :meth:`stream`
+        and cuts them at the number. An engine that can shorten a running request overrides it.
+
+        Args:
+            prompt: as for :meth:`stream`.
+            sampling: as for :meth:`stream`; ``max_tokens`` is the most that may be wanted.
+            warming: provides the number, and counts waste.
         """
         from relay_core.engines.warmed_stream import hold_until_wanted
 
@@ -249,16 +254,18 @@ class Engine(ABC):
         return hold_until_wanted(self.stream(prompt, sampling), warming, prompt_tokens)
 
     def timed_out(self, reason: str) -> str:
-        """Tell the engine that its caller dropped a request because no token had come in time.
+        """Tell the engine that its caller dropped a request because no token came in time.
 
-        Returns ``reason``, with what the engine knows of the cause.
+        Returns ``reason``, extended with the cause if the engine knows it.
         """
         return reason
 
     def call_ended(self, error: str | None) -> None:
         """Tell the engine how a call to it as a teacher ended.
 
-        The first failure is logged as a warning; further ones at level INFO, until a call succeeds.
+        Args:
+            error: why the call failed; ``None`` if it succeeded. The first failure is logged as a warning, further
+                failures at level INFO until a call succeeds.
         """
         if error is not None:
             level = logging.INFO if self._failing else logging.WARNING
@@ -266,10 +273,10 @@ class Engine(ABC):
         self._failing = error is not None
 
     async def aclose(self) -> None:
-        """Free what ``start`` took. The engine may be started again."""
+        """Free what :meth:`start` loaded. The engine may be started again."""
 
     def describe(self) -> dict[str, Any]:
-        """What a person would want to know, for ``relay doctor`` and reports; no secrets."""
+        """Facts about the engine for ``relay doctor`` and reports, without secrets."""
         return {"spec": self.spec, "engine": type(self).__name__, "context_length": self.context_length}
 
     def __repr__(self) -> str:

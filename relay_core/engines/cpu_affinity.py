@@ -1,4 +1,4 @@
-"""Which processors another process runs on, so that two models on one machine do not fight over them."""
+"""Binding child processes to CPUs, so that two models on one machine do not compete for the same ones."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ def check_processors(cpus: Iterable[int]) -> frozenset[int]:
     """``cpus`` as a set.
 
     Raises:
-        ConfigurationError: there are none such, or the system (not Linux) has no way to keep to them.
+        ConfigurationError: the machine has no such CPUs, or the system (not Linux) cannot bind processes to CPUs.
     """
     if not hasattr(os, "sched_setaffinity"):
-        raise ConfigurationError("cpus is given, but this system has no way to keep to them: leave it out")
-    there = range(os.cpu_count() or 1)
-    wanted = list(cpus) if isinstance(cpus, Iterable) else []
-    if not wanted or not all(type(cpu) is int and cpu in there for cpu in wanted):
-        raise ConfigurationError(f"cpus is {cpus!r}: write a list with some of 0 to {there[-1]}")
-    return frozenset(wanted)
+        raise ConfigurationError("cpus is given, but this system cannot bind processes to CPUs: leave it out")
+    existing = range(os.cpu_count() or 1)
+    numbers = list(cpus) if isinstance(cpus, Iterable) else []
+    if not numbers or not all(type(cpu) is int and cpu in existing for cpu in numbers):
+        raise ConfigurationError(f"cpus is {cpus!r}: write a list with some of 0 to {existing[-1]}")
+    return frozenset(numbers)
 
 
 @contextmanager
-def processes_on(cpus: frozenset[int] | None) -> Iterator[None]:
-    """Processes begun in here, by this thread, run on ``cpus``; threads begun in here run where this one did.
+def child_processes_on(cpus: frozenset[int] | None) -> Iterator[None]:
+    """Bind the processes that this thread starts within the context to ``cpus``; ``None`` binds nothing.
+
+    Children inherit the CPUs of the thread that starts them, so this thread itself is bound meanwhile. It and the
+    threads that it starts return to its former CPUs at the end.
 
     Raises:
-        ConfigurationError: this process is not allowed to use them.
+        ConfigurationError: this process may not use these CPUs.
     """
     if cpus is None:
         yield
         return
-    mine, before = os.sched_getaffinity(0), set(os.listdir(_THREADS))
+    former_cpus, former_threads = os.sched_getaffinity(0), set(os.listdir(_THREADS))
     try:
         os.sched_setaffinity(0, cpus)
     except OSError as error:
@@ -44,7 +47,7 @@ def processes_on(cpus: frozenset[int] | None) -> Iterator[None]:
     try:
         yield
     finally:
-        os.sched_setaffinity(0, mine)
-        for thread in set(os.listdir(_THREADS)) - before:
+        os.sched_setaffinity(0, former_cpus)
+        for thread in set(os.listdir(_THREADS)) - former_threads:
             with suppress(ProcessLookupError):
-                os.sched_setaffinity(int(thread), mine)
+                os.sched_setaffinity(int(thread), former_cpus)

@@ -1,7 +1,7 @@
-"""How busy an engine is, and what is better done otherwise when it is.
+"""Counting an engine's requests in flight, and what depends on their number.
 
-For engines that hand each token on as a message (vLLM's, over HTTP or between processes), where a message costs as much
-processor time as a small model's share of a step.
+For engines that receive each token as a message (from vLLM, over HTTP or between processes). A message costs as much
+processor time as a token's share of a step of a small model, so a busy engine lets several tokens share a message.
 """
 
 from __future__ import annotations
@@ -13,44 +13,54 @@ from contextlib import contextmanager
 from relay_core.errors import ConfigurationError
 
 LIGHT_BELOW = 8  # requests
-REQUESTS_PER_TOKEN, MOST_TOKENS = 8, 8  # with n requests a message brings 1 + n // 8 tokens, 8 at most
+REQUESTS_PER_TOKEN, MOST_TOKENS = 8, 8  # with n requests, a message brings 1 + n // 8 tokens, at most 8
 
 
-class Load:
-    """Counts the requests that are under way, from any thread.
+class RequestsInFlight:
+    """Counts requests, from any thread.
 
     Args:
-        stream_interval: how many tokens a message brings, where a user has said so; ``None``: what suits the load.
+        stream_interval: the user's choice of tokens per message; ``None`` makes the number depend on the requests in
+            flight.
 
     Raises:
-        ConfigurationError: that is not a whole number of tokens.
+        ConfigurationError: ``stream_interval`` is not a positive whole number.
     """
 
     def __init__(self, stream_interval: int | None = None) -> None:
         if stream_interval is not None and (type(stream_interval) is not int or stream_interval < 1):
             raise ConfigurationError(f"stream_interval is {stream_interval!r}: write a whole number, 1 or more")
-        self._given = stream_interval
+        self._stream_interval = stream_interval
         self._lock = threading.Lock()
-        self._requests = 0
+        self._count = 0
 
     @contextmanager
-    def one_more(self) -> Iterator[None]:
-        """A request is under way in here."""
+    def track_request(self) -> Iterator[None]:
+        """Count one request more until the context ends."""
         with self._lock:
-            self._requests += 1
+            self._count += 1
         try:
             yield
         finally:
             with self._lock:
-                self._requests -= 1
+                self._count -= 1
 
     @property
     def is_light(self) -> bool:
-        """Whether there is time for work that may be in vain."""
-        return self._requests < LIGHT_BELOW
+        """Whether so few requests are in flight that wasted work delays nobody."""
+        return self._count < LIGHT_BELOW
 
     def tokens_per_message(self, *, warmed: bool = False) -> int:
-        """How many tokens a request may wait for before they are handed on; ``warmed``: it may be cut after any."""
+        """How many tokens a new request's messages should bring.
+
+        Args:
+            warmed: the request may be cut after any token, so that each must come alone.
+        """
         if warmed:
             return 1
-        return self._given or min(1 + self._requests // REQUESTS_PER_TOKEN, MOST_TOKENS)
+        return self._stream_interval or min(1 + self._count // REQUESTS_PER_TOKEN, MOST_TOKENS)
+
+    one_more = track_request
+
+
+Load = RequestsInFlight

@@ -1,18 +1,18 @@
-"""An engine that plays back a script over a real tokenizer: for tests, ours and yours, where all must be exact.
+"""An engine that plays back a script over a real tokenizer, for tests that need exact answers.
 
     student = ScriptedEngine([["47 * 6 = <call>3</call>"], [". Done."]])
     teacher = ScriptedEngine("282")
     Relay(student, teacher).generate("47 * 6?").text        # "47 * 6 = 282. Done."
 
-A script is one *turn* for every request that an answer makes of the engine; a turn is text, or a list of
+A script has one *turn* for each request that an answer makes of the engine. A turn is a text, or a list of steps:
 
-    "text"             encoded, and delivered token by token
-    1234               this very token id
-    Delay(0.2)         a pause
-    EngineError("…")   a failure at this point (any exception is raised as it is)
-    Finish.LENGTH      an end other than the model's end token
+    "text"             is encoded, and delivered token by token
+    1234               is delivered as this token id
+    Delay(0.2)         pauses for this many seconds
+    EngineError("…")   is raised (as is any other exception)
+    Finish.LENGTH      ends the stream with this finish; by default it ends with the model's end token
 
-It keeps no state between requests: the loop says which turn a request is (``Prompt.turn``).
+The engine keeps no state between requests: ``Prompt.turn`` says which turn to play.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """A pause of so many seconds."""
+    """A pause in a script."""
 
     seconds: float
 
@@ -47,20 +47,21 @@ class ScriptedEngine(Engine):
     """Plays back ``script``.
 
     Args:
-        script: a string (the same turn whatever is asked), a list of turns (those after the last are empty), or
-            a function from the prompt to a turn.
+        script: a string (every turn is this text), a list of turns (further turns are empty), or a function from the
+            prompt to a turn.
         tokenizer: a :class:`~relay_core.tokenizer.Tokenizer`, a Hugging Face tokenizer, a folder or hub id, or
-            ``"bundled"``; ``None`` delivers text without ids, every character counting as a token.
-        chunk: tokens (or characters) delivered together.
+            ``"bundled"``. ``None`` delivers text without ids; each character then counts as a token.
+        chunk: tokens (or characters) per chunk.
         delay_s: seconds before each chunk.
-        context_length: tokens of prompt and completion together.
-        logprob: the log-probability given with every token.
-        constrains: whether to claim constrained decoding.
-        honour_stop: end at ``Sampling.stop``, as real engines do (a closed command then ends a turn, also where no
-            call comes of it); by default a turn is played until the loop closes it.
-        warms: whether ``warming="auto"`` warms it.
+        context_length: the most tokens of prompt and completion together; ``None`` sets no limit.
+        logprob: the log-probability of every token.
+        constrains: the engine's ``constrains``. The script is played unchanged even if there is a schema.
+        honour_stop: whether a stream ends at ``Sampling.stop``, as it does on real engines (a closed command then ends
+            the turn, even if no call follows). By default a turn is played until the loop closes it.
+        warms: whether ``warming="auto"`` warms this engine.
+        record: whether to append each request to ``requests``.
 
-    ``requests`` holds what was asked, in order, where ``record`` is true; ``active`` counts streams that run now.
+    ``requests`` holds the recorded prompts and sampling settings, in order. ``active`` counts the open streams.
     """
 
     warmable = True
@@ -87,7 +88,7 @@ class ScriptedEngine(Engine):
         self.constrains = constrains
         self.requests: list[tuple[Prompt, Sampling]] = []
         self.active = 0
-        self._given = tokenizer
+        self._tokenizer_source = tokenizer
         self._tokenizer: Tokenizer | None = None
         self._chunk, self._delay_s, self._context_length = chunk, delay_s, context_length
         self._honour_stop, self._warms = honour_stop, warms
@@ -95,17 +96,17 @@ class ScriptedEngine(Engine):
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        if self._tokenizer is None and self._given is not None:
+        if self._tokenizer is None and self._tokenizer_source is not None:
             from relay_core.tokenizer import Tokenizer, as_tokenizer
 
-            if self._given == "bundled":
+            if self._tokenizer_source == "bundled":
                 from relay_core import bundled
 
                 self._tokenizer = Tokenizer.load(bundled.path("student-relay"))
-            elif isinstance(self._given, str) or hasattr(self._given, "__fspath__"):
-                self._tokenizer = Tokenizer.load(self._given)
+            elif isinstance(self._tokenizer_source, str) or hasattr(self._tokenizer_source, "__fspath__"):
+                self._tokenizer = Tokenizer.load(self._tokenizer_source)
             else:
-                self._tokenizer = as_tokenizer(self._given)
+                self._tokenizer = as_tokenizer(self._tokenizer_source)
         return self._tokenizer
 
     @property
@@ -121,21 +122,21 @@ class ScriptedEngine(Engine):
 
     def warm_stream(self, prompt: Prompt, sampling: Sampling, warming: Warming) -> AsyncGenerator[Chunk, None]:
         if self.speaks_ids:
-            return super().warm_stream(prompt, sampling, warming)  # through `stream`, which subclasses override
-        return self._stream(prompt, sampling, warming)  # cut by the character, before characters are joined
+            return super().warm_stream(prompt, sampling, warming)  # through `stream`, which a subclass may override
+        return self._stream(prompt, sampling, warming)  # cut to n characters before `_delivered` joins them
 
     async def _stream(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
         if self._record:
             self.requests.append((prompt, sampling))
-        length = None if prompt.token_ids is None else len(prompt.token_ids)
+        prompt_tokens = None if prompt.token_ids is None else len(prompt.token_ids)
         limit = sampling.max_tokens
-        if self._context_length is not None and length is not None:
-            if length >= self._context_length:
-                raise ContextOverflow(f"the prompt has {length} tokens, the context is {self._context_length}")
-            limit = min(limit, self._context_length - length)
+        if self._context_length is not None and prompt_tokens is not None:
+            if prompt_tokens >= self._context_length:
+                raise ContextOverflow(f"the prompt has {prompt_tokens} tokens, the context is {self._context_length}")
+            limit = min(limit, self._context_length - prompt_tokens)
         chunks = self._play(prompt, sampling, limit)
         if warming is not None:
-            chunks = hold_until_wanted(chunks, warming, length)
+            chunks = hold_until_wanted(chunks, warming, prompt_tokens)
         self.active += 1
         try:
             async with aclosing(chunks):
@@ -145,16 +146,16 @@ class ScriptedEngine(Engine):
             self.active -= 1
 
     async def _play(self, prompt: Prompt, sampling: Sampling, limit: int) -> AsyncGenerator[Chunk, None]:
-        length = None if prompt.token_ids is None else len(prompt.token_ids)
-        sent, said, batch = 0, "", list[Token]()
+        """The chunks of this request's turn; without ids, each character is a token of its own."""
+        text, written_count, batch = "", 0, list[Token]()
         finish = Finish.END
         for step in self._steps(prompt):
             if isinstance(step, Token):
                 batch.append(step)
-                sent, said = sent + 1, said + step.text
-                if self._honour_stop and any(stop in said for stop in sampling.stop):
+                written_count, text = written_count + 1, text + step.text
+                if self._honour_stop and any(stop in text for stop in sampling.stop):
                     finish = Finish.STOP
-                elif sent >= limit:
+                elif written_count >= limit:
                     finish = Finish.LENGTH
                 if finish is not Finish.END:
                     break
@@ -176,16 +177,17 @@ class ScriptedEngine(Engine):
                 raise step.with_traceback(None)
         await asyncio.sleep(self._delay_s)
         end = self._end_token() if finish is Finish.END else None
-        yield Chunk(batch, finish, end, EngineUsage(length, None, sent + (end is not None)))
+        prompt_tokens = None if prompt.token_ids is None else len(prompt.token_ids)
+        yield Chunk(batch, finish, end, EngineUsage(prompt_tokens, None, written_count + (end is not None)))
 
     def _delivered(self, batch: Sequence[Token]) -> tuple[Token, ...]:
-        """Without ids, text comes in one piece, as from an endpoint."""
+        """The tokens of one chunk; without ids, their text as a single token, as an endpoint would send it."""
         if self.speaks_ids or not batch:
             return tuple(batch)
         return (Token(None, "".join(token.text for token in batch), batch[0].logprob),)
 
     def _steps(self, prompt: Prompt) -> Iterator[Token | Delay | BaseException | Finish]:
-        """The turn of this request, its text as tokens."""
+        """The steps of this request's turn, with text and ids turned into tokens."""
         turn: Turn
         if callable(self.script):
             turn = self.script(prompt)
@@ -196,7 +198,7 @@ class ScriptedEngine(Engine):
         steps: Iterable[Step] = [turn] if isinstance(turn, str) else turn
         decoder = None if self.tokenizer is None else self.tokenizer.decoder(prompt.token_ids or ())
         for step in steps:
-            if isinstance(step, Finish):  # a string too
+            if isinstance(step, Finish):  # before `str`, since a Finish is a string too
                 yield step
             elif isinstance(step, str) and self.tokenizer is not None:
                 for token_id in self.tokenizer.encode(step):

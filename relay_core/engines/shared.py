@@ -1,7 +1,7 @@
-"""Engines by spec, one of each in a process: two models built from the same spec and options share what they load.
+"""One engine for each spec and set of options in a process.
 
-For the plugins and the server, whose objects come and go (copied, bound, configured per call) while a model loads
-once. Building loads nothing; an engine loads when its first answer is asked for, and stays until :func:`release`.
+The plugins and the server copy, bind and reconfigure their objects freely; they share engines here, so that each model
+is loaded once. An engine loads its model for the first answer and stays loaded until :func:`release`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _lock = threading.Lock()
 
 
 def shared_engine(spec: str, *, role: Role, api_key: str | None = None, retries: int | None = None) -> Engine:
-    """The process's engine for ``spec``; built at the first asking.
+    """The process's engine for ``spec``, built by the first call.
 
     Args:
-        spec: as :func:`~relay_core.engines.spec.engine_from_spec` takes it.
-        role: which of the bundled pair a bare ``bundled`` means, and whose key is looked up.
-        api_key: for ``openai:`` specs; ``None`` takes the role's from the environment (``keys.py``).
-        retries: for ``openai:`` specs: attempts after the first one; ``None`` leaves it to the engine.
+        spec: an engine spec (see ``spec.py``).
+        role: which model of the bundled pair a bare ``bundled`` means, and whose key an endpoint gets.
+        api_key: for ``openai:`` specs; ``None`` reads the role's key from the environment (``keys.py``).
+        retries: for ``openai:`` specs, attempts after the first; ``None`` means the engine's default.
 
     Raises:
-        ConfigurationError: what was found, and what is accepted.
+        ConfigurationError: the spec or an option is invalid.
     """
     parsed = EngineSpec.parse(spec).for_role(role)
     options: dict[str, Any] = {}
@@ -43,7 +43,7 @@ def shared_engine(spec: str, *, role: Role, api_key: str | None = None, retries:
 
 
 async def release() -> None:
-    """Close every shared engine; whoever still holds one starts it anew with the next answer."""
+    """Close every shared engine. An engine that is still in use starts again for its next answer."""
     with _lock:
         engines = list(_engines.values())
         _engines.clear()

@@ -1,13 +1,13 @@
 """Engine specs: one string names a model everywhere (Python, CLI, plugins, recipes).
 
-    bundled                    the pair that ships: the relay student or the teacher, by role
-    bundled:NAME               one of its models: teacher, student-base, student-warm, student-relay, ...
+    bundled                    of the pair that ships, the relay student or the teacher, by role
+    bundled:NAME               a bundled model: teacher, student-base, student-warm, student-relay, ...
     transformers:PATH_OR_ID    in this process, on transformers' continuous batching
     vllm:PATH_OR_ID            in this process, on vLLM
     openai:MODEL@BASE_URL      any OpenAI-compatible endpoint
     PATH_OR_ID                 the same as transformers:PATH_OR_ID
 
-The grammar is read here and nowhere else.
+No other module parses specs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ACCEPTED = (
 
 
 class Scheme(StrEnum):
-    """What runs a model."""
+    """The part of a spec before the colon: what runs the model."""
 
     BUNDLED = "bundled"
     TRANSFORMERS = "transformers"
@@ -36,10 +36,10 @@ class Scheme(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """A spec, read.
+    """A parsed spec.
 
-    ``model``: the bundled model's name (empty for a bare ``bundled``), a path or hub id, or the endpoint's name for the
-    model. ``base_url``: the endpoint's, empty for other schemes.
+    ``model``: a bundled model's name (empty for a bare ``bundled``), a path or hub id, or the name under which an
+    endpoint serves the model. ``base_url``: the endpoint's URL; empty for other schemes.
     """
 
     scheme: Scheme
@@ -48,10 +48,10 @@ class EngineSpec:
 
     @classmethod
     def parse(cls, spec: str) -> EngineSpec:
-        """Read a spec.
+        """Parse a spec.
 
         Raises:
-            ConfigurationError: it is not one; the message says what is accepted.
+            ConfigurationError: ``spec`` is not a spec; the message lists what is accepted.
         """
         if not isinstance(spec, str) or not spec.strip():
             raise ConfigurationError(f"engine spec {spec!r}: write {ACCEPTED}")
@@ -77,47 +77,48 @@ class EngineSpec:
 
     @property
     def is_remote(self) -> bool:
-        """Whether the model is behind a URL."""
+        """Whether the model runs behind a URL."""
         return self.scheme is Scheme.OPENAI
 
     def for_role(self, role: Role) -> EngineSpec:
-        """The same, a bare ``bundled`` as the model of that role."""
+        """The same spec, with a bare ``bundled`` replaced by the bundled model of that role."""
         if self.scheme is not Scheme.BUNDLED or self.model:
             return self
         return EngineSpec(Scheme.BUNDLED, "teacher" if role == "teacher" else "student-relay")
 
     def __str__(self) -> str:
-        at = f"@{self.base_url}" if self.base_url else ""
-        return f"{self.scheme}:{self.model}{at}" if self.model else str(self.scheme)
+        endpoint = f"@{self.base_url}" if self.base_url else ""
+        return f"{self.scheme}:{self.model}{endpoint}" if self.model else str(self.scheme)
 
 
 def engine_from_spec(spec: str | EngineSpec, *, role: Role = "student", **options: Any) -> Engine:
-    """Build the engine that ``spec`` names; checks what can be checked cheaply, loads nothing heavy.
+    """Build the engine that ``spec`` names, without loading its model.
 
     Args:
-        spec: see this module's head.
-        role: which of the bundled pair a bare ``bundled`` means, and whose key an endpoint is given.
+        spec: an engine spec, such as ``"bundled"``, ``"transformers:Qwen/Qwen3-0.6B"`` or
+            ``"openai:Qwen3-8B@http://localhost:8000/v1"``.
+        role: which model of the bundled pair a bare ``bundled`` means, and whose key an endpoint gets.
         options: passed to the engine's class (``api_key`` for openai, ``device`` for transformers, ...).
 
     Raises:
-        ConfigurationError: what was found, and what is accepted.
+        ConfigurationError: the spec or an option is invalid; the message lists what is accepted.
     """
-    wanted = (spec if isinstance(spec, EngineSpec) else EngineSpec.parse(spec)).for_role(role)
-    if wanted.scheme is Scheme.OPENAI:
+    parsed = (spec if isinstance(spec, EngineSpec) else EngineSpec.parse(spec)).for_role(role)
+    if parsed.scheme is Scheme.OPENAI:
         from relay_core.engines.openai import OpenAIEngine
 
-        return OpenAIEngine(wanted.model, base_url=wanted.base_url, role=role, **options)
-    if wanted.scheme is Scheme.VLLM:
+        return OpenAIEngine(parsed.model, base_url=parsed.base_url, role=role, **options)
+    if parsed.scheme is Scheme.VLLM:
         from relay_core.engines.vllm import VLLMEngine
 
-        return VLLMEngine(wanted.model, **options)
+        return VLLMEngine(parsed.model, **options)
     from relay_core.engines.transformers import TransformersEngine
 
-    if wanted.scheme is Scheme.BUNDLED:
+    if parsed.scheme is Scheme.BUNDLED:
         from relay_core import bundled
 
-        return TransformersEngine(bundled.path(wanted.model), spec=str(wanted), **options)
-    return TransformersEngine(wanted.model, **options)
+        return TransformersEngine(bundled.path(parsed.model), spec=str(parsed), **options)
+    return TransformersEngine(parsed.model, **options)
 
 
 def _looks_like_path(spec: str) -> bool:

@@ -1,9 +1,9 @@
-"""vLLM in this process: ``AsyncLLM``, token ids in and out, prefix caching on.
+"""vLLM, started by this process: ``AsyncLLM``, token ids in and out, prefix caching on.
 
-vLLM runs the model in a process of its own and talks to it from one event loop. That loop is the background one of
-``portal.py``, which lasts as long as this process, so that starting costs its half minute once, however many loops
-come and go; streams asked for elsewhere are carried across. Text is decoded here, token by token, so that every
-engine says the same; vLLM decodes only where it must look for a stop string.
+vLLM runs the model in a child process and talks to it from one event loop. We use the background loop of
+``portal.py``, which lasts as long as this process, so that vLLM starts once (half a minute) however many loops the
+caller uses. Streams that are read on another loop cross over (``cross_loop.py``). We decode the text ourselves, token
+by token, so that all engines give the same text; vLLM decodes only to find stop strings.
 """
 
 from __future__ import annotations
@@ -22,44 +22,49 @@ from typing import TYPE_CHECKING, Any
 from relay_core import portal
 from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Warming
-from relay_core.engines.cpu_affinity import check_processors, processes_on
+from relay_core.engines.cpu_affinity import check_processors, child_processes_on
+from relay_core.engines.cross_loop import run_on
 from relay_core.engines.gc_freeze import freeze_imports
-from relay_core.engines.in_flight import Load
+from relay_core.engines.in_flight import RequestsInFlight
 from relay_core.engines.warmed_stream import hold_until_wanted
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
+    from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.outputs import RequestOutput
     from vllm.v1.engine.async_llm import AsyncLLM
 
     from relay_core.tokenizer import Tokenizer
 
-# vLLM says the cause itself, far above; this one most of all, which is Python's own and easily read over
-_GUARD = ' (in a script, what it does must stand under `if __name__ == "__main__":`, for vLLM\'s process imports it)'
+# The usual cause of "initialization failed" in a script. vLLM prints Python's own message about it far above, where it
+# is easily overlooked.
+_GUARD_HINT = (
+    ' (in a script, the work must stand under `if __name__ == "__main__":`, because vLLM\'s child process imports the '
+    "script)"
+)
 
 
 class VLLMEngine(Engine):
-    """A model in vLLM, in this process.
+    """A model in vLLM, started by this process.
 
     Args:
         model: a folder or a hub id.
-        logprobs: give every token's log-probability.
-        stream_interval: hand on so many tokens at a time; ``None``: one, and up to 8 where many requests are under way.
-            The first token never waits.
-        cpus: the processors on which the model's processes run, such as ``range(8)``; ``None``: any. On a CPU, give
-            student and teacher each their own: vLLM would bind both to the same ones.
-        priority: vLLM's priority of all requests of this engine (lower first); other than 0 it needs
-            ``scheduling_policy="priority"``.
+        logprobs: whether every token comes with its log-probability.
+        stream_interval: tokens that arrive together; ``None``: one, and up to 8 while many requests are in flight. The
+            first token of a stream never waits for others.
+        cpus: the CPUs on which the model's processes run, such as ``range(8)``; ``None``: any. If student and teacher
+            both run on CPUs, give each its own, since vLLM would bind both to the same ones.
+        priority: vLLM's priority of this engine's requests; lower numbers run first. A priority other than 0 sets
+            ``scheduling_policy="priority"`` unless another policy is given.
         engine_args: any of vLLM's ``AsyncEngineArgs``, such as ``dtype``, ``max_model_len``,
             ``gpu_memory_utilization``, ``tensor_parallel_size``, ``enforce_eager``, ``block_size``.
 
-    Prefix caching is on unless ``enable_prefix_caching=False`` is given: without it a hand-over reads the whole
-    context again. On a CPU, set ``VLLM_CPU_KVCACHE_SPACE`` (GiB) in the environment.
+    Prefix caching is on unless ``enable_prefix_caching=False`` is given; without it every call reads its whole
+    context again. On a CPU, set the environment variable ``VLLM_CPU_KVCACHE_SPACE`` (GiB).
 
     Raises:
-        ConfigurationError: the folder is no model, vLLM has no such argument, or there are no such processors; nothing
-            was loaded.
+        ConfigurationError: the folder holds no usable model, or there are no such CPUs; nothing was loaded.
     """
 
     constrains = True
@@ -82,18 +87,18 @@ class VLLMEngine(Engine):
         if self._context is None and folder is not None:
             self._context = model_folder.context_in(model_folder.read_config(folder))
         if engine_args.get("trust_remote_code"):
-            raise ConfigurationError("trust_remote_code is True: no remote code is run here; leave it out")
+            raise ConfigurationError("trust_remote_code is True: relay runs no remote code; leave it out")
         self.spec = f"vllm:{self._source}"
-        self._logprobs, self._priority, self._args = logprobs, priority, engine_args
-        self._load = Load(stream_interval)
+        self._logprobs, self._priority, self._engine_args = logprobs, priority, engine_args
+        self._in_flight = RequestsInFlight(stream_interval)
         self._cpus = None if cpus is None else check_processors(cpus)
         self._tokenizer: Tokenizer | None = None
         self._llm: AsyncLLM | None = None
         self._home: asyncio.AbstractEventLoop | None = None
-        self._starting = threading.Lock()
-        self._numbers = itertools.count()
+        self._start_lock = threading.Lock()
+        self._request_numbers = itertools.count()
 
-    # -- life ----------------------------------------------------------------------------------------------
+    # -- starting and closing ------------------------------------------------------------------------------
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -113,49 +118,53 @@ class VLLMEngine(Engine):
 
     @property
     def warms(self) -> bool:
-        return self._load.is_light
+        return self._in_flight.is_light
 
     async def start(self) -> None:
         if not self.running:
             await asyncio.to_thread(self._start)
 
     def _start(self) -> None:
-        """Start vLLM's process; blocking, tens of seconds."""
-        with self._starting:
+        """Start vLLM's process; blocks for tens of seconds."""
+        with self._start_lock:
             if self.running:
                 return
             self._shut_down()
-            os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout is the caller's
+            os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout belongs to the caller
             try:
                 from vllm.engine.arg_utils import AsyncEngineArgs
                 from vllm.v1.engine.async_llm import AsyncLLM
             except ImportError as error:
                 raise MissingExtraError("VLLMEngine", "vllm") from error
             freeze_imports()
-            args = {
-                "enable_prefix_caching": True,
-                "enable_log_requests": False,
-                "disable_log_stats": True,
-                **self._args,
-            }
-            if self._priority:
-                args.setdefault("scheduling_policy", "priority")
-            try:
-                config = AsyncEngineArgs(model=self._source, **args)
-            except (TypeError, ValueError) as error:
-                raise ConfigurationError(f"{self.spec}: vLLM does not take these arguments: {error}") from error
-            try:
-                with processes_on(self._cpus):
-                    self._llm = AsyncLLM.from_engine_args(config)
-            except ConfigurationError:
-                raise
-            except Exception as error:
-                said = f"vLLM could not load {self._source}: {type(error).__name__}: {error}"
-                raise EngineError(said + (_GUARD if "initialization failed" in said else "")) from error
+            self._llm = self._load(AsyncEngineArgs, AsyncLLM)
             self.tokenizer.prepare()
             self._home = portal.run(_running_loop)
             self._context = self._llm.model_config.max_model_len
             atexit.register(self._shut_down)
+
+    def _load(self, args_class: type[AsyncEngineArgs], llm_class: type[AsyncLLM]) -> AsyncLLM:
+        args = {
+            "enable_prefix_caching": True,
+            "enable_log_requests": False,
+            "disable_log_stats": True,
+            **self._engine_args,
+        }
+        if self._priority:
+            args.setdefault("scheduling_policy", "priority")
+        try:
+            config = args_class(model=self._source, **args)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"{self.spec}: vLLM does not take these arguments: {error}") from error
+        try:
+            with child_processes_on(self._cpus):
+                return llm_class.from_engine_args(config)
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            message = f"vLLM could not load {self._source}: {type(error).__name__}: {error}"
+            hint = _GUARD_HINT if "initialization failed" in message else ""  # vLLM has no exception class for it
+            raise EngineError(message + hint) from error
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self._shut_down)
@@ -168,9 +177,9 @@ class VLLMEngine(Engine):
             return
         listener = getattr(llm, "output_handler", None)
         if listener is not None and home is not None and home.is_running():
-            # before the process goes: its listener would report an engine that died
+            # before the process ends, since the listener would report its end as a crash
             with contextlib.suppress(Exception):
-                asyncio.run_coroutine_threadsafe(_cancelled(listener), home).result(timeout=2)
+                asyncio.run_coroutine_threadsafe(_cancel(listener), home).result(timeout=2)
         with contextlib.suppress(Exception):
             llm.shutdown(timeout=5.0)
 
@@ -196,36 +205,37 @@ class VLLMEngine(Engine):
         assert home is not None
         chunks = self._chunks(ids, sampling, warmed=warming is not None)
         if home is not asyncio.get_running_loop():
-            chunks = _carried(chunks, home)
+            chunks = run_on(home, chunks)
         if warming is not None:
             chunks = hold_until_wanted(chunks, warming, len(ids), read_on=True)
-        with self._load.one_more():
+        with self._in_flight.track_request():
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield chunk
 
     async def _chunks(self, ids: list[int], sampling: Sampling, *, warmed: bool) -> AsyncGenerator[Chunk, None]:
-        """On the home loop: vLLM's outputs as chunks."""
+        """vLLM's outputs as chunks; runs on the loop that vLLM was started on."""
         llm = self._llm
         if llm is None:
             raise EngineError(f"{self.spec} was closed")
-        decoder, sent = self.tokenizer.decoder(ids), 0
+        decoder, written_count = self.tokenizer.decoder(ids), 0
         outputs = llm.generate(
-            # "type" says that it is rendered; otherwise it would go through a thread that renders prompts
+            # "type" marks the prompt as rendered; without it, vLLM passes the prompt through a rendering thread
             {"type": "token", "prompt_token_ids": ids},
             self._params(sampling, warmed=warmed),
-            request_id=f"relay-{id(self):x}-{next(self._numbers)}",
+            request_id=f"relay-{id(self):x}-{next(self._request_numbers)}",
             priority=self._priority,
         )
         try:
             async with aclosing(outputs):
                 async for output in outputs:
-                    tokens, finish, end = _read(output)
+                    tokens, finish, end = _new_tokens(output)
                     tokens = [Token(t.id, decoder.step(t.id), t.logprob) for t in tokens if t.id is not None]
-                    sent += len(tokens)
+                    written_count += len(tokens)
                     usage = None
-                    if finish is not None or warmed:  # which may end before its own end
-                        usage = EngineUsage(len(ids), output.num_cached_tokens, sent + (end is not None))
+                    if finish is not None or warmed:  # a warmed stream may be cut at any chunk
+                        completion_tokens = written_count + (end is not None)
+                        usage = EngineUsage(len(ids), output.num_cached_tokens, completion_tokens)
                     if tokens or finish is not None:
                         yield Chunk(tuple(tokens), finish, end, usage)
         except (EngineError, ConfigurationError):
@@ -248,67 +258,34 @@ class VLLMEngine(Engine):
             include_stop_str_in_output=bool(sampling.stop),
             detokenize=bool(sampling.stop),
             logprobs=0 if self._logprobs else None,
-            stream_interval=self._load.tokens_per_message(warmed=warmed),
+            stream_interval=self._in_flight.tokens_per_message(warmed=warmed),
             structured_outputs=None if schema is None else StructuredOutputsParams(json=dict(schema)),
             output_kind=RequestOutputKind.DELTA,
         )
 
 
-def _read(output: RequestOutput) -> tuple[list[Token], Finish | None, Token | None]:
-    """The new tokens, without text yet; the end; and the end token."""
-    said = output.outputs[0]
+def _new_tokens(output: RequestOutput) -> tuple[list[Token], Finish | None, Token | None]:
+    """The new tokens, not decoded yet; why the stream ended, if it did; and the end token."""
+    completion = output.outputs[0]
     tokens = []
-    for i, token_id in enumerate(said.token_ids):
-        entry = said.logprobs[i].get(token_id) if said.logprobs else None
+    for i, token_id in enumerate(completion.token_ids):
+        entry = completion.logprobs[i].get(token_id) if completion.logprobs else None
         tokens.append(Token(int(token_id), "", entry.logprob if entry is not None else None))
-    if said.finish_reason is None:
+    if completion.finish_reason is None:
         return tokens, None, None
-    if said.finish_reason == "length":
+    if completion.finish_reason == "length":
         return tokens, Finish.LENGTH, None
-    if said.finish_reason == "stop":
-        if isinstance(said.stop_reason, str):
+    if completion.finish_reason == "stop":
+        if isinstance(completion.stop_reason, str):
             return tokens, Finish.STOP, None
         return tokens, Finish.END, tokens.pop() if tokens else None
-    raise EngineError(f"vLLM ended with {said.finish_reason!r}")
+    raise EngineError(f"vLLM ended with {completion.finish_reason!r}")
 
 
 async def _running_loop() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task], timeout=1)
-
-
-async def _carried(chunks: AsyncGenerator[Chunk, None], home: asyncio.AbstractEventLoop) -> AsyncGenerator[Chunk, None]:
-    """``chunks``, made on the loop ``home``, as a generator on this one; closing it closes them there."""
-    here = asyncio.get_running_loop()
-    arrived: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue()
-
-    def put(item: Chunk | BaseException | None) -> None:
-        with contextlib.suppress(RuntimeError):  # this loop may be gone
-            here.call_soon_threadsafe(arrived.put_nowait, item)
-
-    async def pump() -> None:
-        try:
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    put(chunk)
-            put(None)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            put(error)
-
-    pumping = asyncio.run_coroutine_threadsafe(pump(), home)
-    try:
-        while (item := await arrived.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        if not pumping.done():
-            pumping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([asyncio.wrap_future(pumping)], timeout=5)

@@ -1,6 +1,6 @@
-"""A warmed stream, held back until it is known how many tokens are wanted, and cut there.
+"""Holding back a stream until the number of tokens is known, and cutting it there.
 
-For engines that deliver token by token and cannot change what they have asked for.
+For engines that deliver token by token and cannot change a request once it is sent.
 """
 
 from __future__ import annotations
@@ -18,75 +18,77 @@ from relay_core.errors import EngineError
 async def hold_until_wanted(
     chunks: AsyncGenerator[Chunk, None], warming: Warming, prompt_tokens: int | None, *, read_on: bool = False
 ) -> AsyncGenerator[Chunk, None]:
-    """Yield ``chunks`` as if exactly the wanted number of tokens had been asked for; count the rest as waste.
+    """Yield ``chunks`` as if exactly the wanted number of tokens had been requested; count the rest as waste.
 
     Args:
-        chunks: the stream; it may bring more tokens than will be wanted.
-        prompt_tokens: the length of the prompt; ``None`` where it is not known.
-        read_on: keep reading while the number is not known. For streams that are sent whether or not anybody reads
-            them (over HTTP): tokens that arrive count as written.
+        chunks: the stream, of as many tokens as may be wanted.
+        warming: tells the number of tokens.
+        prompt_tokens: the length of the prompt; ``None`` if it is unknown.
+        read_on: keep reading while the number is unknown. For streams that a server sends whether or not they are
+            read (over HTTP): every token that arrives counts as written.
     """
     waste = warming.waste
-    source = _Ahead(chunks) if read_on else chunks
-    came, sent, usage, failed = 0, 0, EngineUsage(prompt_tokens), False
+    source = _ReadAhead(chunks) if read_on else chunks
+    arrived_count, yielded_count, usage, has_failed = 0, 0, EngineUsage(prompt_tokens), False
     try:
         async with aclosing(source):
             while (chunk := await anext(source, None)) is not None:
-                came += len(chunk.tokens)
+                arrived_count += len(chunk.tokens)
                 usage = chunk.usage or usage
                 n = await warming.wanted()
-                tokens = chunk.tokens[: n - sent]
-                sent += len(tokens)
-                if sent >= n:
-                    came += chunk.end_token is not None
+                tokens = chunk.tokens[: n - yielded_count]
+                yielded_count += len(tokens)
+                if yielded_count >= n:
+                    arrived_count += chunk.end_token is not None
                     yield Chunk(tokens, Finish.LENGTH, None, replace(usage, completion_tokens=n), chunk.notes)
                     return
                 yield chunk
                 if chunk.finish is not None:
                     return
     except EngineError:
-        failed = True
+        has_failed = True
         raise
     finally:
-        came += source.unread if isinstance(source, _Ahead) else 0
+        arrived_count += source.unread_count if isinstance(source, _ReadAhead) else 0
         if warming.is_wanted:
-            waste.tokens += came - sent
-        elif not failed:
-            waste.add(usage.prompt_tokens, usage.cached_tokens, came)
+            waste.tokens += arrived_count - yielded_count
+        elif not has_failed:
+            waste.add(usage.prompt_tokens, usage.cached_tokens, arrived_count)
 
 
-class _Ahead:
-    """A stream read as it comes, whether or not anybody takes it; ``unread``: tokens that nobody took."""
+class _ReadAhead:
+    """A stream that a task reads as fast as it comes, into a buffer."""
 
     def __init__(self, chunks: AsyncGenerator[Chunk, None]) -> None:
         self._chunks = chunks
-        self._arrived: deque[Chunk | BaseException] = deque()
-        self._news = asyncio.Event()
+        self._buffer: deque[Chunk | BaseException] = deque()
+        self._has_arrived = asyncio.Event()
         self._reading = asyncio.ensure_future(self._read())
 
     @property
-    def unread(self) -> int:
-        return sum(len(item.tokens) for item in self._arrived if isinstance(item, Chunk))
+    def unread_count(self) -> int:
+        """Tokens in the buffer."""
+        return sum(len(item.tokens) for item in self._buffer if isinstance(item, Chunk))
 
     async def _read(self) -> None:
         end: BaseException = StopAsyncIteration()
         try:
             async with aclosing(self._chunks):
                 async for chunk in self._chunks:
-                    self._arrived.append(chunk)
-                    self._news.set()
+                    self._buffer.append(chunk)
+                    self._has_arrived.set()
         except asyncio.CancelledError:
             raise
         except Exception as error:
             end = error
-        self._arrived.append(end)
-        self._news.set()
+        self._buffer.append(end)
+        self._has_arrived.set()
 
     async def __anext__(self) -> Chunk:
-        while not self._arrived:
-            self._news.clear()
-            await self._news.wait()
-        item = self._arrived.popleft()
+        while not self._buffer:
+            self._has_arrived.clear()
+            await self._has_arrived.wait()
+        item = self._buffer.popleft()
         if isinstance(item, Chunk):
             return item
         raise item

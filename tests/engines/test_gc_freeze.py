@@ -1,4 +1,4 @@
-"""What was imported is set aside from the garbage collector, once in a process."""
+"""Imported modules are excluded from garbage collections, once in a process; models are not."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ model = asyncio.run(one())
 frozen = gc.get_freeze_count()
 assert frozen > 100_000, frozen  # torch and transformers
 gc.collect()
-assert model() is None  # a model is not among it
+assert model() is None  # a model is not frozen
 freeze_imports()
 assert gc.get_freeze_count() <= frozen
 """
 
 
-def test_imports_are_set_aside_once_and_models_are_not() -> None:
+def test_imports_are_frozen_once_and_models_are_not() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

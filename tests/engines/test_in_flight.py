@@ -1,4 +1,4 @@
-"""How busy an engine is."""
+"""Requests in flight are counted, and tokens per message follow from their number."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from typing import Any
 
 import pytest
 
-from relay_core.engines.in_flight import LIGHT_BELOW, MOST_TOKENS, REQUESTS_PER_TOKEN, Load
+from relay_core.engines.in_flight import LIGHT_BELOW, MOST_TOKENS, REQUESTS_PER_TOKEN, RequestsInFlight
 from relay_core.engines.openai import OpenAIEngine
 from relay_core.engines.vllm import VLLMEngine
 from relay_core.errors import ConfigurationError
 
 
 def test_requests_are_counted_while_they_run() -> None:
-    load = Load()
-    seen = []
+    requests = RequestsInFlight()
+    observed = []
     with ExitStack() as running:
         for _ in range(100):
-            seen.append((load.is_light, load.tokens_per_message()))
-            running.enter_context(load.one_more())
-    light, tokens = zip(*seen, strict=True)
+            observed.append((requests.is_light, requests.tokens_per_message()))
+            running.enter_context(requests.track_request())
+    light, tokens = zip(*observed, strict=True)
     assert light == (True,) * LIGHT_BELOW + (False,) * (100 - LIGHT_BELOW)
-    assert tokens[:REQUESTS_PER_TOKEN] == (1,) * REQUESTS_PER_TOKEN, "few requests: token by token"
+    assert tokens[:REQUESTS_PER_TOKEN] == (1,) * REQUESTS_PER_TOKEN, "with few requests, each token comes alone"
     assert list(tokens) == sorted(tokens)
     assert tokens[64] == tokens[-1] == MOST_TOKENS
-    assert load.is_light and load.tokens_per_message() == 1, "all of them ended"
+    assert requests.is_light and requests.tokens_per_message() == 1, "all requests ended"
 
 
-def test_a_request_that_fails_has_ended_too() -> None:
-    load = Load()
+def test_a_failed_request_is_no_longer_counted() -> None:
+    requests = RequestsInFlight()
     for _ in range(LIGHT_BELOW):
-        with pytest.raises(ValueError), load.one_more():
+        with pytest.raises(ValueError), requests.track_request():
             raise ValueError
-    assert load.is_light
+    assert requests.is_light
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "2"])
@@ -44,15 +44,15 @@ def test_a_wrong_interval_is_refused(wrong: Any) -> None:
         VLLMEngine("some/model", stream_interval=wrong)
 
 
-@pytest.mark.parametrize("given", [1, 32])
-def test_what_a_user_says_is_kept(given: int) -> None:
-    load = Load(given)
-    assert load.tokens_per_message() == given
+@pytest.mark.parametrize("interval", [1, 32])
+def test_the_users_interval_is_kept(interval: int) -> None:
+    requests = RequestsInFlight(interval)
+    assert requests.tokens_per_message() == interval
     with ExitStack() as running:
         for _ in range(100):
-            running.enter_context(load.one_more())
-        assert load.tokens_per_message() == given
+            running.enter_context(requests.track_request())
+        assert requests.tokens_per_message() == interval
 
 
-async def test_a_warmed_request_gets_each_token_by_itself() -> None:
-    assert Load(32).tokens_per_message(warmed=True) == 1
+async def test_each_token_of_a_warmed_request_comes_alone() -> None:
+    assert RequestsInFlight(32).tokens_per_message(warmed=True) == 1

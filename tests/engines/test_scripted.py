@@ -1,3 +1,5 @@
+"""ScriptedEngine plays its script exactly."""
+
 import asyncio
 
 import pytest
@@ -13,7 +15,7 @@ async def chunks(engine: ScriptedEngine, turn: int = 0, max_tokens: int = 100, *
     return [chunk async for chunk in engine.stream(prompt, Sampling(max_tokens, **sampling))]
 
 
-def said(played: list[Chunk]) -> str:
+def text_of(played: list[Chunk]) -> str:
     return "".join(token.text for chunk in played for token in chunk.tokens)
 
 
@@ -21,7 +23,7 @@ async def test_text_is_encoded_and_delivered_token_by_token(qwen3: Tokenizer) ->
     played = await chunks(ScriptedEngine("so 😀 <call>3</call>", qwen3, logprob=-0.25))
     tokens = [token for chunk in played for token in chunk.tokens]
     assert [t.id for t in tokens] == qwen3.encode("so 😀 <call>3</call>")
-    assert said(played) == "so 😀 <call>3</call>"
+    assert text_of(played) == "so 😀 <call>3</call>"
     assert {t.logprob for t in tokens} == {-0.25}
     assert all(len(chunk.tokens) == 1 for chunk in played[:-1])
     last = played[-1]
@@ -32,9 +34,9 @@ async def test_text_is_encoded_and_delivered_token_by_token(qwen3: Tokenizer) ->
 
 async def test_a_turn_for_every_request_of_an_answer(qwen3: Tokenizer) -> None:
     engine = ScriptedEngine(["one", [qwen3.encode("two")[0]]], qwen3)
-    assert [said(await chunks(engine, turn)) for turn in range(3)] == ["one", "two", ""]
+    assert [text_of(await chunks(engine, turn)) for turn in range(3)] == ["one", "two", ""]
     answer = ScriptedEngine(lambda prompt: f"turn {prompt.turn}", qwen3)
-    assert said(await chunks(answer, 7)) == "turn 7"
+    assert text_of(await chunks(answer, 7)) == "turn 7"
 
 
 async def test_pauses_failures_and_other_ends(qwen3: Tokenizer) -> None:
@@ -52,12 +54,12 @@ async def test_pauses_failures_and_other_ends(qwen3: Tokenizer) -> None:
 @pytest.mark.parametrize("chunk", [1, 2, 100])
 async def test_max_tokens_is_kept(qwen3: Tokenizer, chunk: int) -> None:
     played = await chunks(ScriptedEngine("a b c d e", qwen3, chunk=chunk), max_tokens=3)
-    assert said(played) == "a b c"
+    assert text_of(played) == "a b c"
     assert (played[-1].finish, played[-1].usage.completion_tokens) == (Finish.LENGTH, 3)
 
 
 @pytest.mark.parametrize(("chunk", "pieces"), [(1, ["a", "b", "c"]), (2, ["ab", "c"]), (9, ["abc"])])
-async def test_without_ids_every_character_is_a_token(chunk: int, pieces: list[str]) -> None:
+async def test_without_ids_each_character_counts_as_a_token(chunk: int, pieces: list[str]) -> None:
     engine = ScriptedEngine("abcde", None, chunk=chunk)
     played = await chunks(engine, max_tokens=3)
     assert [t.text for c in played for t in c.tokens] == pieces
@@ -70,9 +72,9 @@ async def test_without_ids_every_character_is_a_token(chunk: int, pieces: list[s
 async def test_stop_strings_are_honoured_where_asked(qwen3: Tokenizer) -> None:
     text = "a <call>3</call>\n\nmore"
     stop = ("</call>",)
-    assert said(await chunks(ScriptedEngine(text, qwen3), stop=stop)) == text
+    assert text_of(await chunks(ScriptedEngine(text, qwen3), stop=stop)) == text
     played = await chunks(ScriptedEngine(text, qwen3, honour_stop=True), stop=stop)
-    assert said(played) == "a <call>3</call>\n\n", "the token that completes it is delivered whole"
+    assert text_of(played) == "a <call>3</call>\n\n", "the token that completes it is delivered whole"
     assert played[-1].finish is Finish.STOP
 
 
@@ -80,7 +82,7 @@ async def test_the_context_is_kept(qwen3: Tokenizer) -> None:
     with pytest.raises(ContextOverflow, match="3 tokens, the context is 3"):
         await chunks(ScriptedEngine("a", qwen3, context_length=3))
     played = await chunks(ScriptedEngine("a b c", qwen3, context_length=5))
-    assert (said(played), played[-1].finish) == ("a b", Finish.LENGTH)
+    assert (text_of(played), played[-1].finish) == ("a b", Finish.LENGTH)
 
 
 async def test_closing_a_stream_ends_it(qwen3: Tokenizer) -> None:

@@ -1,4 +1,4 @@
-"""A warmed stream of tokens, cut where it is wanted."""
+"""A warmed stream is held back until the number of tokens is known, and cut there."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -24,7 +24,7 @@ async def source(sizes: Sequence[int], finish: Finish = Finish.END) -> AsyncGene
         yield Chunk(tokens, finish if last else None, end, EngineUsage(10, 4, number + (end is not None)))
 
 
-async def taken(
+async def read_n(
     chunks: AsyncGenerator[Chunk, None], n: int, read_on: bool = False
 ) -> tuple[list[int | None], Chunk, Waste]:
     waste = Waste()
@@ -34,7 +34,7 @@ async def taken(
         first = asyncio.ensure_future(anext(stream))
         for _ in range(5):
             await asyncio.sleep(0)
-        assert not first.done(), "nothing comes before it is known how much"
+        assert not first.done(), "nothing is yielded before the number is known"
         warming.want(n)
         chunk = await first
         ids += [t.id for t in chunk.tokens]
@@ -47,42 +47,42 @@ async def taken(
     ("sizes", "n", "wasted"),
     [((1, 1, 1, 1), 2, 0), ((3, 3), 2, 1), ((3, 3), 3, 0), ((3, 3), 4, 3), ((0, 2, 2), 1, 1), ((5,), 5, 1)],
 )
-async def test_it_is_as_if_n_had_been_asked_for(sizes: tuple[int, ...], n: int, wasted: int) -> None:
-    ids, last, waste = await taken(source(sizes), n)
+async def test_the_stream_is_as_if_n_tokens_had_been_requested(sizes: tuple[int, ...], n: int, wasted: int) -> None:
+    ids, last, waste = await read_n(source(sizes), n)
     assert ids == list(range(n))
     assert (last.finish, last.end_token, last.usage) == (Finish.LENGTH, None, EngineUsage(10, 4, n))
     assert (waste.requests, waste.tokens) == (0, wasted)
 
 
 @pytest.mark.parametrize("n", [1, 3, 5, 9])
-async def test_what_comes_meanwhile_is_read_and_counted(n: int) -> None:
-    ids, last, waste = await taken(source((3, 3, 3), Finish.LENGTH), n, read_on=True)
+async def test_tokens_that_arrive_meanwhile_are_read_and_counted(n: int) -> None:
+    ids, last, waste = await read_n(source((3, 3, 3), Finish.LENGTH), n, read_on=True)
     assert ids == list(range(n))
     assert (last.finish, last.usage) == (Finish.LENGTH, EngineUsage(10, 4, n))
     assert (waste.requests, waste.tokens) == (0, 9 - n)
 
 
-async def test_a_failure_counts_when_all_before_it_is_taken() -> None:
+async def test_a_failure_is_raised_after_the_tokens_before_it() -> None:
     async def breaking() -> AsyncGenerator[Chunk, None]:
         yield Chunk((Token(0, "0"), Token(1, "1")))
         raise EngineError("broken")
 
-    assert (await taken(breaking(), 2, read_on=True))[0] == [0, 1]
+    assert (await read_n(breaking(), 2, read_on=True))[0] == [0, 1]
     with pytest.raises(EngineError, match="broken"):
-        await taken(breaking(), 3, read_on=True)
-    assert (await taken(source((2, 1)), 7, read_on=True))[0] == [0, 1, 2]
+        await read_n(breaking(), 3, read_on=True)
+    assert (await read_n(source((2, 1)), 7, read_on=True))[0] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("finish", [Finish.END, Finish.LENGTH])
 async def test_an_end_before_n_is_the_end(finish: Finish) -> None:
-    ids, last, waste = await taken(source((2, 1), finish), 7)
+    ids, last, waste = await read_n(source((2, 1), finish), 7)
     assert (ids, last.finish) == ([0, 1, 2], finish)
     assert last.end_token == (END if finish is Finish.END else None)
     assert (waste.requests, waste.tokens) == (0, 0)
 
 
-@pytest.mark.parametrize(("read_on", "came"), [(False, 3), (True, 6)])
-async def test_what_is_dropped_is_counted_and_closed(read_on: bool, came: int) -> None:
+@pytest.mark.parametrize(("read_on", "arrived_count"), [(False, 3), (True, 6)])
+async def test_a_dropped_stream_is_counted_as_waste_and_closed(read_on: bool, arrived_count: int) -> None:
     waste, closed = Waste(), asyncio.Event()
 
     async def watched() -> AsyncGenerator[Chunk, None]:
@@ -99,7 +99,7 @@ async def test_what_is_dropped_is_counted_and_closed(read_on: bool, came: int) -
         await asyncio.sleep(0)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    assert waste == Waste(1, 10, 4, came)
+    assert waste == Waste(1, 10, 4, arrived_count)
     assert closed.is_set()
 
 

@@ -1,0 +1,45 @@
+"""An async generator that runs on one event loop and is read on another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def run_on(loop: asyncio.AbstractEventLoop, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Yield the items of ``source``, which runs on ``loop``, on the current loop.
+
+    Closing this generator has ``source`` cancelled and closed on its own loop, without waiting for that. Exceptions of
+    ``source`` are raised here.
+    """
+    reader_loop = asyncio.get_running_loop()
+    buffer: asyncio.Queue[tuple[T] | BaseException | None] = asyncio.Queue()
+
+    def send(item: tuple[T] | BaseException | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the reader's loop may be closed by now
+            reader_loop.call_soon_threadsafe(buffer.put_nowait, item)
+
+    async def pump() -> None:
+        try:
+            async with aclosing(source):
+                async for item in source:
+                    send((item,))
+            send(None)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            send(error)
+
+    pumping = asyncio.run_coroutine_threadsafe(pump(), loop)
+    try:
+        while (item := await buffer.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item[0]
+    finally:
+        pumping.cancel()
