@@ -48,9 +48,9 @@ async def test_dictated_calls_are_half_to_one_and_a_half_times_as_far_apart(qwen
     words = [" <word" * 60]
     student = DictatedCalls(ScriptedEngine(words * 9, qwen3, chunk=chunk), every=40, n=3)
     result = await Relay(student, ScriptedEngine(" and" * 40, qwen3)).agenerate("Go.", max_tokens=200)
-    assert result.usage.calls >= 2 and "<" not in result.text
+    assert result.usage.calls >= 2
     turns = result.segments[: 3 * result.usage.calls]
     assert [str(segment.author) for segment in turns] == ["student", "command", "teacher"] * result.usage.calls
     for own, dictated, teacher in zip(turns[::3], turns[1::3], turns[2::3], strict=True):
-        assert dictated.text == "<call>3</call>" and len(teacher.token_ids) == 3
+        assert dictated.text == "<call>3</call>" and len(teacher.token_ids) == 3 and "<" not in own.text
         assert 20 <= len(own.token_ids) + len(dictated.token_ids) <= 60
