@@ -1,25 +1,30 @@
-"""Model folders: what is wrong with one, said before anything heavy is loaded; and the loading itself.
+"""Model folders: checking one before anything heavy is loaded, loading it, and saving one whole.
 
-Only safetensors are read, and no code from a model's folder is ever run. Engines are in their own modules.
+Only safetensors are read, and no code from a model's folder is ever run.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay_core.engines.gc_freeze import freeze_imports
+from relay_core.engines.spec import ENDPOINT
 from relay_core.errors import ConfigurationError, EngineError, MissingExtraError
 from relay_core.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-ACCEPTED = (
+ACCEPTED_MODELS = (
     "a folder with config.json, *.safetensors and tokenizer.json (as save_pretrained writes them), a hub id such as "
-    "Qwen/Qwen3-0.6B, or a loaded model with its tokenizer; a model behind a URL is openai:MODEL@URL"
+    f"Qwen/Qwen3-0.6B, or a loaded model with its tokenizer; a model behind a URL is {ENDPOINT}"
 )
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -27,34 +32,37 @@ _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpa
 
 
 def check_source(source: str, *, tokenizer: bool = True) -> Path | None:
-    """Check what can be checked without loading; the folder, or ``None`` for a hub id.
+    """Check a model's source without loading anything.
 
     Args:
         source: a folder or a hub id.
         tokenizer: whether the folder must hold a tokenizer too.
 
+    Returns:
+        The folder; ``None`` for a hub id.
+
     Raises:
-        ConfigurationError: what was found there, and what is accepted.
+        ConfigurationError: there is no usable model; the message says what was found and what is accepted.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
         check_folder(folder, tokenizer=tokenizer)
         return folder
     if folder.exists():
-        raise ConfigurationError(f"{source} is a file, not a model folder: write {ACCEPTED}")
+        raise ConfigurationError(f"{source} is a file, not a model folder: write {ACCEPTED_MODELS}")
     if not _HUB_ID.fullmatch(source) or source.startswith("."):
-        raise ConfigurationError(f"there is no folder {source}: write {ACCEPTED}")
+        raise ConfigurationError(f"there is no folder {source}: write {ACCEPTED_MODELS}")
     return None
 
 
 def check_folder(folder: Path, *, tokenizer: bool = True) -> None:
-    """Raise ConfigurationError unless ``folder`` holds a config, safetensors and (if asked for) a tokenizer."""
+    """Raise ConfigurationError unless ``folder`` holds a config, safetensors and (if ``tokenizer``) a tokenizer."""
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             raise ConfigurationError(
                 f"{folder} is an adapter without its model: merge it first (merge_and_unload, then save_pretrained)"
             )
-        raise ConfigurationError(f"{folder} has no config.json ({_listing(folder)}): write {ACCEPTED}")
+        raise ConfigurationError(f"{folder} has no config.json ({_listing(folder)}): write {ACCEPTED_MODELS}")
     read_config(folder)
     _check_weights(folder)
     if tokenizer and not any((folder / name).is_file() for name in TOKENIZER_FILES):
@@ -83,7 +91,7 @@ def _check_weights(folder: Path) -> None:
             f"{folder} has weights as {', '.join(others)}; only safetensors are read (they run no code): convert them "
             "with model.save_pretrained(folder)"
         )
-    raise ConfigurationError(f"{folder} has no weights ({_listing(folder)}): write {ACCEPTED}")
+    raise ConfigurationError(f"{folder} has no weights ({_listing(folder)}): write {ACCEPTED_MODELS}")
 
 
 def _listing(folder: Path) -> str:
@@ -97,7 +105,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The folder's ``config.json``.
 
     Raises:
-        ConfigurationError: it is not a JSON object.
+        ConfigurationError: it cannot be read, or is not a JSON object.
     """
     try:
         config = json.loads((folder / "config.json").read_text())
@@ -109,17 +117,22 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def context_in(config: dict[str, Any]) -> int | None:
-    """Positions of the text model that a ``config.json`` describes, if it says."""
-    text = config.get("text_config")
-    length = (text if isinstance(text, dict) else config).get("max_position_embeddings")
+    """The context length in tokens that a ``config.json`` states for its text model; ``None`` if it states none."""
+    text_config = config.get("text_config")
+    length = (text_config if isinstance(text_config, dict) else config).get("max_position_embeddings")
     return length if isinstance(length, int) else None
 
 
 def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -> PreTrainedModel:
-    """Load a causal language model for generation; takes seconds and memory.
+    """Load a causal language model, for generation only.
+
+    Args:
+        source: a folder or a hub id.
+        dtype: such as ``"float32"``; ``"auto"`` is the checkpoint's.
+        device: such as ``"cuda:1"``; ``None`` takes a GPU if there is one.
 
     Raises:
-        ConfigurationError: it cannot be loaded, or its weights are incomplete.
+        ConfigurationError: the model cannot be loaded, or its weights are incomplete.
         EngineError: there is not enough memory.
     """
     try:
@@ -130,7 +143,7 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
         raise MissingExtraError("TransformersEngine (torch and transformers)", "train") from error
     folder = check_source(source, tokenizer=False)
     freeze_imports()
-    bars = logging.is_progress_bar_enabled()
+    progress_bars = logging.is_progress_bar_enabled()
     try:
         logging.disable_progress_bar()
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -145,9 +158,9 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise EngineError(f"not enough memory to load {source}: {error}") from error
     except Exception as error:
-        raise ConfigurationError(f"{source} cannot be loaded: {_first_line(error)}; write {ACCEPTED}") from error
+        raise ConfigurationError(f"{source} cannot be loaded: {_first_line(error)}; write {ACCEPTED_MODELS}") from error
     finally:
-        if bars:
+        if progress_bars:
             logging.enable_progress_bar()
     if missing := sorted(report["missing_keys"]):
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
@@ -156,9 +169,34 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
 
 
 def load_tokenizer(source: str) -> Tokenizer:
-    """The tokenizer of a folder or hub id; errors as :meth:`Tokenizer.load`."""
+    """The tokenizer of a folder or hub id; raises what :meth:`Tokenizer.load` raises."""
     folder = Path(source).expanduser()
     return Tokenizer.load(folder if folder.is_dir() else source)
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Write a folder whole or not at all.
+
+    Yields a temporary folder beside ``folder``, which takes its place when the context ends. If the context raises, the
+    temporary folder is deleted and ``folder`` is left as it was.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a complete model folder (configs, safetensors, tokenizer, chat template), whole or not at all."""
+    with replacing(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
 
 
 def _first_line(error: BaseException) -> str:

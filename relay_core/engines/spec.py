@@ -20,8 +20,9 @@ from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
 from relay_core.keys import Role
 
-ACCEPTED = (
-    "bundled, bundled:NAME, transformers:PATH_OR_ID, vllm:PATH_OR_ID, openai:MODEL@BASE_URL, or a bare path or hub id"
+ENDPOINT = "openai:MODEL@BASE_URL"
+ACCEPTED_SPECS = (
+    f"bundled, bundled:NAME, transformers:PATH_OR_ID, vllm:PATH_OR_ID, {ENDPOINT}, or a bare path or hub id"
 )
 
 
@@ -54,25 +55,24 @@ class EngineSpec:
             ConfigurationError: ``spec`` is not a spec; the message lists what is accepted.
         """
         if not isinstance(spec, str) or not spec.strip():
-            raise ConfigurationError(f"engine spec {spec!r}: write {ACCEPTED}")
+            raise ConfigurationError(f"engine spec {spec!r}: write {ACCEPTED_SPECS}")
         text = spec.strip()
         name, colon, rest = text.partition(":")
         if colon and not rest.strip():
-            raise ConfigurationError(f"engine spec {spec!r} names no model after {name!r}: write {ACCEPTED}")
+            raise ConfigurationError(f"engine spec {spec!r} names no model after {name!r}: write {ACCEPTED_SPECS}")
         if name == Scheme.BUNDLED:
             return cls(Scheme.BUNDLED, rest)
         if colon and name == Scheme.OPENAI:
             model, at, base_url = rest.partition("@")
             if not at or not model or "://" not in base_url:
                 raise ConfigurationError(
-                    f"engine spec {spec!r}: write openai:MODEL@BASE_URL, such as "
-                    "openai:Qwen3-8B@http://localhost:8000/v1"
+                    f"engine spec {spec!r}: write {ENDPOINT}, such as openai:Qwen3-8B@http://localhost:8000/v1"
                 )
             return cls(Scheme.OPENAI, model, base_url)
         if colon and name in (Scheme.TRANSFORMERS, Scheme.VLLM):
             return cls(Scheme(name), rest)
         if colon and not _looks_like_path(spec):
-            raise ConfigurationError(f"engine spec {spec!r} has an unknown scheme {name!r}: write {ACCEPTED}")
+            raise ConfigurationError(f"engine spec {spec!r} has an unknown scheme {name!r}: write {ACCEPTED_SPECS}")
         return cls(Scheme.TRANSFORMERS, text)
 
     @property

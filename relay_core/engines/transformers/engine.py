@@ -101,7 +101,7 @@ class TransformersEngine(Engine):
             self._lent = LentModel(model)
             self._context = model_folder.context_in(model.config.to_dict())
         else:
-            raise ConfigurationError(f"model is a {type(model).__name__}: write {model_folder.ACCEPTED}")
+            raise ConfigurationError(f"model is a {type(model).__name__}: write {model_folder.ACCEPTED_MODELS}")
         self.spec = spec or f"transformers:{self._source or type(model).__name__}"
         self._model: PreTrainedModel | None = None
         self._manager: Manager | None = None
