@@ -1,14 +1,13 @@
-"""`relay demo`: student alone, relay and teacher alone on held-out problems of the bundled task, measured now.
+"""`relay demo`: student alone, relay and teacher alone on held-out problems of a task, measured now.
 
-Nothing is stored: every figure comes from answers written while you wait. How a method is measured is in
-`evaluate/measure.py`, the problems are in `bundled/task.py`.
+No figure is stored: every one comes from answers that the models write while you wait. The measuring and the table
+are in `evaluate/comparison.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,10 +19,10 @@ from relay_core.cli.options import Options, quiet_loading, with_options
 from relay_core.settings import Prices
 
 if TYPE_CHECKING:
-    from relay_core.bundled.task import Problem
-    from relay_core.evaluate.measure import Answered, Measured
+    from relay_core.evaluate.comparison import Comparison, OnAnswer
+    from relay_core.evaluate.measure import Answered
+    from relay_core.evaluate.task import Problem, Task
 
-METHODS = {"student": "student alone", "relay": "relay", "teacher": "teacher alone"}
 #: per million tokens, roughly as hosted models of 1.7 and 8 billion parameters relate; the bundled pair is free
 EXAMPLE_PRICES = Prices(student_input=0.02, student_output=0.06, teacher_input=0.10, teacher_output=0.30)
 
@@ -31,6 +30,9 @@ EXAMPLE_PRICES = Prices(student_input=0.02, student_output=0.06, teacher_input=0
 @with_options
 def demo(
     options: Options,
+    task: Annotated[
+        str, typer.Option(help="bundled, a JSONL or Parquet file, or a hub id; columns: question, answer.")
+    ] = "bundled",
     problems: Annotated[int, typer.Option(min=10, help="How many held-out problems.")] = 300,
     problem_seed: Annotated[int, typer.Option(min=0, help="Draws other problems.")] = 0,
     base: Annotated[
@@ -39,35 +41,32 @@ def demo(
     ] = None,
 ) -> None:
     """Student alone, relay and teacher alone on 300 held-out problems, then one answer in colour."""
-    from relay_core.bundled.task import demo_problems
+    from relay_core.evaluate.task import task_from_spec
 
     if options.settings.prices is None:
         options = replace(options, settings=replace(options.settings, prices=EXAMPLE_PRICES))
     if base is None:
         base = "bundled:student-base" if options.student == "bundled" else options.student
     quiet_loading(options.student, options.teacher, base)
-    began = time.monotonic()
-    chosen = demo_problems(problems, seed=problem_seed)
-    measured, answered = asyncio.run(_measure_all(options, base, chosen))
-    seconds = time.monotonic() - began
-    example = _example(chosen, answered)
+    source = task_from_spec(task)
+    drawn = source.problems("test", problems, seed=problem_seed)
+    answers: dict[str, list[Answered]] = {}
+    compared = asyncio.run(_compare(options, base, source, drawn, answers))
+    example = _example(drawn, answers)
     if options.json:
-        methods = {name: m.as_dict() for name, m in measured.items()}
         about = None if example is None else {"question": _question(example), **example.result.as_dict()}
-        terminal.write_json({"problems": problems, "seconds": seconds, "methods": methods, "example": about})
+        terminal.write_json({**compared.as_dict(), "example": about})
     else:
-        _print(measured, options.settings.prices or EXAMPLE_PRICES, example, seconds)
+        _print(compared, options.settings.prices or EXAMPLE_PRICES, example)
 
 
-async def _measure_all(
-    options: Options, base: str, problems: Sequence[Problem]
-) -> tuple[dict[str, Measured], dict[str, list[Answered]]]:
+async def _compare(
+    options: Options, base: str, task: Task, problems: Sequence[Problem], answers: dict[str, list[Answered]]
+) -> Comparison:
+    """Measure the three methods; ``answers`` gets each method's answers, by its name."""
     from relay_core.engines.spec import engine_from_spec
-    from relay_core.evaluate.measure import measure
-    from relay_core.relay import Relay
+    from relay_core.evaluate.comparison import compare, three_methods
 
-    measured: dict[str, Measured] = {}
-    answered: dict[str, list[Answered]] = {name: [] for name in METHODS}
     async with AsyncExitStack() as stack:
         teacher = engine_from_spec(options.teacher, role="teacher")
         stack.push_async_callback(teacher.aclose)
@@ -75,82 +74,79 @@ async def _measure_all(
         stack.push_async_callback(student.aclose)
         alone = student if base == options.student else engine_from_spec(base, role="student")
         stack.push_async_callback(alone.aclose)
-        settings = options.settings
+        methods = three_methods(base=alone, student=student, teacher=teacher, settings=options.settings)
+        with _progress(len(problems), shown=not options.json) as progress_of:
 
-        def of(name: str, tick: Callable[[Answered], None]) -> Awaitable[Measured]:
-            if name == "student":
-                return measure(Relay(alone, None, settings), problems, on_answer=tick, calls=False)
-            if name == "relay":
-                return measure(Relay(student, teacher, settings), problems, on_answer=tick)
-            return measure(Relay(teacher, None, settings), problems, on_answer=tick, written_by="teacher", calls=False)
+            def on_answer(name: str) -> OnAnswer:
+                show, kept = progress_of(methods[name].label), answers.setdefault(name, [])
 
-        with _progress(len(problems), shown=not options.json) as ticker:
-            for name, label in METHODS.items():
-                measured[name] = await of(name, ticker(label, answered[name]))
-    return measured, answered
+                def note(answer: Answered) -> None:
+                    kept.append(answer)
+                    show()
 
+                return note
 
-Tick = Callable[["Answered"], None]
+            return await compare(task, problems, methods, on_answer=on_answer)
 
 
 @contextmanager
-def _progress(total: int, *, shown: bool) -> Iterator[Callable[[str, list[Answered]], Tick]]:
-    """Yields (label, list) -> a function that notes an answer: a bar on a terminal, a few plain lines elsewhere."""
+def _progress(total: int, *, shown: bool) -> Iterator[Callable[[str], Callable[[], None]]]:
+    """A function from a method's label to a function that counts one answer.
+
+    On a terminal it draws a bar for each method; elsewhere it prints a line at each quarter of ``total``.
+    """
     err = terminal.err()
     if not shown:
-
-        def quietly(label: str, kept: list[Answered]) -> Tick:
-            return kept.append
-
-        yield quietly
+        yield lambda label: lambda: None
     elif err.is_terminal:
         from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
         with Progress(*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn(), console=err) as p:
 
-            def bar(label: str, kept: list[Answered]) -> Tick:
-                task = p.add_task(f"{label:13}", total=total)
-
-                def advance(a: Answered) -> None:
-                    kept.append(a)
-                    p.advance(task)
-
-                return advance
+            def bar(label: str) -> Callable[[], None]:
+                row = p.add_task(f"{label:13}", total=total)
+                return lambda: p.advance(row)
 
             yield bar
     else:
 
-        def lines(label: str, kept: list[Answered]) -> Tick:
+        def lines(label: str) -> Callable[[], None]:
             marks = {total * quarter // 4 for quarter in (1, 2, 3, 4)}
+            count = 0
 
-            def note(a: Answered) -> None:
-                kept.append(a)
-                if len(kept) in marks:
-                    err.print(f"{label}: {len(kept)} of {total} answered")
+            def advance() -> None:
+                nonlocal count
+                count += 1
+                if count in marks:
+                    err.print(f"{label}: {count} of {total} answered")
 
-            return note
+            return advance
 
         yield lines
 
 
-def _example(problems: Sequence[Problem], answered: dict[str, list[Answered]]) -> Answered | None:
-    """A right answer with a call, where the student alone was wrong; a question without context if there is one."""
-    wrong = {id(a.problem) for a in answered["student"] if not a.correct}
-    order = {id(p): (len(p.messages) > 1 or bool(p.context), i) for i, p in enumerate(problems)}
-    fitting = [a for a in answered["relay"] if a.correct and a.result.usage.teacher_tokens and id(a.problem) in wrong]
-    return min(fitting, key=lambda a: order[id(a.problem)], default=None)
+def _example(problems: Sequence[Problem], answers: dict[str, list[Answered]]) -> Answered | None:
+    """A right answer with a call to a problem that the student alone got wrong; a one-line question if there is one."""
+    wrong = {answer.problem.id for answer in answers["student"] if not answer.correct}
+    order = {p.id: (len(p.messages) > 1 or "\n" in p.messages[-1]["content"], i) for i, p in enumerate(problems)}
+    fitting = [
+        answer
+        for answer in answers["relay"]
+        if answer.correct and answer.result.usage.teacher_tokens and answer.problem.id in wrong
+    ]
+    return min(fitting, key=lambda answer: order[answer.problem.id], default=None)
 
 
 def _question(answered: Answered) -> str:
     return str(answered.problem.messages[-1]["content"])
 
 
-def _print(measured: dict[str, Measured], prices: Prices, example: Answered | None, seconds: float) -> None:
+def _print(compared: Comparison, prices: Prices, example: Answered | None) -> None:
     from rich.text import Text
 
     out = terminal.out()
-    out.print(_table(measured, prices), soft_wrap=False)
-    out.print(_verdict(measured, seconds), soft_wrap=False)
+    out.print(_table(compared, prices), soft_wrap=False)
+    out.print(compared.verdict(), soft_wrap=False)
     if example is not None:
         out.print()
         out.print(Text.assemble(("Question: ", "bold"), terminal.plain(_question(example))), soft_wrap=False)
@@ -160,38 +156,19 @@ def _print(measured: dict[str, Measured], prices: Prices, example: Answered | No
         out.print(Text.assemble("(", *legend, f"{line})"), soft_wrap=False)
 
 
-def _table(measured: dict[str, Measured], prices: Prices) -> Any:
+def _table(compared: Comparison, prices: Prices) -> Any:
     from rich import box
     from rich.table import Table
 
-    first = measured["relay"]
     caption = (
         f"cost: of 1000 answers, at example prices per million tokens of {prices.student_input:g} in and "
         f"{prices.student_output:g} out for the student, {prices.teacher_input:g} and {prices.teacher_output:g} for "
         "the teacher, every prompt that a call reads again included"
     )
-    title = f"{first.problems} held-out problems, answered just now; share of right answers"
+    title = f"{compared.problems} held-out problems, answered just now; share of right answers"
     table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("", no_wrap=True)
-    bands = list(first.bands)
-    for heading in ("all", *bands, "call\nratio", "calls/\nanswer", "tokens\n/s", "cost"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, m in measured.items():
-        cost = "" if m.cost is None else f"{1000 * m.cost / m.problems:.4f}"
-        shares = [f"{m.accuracy:.1%}", *(f"{m.bands[b]:.1%}" for b in bands), f"{m.call_ratio:.1%}"]
-        calls = "-" if name == "teacher" else f"{m.calls:.2f}"
-        table.add_row(METHODS[name], *shares, calls, f"{m.tokens_per_s:,.0f}", cost)
+    for i, heading in enumerate(compared.headings):
+        table.add_column(heading, justify="right" if i else "left", no_wrap=True)
+    for row in compared.rows():
+        table.add_row(*row)
     return table
-
-
-def _verdict(measured: dict[str, Measured], seconds: float) -> str:
-    student, relay, teacher = (measured[name].accuracy for name in METHODS)
-    took = f"All of it took {seconds:.0f} s."
-    if teacher <= student:
-        return took
-    easy = measured["relay"].called.get("easy", 0.0)
-    share = (relay - student) / (teacher - student)
-    return (
-        f"The relay recovers {share:.0%} of the gap between student and teacher, the teacher writing "
-        f"{measured['relay'].call_ratio:.1%} of the tokens; it calls on {easy:.0%} of the easy problems. {took}"
-    )

@@ -1,42 +1,33 @@
-"""One method on one set of problems: accuracy by band, and what it cost.
+"""One method on one set of problems: accuracy by group, calls, tokens and cost.
 
-Shared by `relay demo` and by the end of training. The methods of the paper's tables, and how each is asked for:
+The methods of the paper's tables:
 
-    student alone     measure(relay, problems, calls=False)
-    relay             measure(relay, problems)
-    teacher alone     measure(Relay(teacher, None), problems, written_by="teacher")
+    student alone     measure(Relay(student, None), task, problems)
+    relay             measure(Relay(student, teacher), task, problems)
+    teacher alone     measure(Relay(teacher, None), task, problems, written_by="teacher")
 
-Benchmarks, baselines and reports are elsewhere.
+``comparison.py`` puts methods side by side.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from relay_core.concurrency import map_concurrently
+from relay_core.evaluate.task import Problem, Task, in_task_order
 from relay_core.events import RelayResult
+from relay_core.keys import Role
 from relay_core.relay import Relay
 from relay_core.usage import Usage
 
 
-class Problem(Protocol):
-    """What a problem must have; the bundled task's are such."""
-
-    @property
-    def messages(self) -> Sequence[Mapping[str, Any]]: ...
-    @property
-    def answer(self) -> Any: ...
-    @property
-    def band(self) -> str: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One problem's answer and whether it is right."""
+    """One problem's answer, and whether it is right."""
 
     problem: Problem
     result: RelayResult
@@ -45,11 +36,21 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One method's figures; shares are between 0 and 1.
+    """One method's figures over all its answers; shares are between 0 and 1.
 
-    ``bands``: accuracy by band. ``call_ratio``: teacher tokens of all tokens written, over all answers (1.0 for
-    the teacher alone). ``calls``: hand-overs per answer. ``called``: share of a band's answers with a call.
-    ``requested``: mean n of the calls made. ``cost``: of all answers; ``None`` without prices.
+    Args:
+        problems: how many problems were answered.
+        accuracy: share of right answers.
+        bands: share of right answers by group, in the task's order of groups.
+        call_ratio: teacher tokens divided by all tokens written (1.0 for the teacher alone).
+        calls: calls per answer.
+        called: by group, the share of answers with a call.
+        requested: mean n of the calls that were made; ``None`` without calls.
+        answer_tokens: tokens per answer.
+        tokens_per_s: tokens written per second, all answers together.
+        cost: of all answers together; ``None`` without prices.
+        seconds: what all answers together took.
+        usage: the sum of all answers' usage.
     """
 
     problems: int
@@ -66,75 +67,78 @@ class Measured:
     usage: Usage
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        names = [n for n in self.__slots__ if n != "usage"]
-        return {**{n: getattr(self, n) for n in names}, "usage": self.usage.as_dict()}
+        """Plain values, for JSON."""
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "usage": self.usage.as_dict()}
 
 
 async def measure(
     relay: Relay,
+    task: Task,
     problems: Sequence[Problem],
     *,
-    grade: Callable[[str, Any], bool] | None = None,
-    written_by: Literal["student", "teacher"] = "student",
+    written_by: Role = "student",
     max_concurrency: int | None = 64,
     on_answer: Callable[[Answered], None] | None = None,
     **overrides: Any,
 ) -> Measured:
-    """Answer every problem (greedily, unless the settings say otherwise) and add up.
+    """Answer every problem with the relay (greedily, unless the settings say otherwise) and add up the figures.
 
     Args:
-        grade: whether a text holds the answer; default: the bundled task's.
-        written_by: whose tokens and prices the leading engine's are: ``"teacher"`` for the teacher alone.
-        on_answer: called with each answer as it is done, for progress.
+        relay: the models; a relay without a teacher answers with its student engine alone.
+        task: grades the answers.
+        problems: the task's.
+        written_by: whether the leading engine's tokens and prices are the student's, or the teacher's: ``"teacher"``
+            measures the teacher alone.
+        max_concurrency: at most so many answers at a time.
+        on_answer: called with each answer when it is complete, to show progress.
         overrides: any of :class:`~relay_core.settings.RelaySettings`.
 
     Raises:
-        EngineError: an engine failed; an error is never an answer.
+        EngineError: an engine failed; a failure is never counted as a wrong answer.
     """
-    if grade is None:
-        from relay_core.bundled.task import grade as grade_boxed
-
-        grade = grade_boxed
-    judge = grade
     settings = relay.settings.merged(overrides)
     await relay.start()
     began = time.monotonic()
-    answered: list[Answered] = []
+    answers: list[Answered] = []
 
-    def done(problem: Problem, result: RelayResult) -> None:
-        answered.append(Answered(problem, result, judge(result.text, problem.answer)))
+    async def answer(problem: Problem) -> None:
+        result = await relay.agenerate([dict(message) for message in problem.messages], **overrides)
+        graded = Answered(problem, result, task.grade(result.text, problem))
+        answers.append(graded)
         if on_answer is not None:
-            on_answer(answered[-1])
+            on_answer(graded)
 
-    async def one(problem: Problem) -> None:
-        done(problem, await relay.agenerate([dict(m) for m in problem.messages], **overrides))
-
-    await map_concurrently(one, problems, limit=max_concurrency)
-    measured = summarize(answered, seconds=time.monotonic() - began)
+    await map_concurrently(answer, problems, limit=max_concurrency)
+    measured = summarize(answers, task.groups, seconds=time.monotonic() - began)
     if written_by == "teacher":
         usage = as_teacher(measured.usage)
         measured = replace(measured, usage=usage, call_ratio=usage.call_ratio)
     return measured if settings.prices is None else replace(measured, cost=measured.usage.cost(settings.prices))
 
 
-def summarize(answered: Sequence[Answered], *, seconds: float) -> Measured:
-    """Add up answers that are already graded; ``seconds`` is the time that all of them took together."""
-    by_band: dict[str, list[Answered]] = defaultdict(list)
-    for a in answered:
-        by_band[a.problem.band].append(a)
-    usage = Usage.total(a.result.usage for a in answered)
-    asked = [c.requested for a in answered for c in a.result.calls]
-    n = max(1, len(answered))
-    bands = sorted(by_band, key=lambda b: (_ORDER.get(b, len(_ORDER)), b))
+def summarize(answers: Sequence[Answered], groups: Sequence[str], *, seconds: float) -> Measured:
+    """The figures of graded answers.
+
+    Args:
+        answers: any number of them.
+        groups: the task's, in the order in which figures are shown.
+        seconds: the time that all answers together took.
+    """
+    by_group: dict[str, list[Answered]] = defaultdict(list)
+    for answer in answers:
+        by_group[answer.problem.group].append(answer)
+    ordered = in_task_order(by_group, groups)
+    usage = Usage.total(answer.result.usage for answer in answers)
+    requested = [call.requested for answer in answers for call in answer.result.calls]
+    n = max(1, len(answers))
     return Measured(
-        problems=len(answered),
-        accuracy=sum(a.correct for a in answered) / n,
-        bands={b: _share([a.correct for a in by_band[b]]) for b in bands},
+        problems=len(answers),
+        accuracy=sum(answer.correct for answer in answers) / n,
+        bands={group: _share([a.correct for a in by_group[group]]) for group in ordered},
         call_ratio=usage.call_ratio,
         calls=usage.calls / n,
-        called={b: _share([a.result.usage.calls > 0 for a in by_band[b]]) for b in bands},
-        requested=sum(asked) / len(asked) if asked else None,
+        called={group: _share([a.result.usage.calls > 0 for a in by_group[group]]) for group in ordered},
+        requested=sum(requested) / len(requested) if requested else None,
         answer_tokens=usage.completion_tokens / n,
         tokens_per_s=usage.completion_tokens / seconds if seconds > 0 else 0.0,
         cost=None,
@@ -143,15 +147,12 @@ def summarize(answered: Sequence[Answered], *, seconds: float) -> Measured:
     )
 
 
-_ORDER = {"easy": 0, "medium": 1, "hard": 2}
-
-
 def _share(values: Sequence[bool]) -> float:
     return sum(values) / len(values)
 
 
 def as_teacher(usage: Usage) -> Usage:
-    """The same usage where the teacher led: its tokens and its reading, at its prices."""
+    """The usage of a teacher that led alone: the leading engine's tokens and prompts, counted as the teacher's."""
     return Usage(
         prompt_tokens=usage.prompt_tokens,
         teacher_tokens=usage.completion_tokens,

@@ -1,1 +1,22 @@
-"""Training a student to call: warm-up, filter, GRPO (paper, section 3). `python -m relay_core.train --help`."""
+"""Training a student to call: warm-up, data filter, GRPO (paper, section 3); `python -m relay_core.train --help`.
+
+    __main__.py      the command line
+    recipe.py        a run's values, from a YAML file and flags; recipes/ holds the recipes that ship
+    stages.py        the stages of a run, each from files to files
+    sampling.py      a model's answers to many problems, kept in a journal
+    warmup.py        stage 1: commands at random places of the student's samples, and supervised training on these
+    data_filter.py   stage 2: the problems that the teacher can answer
+    grpo.py          stage 3: GRPO with TRL
+    policy.py        the live weights, which rollouts and the trainer share
+    rollout.py       answers of the relay as TRL wants them: ids, mask, log-probabilities
+    rewards.py       what each answer of one group earns
+    scoring.py       a rollout's rewards group by group, and its figures
+    trainer.py       arguments, checkpoints and progress of TRL's trainers
+    unpadded.py      TRL's GRPO trainer without the work on padding
+    models.py        a student's weights: from an engine spec, to a folder
+    store.py         files that survive a kill: journals of JSON lines, whole JSON files
+    plot.py          a run as one picture
+    progress.py      how far a stage is
+
+Problems and grades come from a task (``relay_core.evaluate.task``); nothing here knows the bundled one.
+"""

@@ -1,8 +1,7 @@
 """python -m relay_core.train warmup|filter|grpo|measure|all --recipe bundled|FILE [--seed N] [--out DIR] [--json]
 
-`all` is warm-up, filter, GRPO and measurement. A run that was killed goes on where it was when the same command is
-given again. Any value of the recipe can be replaced by a flag: --grpo.rollouts 40, --warmup.trainer.learning_rate
-1e-4, --relay.max_tokens 300.
+`all` is warm-up, filter, GRPO and measurement. A run that was killed resumes when the same command is given again. A
+flag replaces a value of the recipe: --grpo.rollouts 40, --warmup.trainer.learning_rate 1e-4, --relay.max_tokens 300.
 """
 
 from __future__ import annotations
@@ -12,18 +11,21 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay_core.errors import ConfigurationError, RelayError
+
+if TYPE_CHECKING:
+    from relay_core.train.stages import Run
 
 STAGES = ("warmup", "filter", "grpo", "measure", "all")
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The command line: its own flags, and the recipe's values that it replaces.
+    """Read the command line; returns its flags, and the values of the recipe that it replaces, by dotted name.
 
     Raises:
-        ConfigurationError: a flag that cannot be read.
+        ConfigurationError: a flag cannot be read.
     """
     import yaml
 
@@ -49,7 +51,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
 
 
 def _value(value: Any) -> Any:
-    """YAML reads 1e-4 as text."""
+    """A flag's value; YAML reads 1e-4 as text, so text is tried as a number."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -59,6 +61,7 @@ def _value(value: Any) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run a stage; returns the exit code: 0, or 2 after an error, which is printed in one line."""
     try:
         args, overrides = parse(sys.argv[1:] if argv is None else argv)
         from relay_core.train import models
@@ -69,38 +72,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         from relay_core.train.stages import Run
 
         run = Run(recipe, args.out or Path("build/train") / f"{Path(args.recipe).stem}-{recipe.seed}")
-        result = _stage(run, args.stage)
+        values, text = _result(run, args.stage)
     except RelayError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(result) if args.json else _words(result))
+    print(json.dumps(values) if args.json else text)
     return 0
 
 
-def _stage(run: Any, stage: str) -> dict[str, Any]:
-    if stage == "warmup":
-        return {"student": str(run.warmup())}
+def _result(run: Run, stage: str) -> tuple[dict[str, Any], str]:
+    """Run a stage; its result for ``--json``, and as text."""
+    if stage in ("measure", "all"):
+        comparison = run.all() if stage == "all" else run.measure()
+        return run.report(comparison), comparison.text()
     if stage == "filter":
-        return {"kept": len(run.filter()), "of": run.recipe.filter.problems, "rates": str(run.out / "filter.jsonl")}
-    if stage == "grpo":
-        return {"student": str(run.grpo())}
-    return dict(run.all() if stage == "all" else run.measure())
-
-
-def _words(result: dict[str, Any]) -> str:
-    if "methods" not in result:
-        return "\n".join(f"{name}: {value}" for name, value in result.items())
-    names = ("accuracy", "easy", "medium", "hard", "call ratio", "calls", "easy called")
-    lines = [" " * 14 + "".join(f"{name:>{width}}" for name, width in zip(names, (9, 7, 8, 7, 12, 7, 13), strict=True))]
-    for name, m in result["methods"].items():
-        b = m["bands"]
-        lines.append(
-            f"{name:14}{m['accuracy']:9.3f}{b.get('easy', 0):7.3f}{b.get('medium', 0):8.3f}{b.get('hard', 0):7.3f}"
-            f"{m['call_ratio']:12.4f}{m['calls']:7.2f}{m['called'].get('easy', 0):13.3f}"
-        )
-    if result.get("recovered") is not None:
-        lines.append(f"of the gap from the base student to the teacher, the relay recovers {result['recovered']:.1%}")
-    return "\n".join(lines)
+        values: dict[str, Any] = {
+            "kept": len(run.filter()),
+            "of": run.recipe.filter.problems,
+            "rates": str(run.out / "filter.jsonl"),
+        }
+    else:
+        values = {"student": str(run.warmup() if stage == "warmup" else run.grpo())}
+    return values, "\n".join(f"{name}: {value}" for name, value in values.items())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The live student and the engines around it: from specs to weights, and weights to a folder."""
+"""A student's weights: from an engine spec to a loaded model, and from the model to a folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relay_core.engines.spec import EngineSpec, Scheme
 from relay_core.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -14,28 +15,28 @@ if TYPE_CHECKING:
 
 
 def folder_of(spec: str) -> str:
-    """The folder or hub id of a student that is to be trained.
+    """The folder or hub id of a student that is to be trained; a bare ``bundled`` means ``bundled:student-base``.
 
     Raises:
-        ConfigurationError: the spec names an engine that is not in this process.
+        ConfigurationError: the spec names a model that cannot be trained in this process.
     """
-    scheme, colon, rest = spec.partition(":")
-    if scheme == "bundled":
+    parsed = EngineSpec.parse(spec)
+    if parsed.scheme is Scheme.TRANSFORMERS:
+        return parsed.model
+    if parsed.scheme is Scheme.BUNDLED:
         from relay_core import bundled
 
-        return str(bundled.path(rest if colon else "student-base"))
-    if scheme in ("vllm", "openai") and colon:
-        raise ConfigurationError(
-            f"student {spec!r} cannot be trained here: write bundled:NAME, transformers:PATH_OR_ID or a path"
-        )
-    return rest if scheme == "transformers" and colon else spec
+        return str(bundled.path(parsed.model or "student-base"))
+    raise ConfigurationError(
+        f"student {spec!r} cannot be trained here: write bundled:NAME, transformers:PATH_OR_ID or a path"
+    )
 
 
 def load(folder: str) -> tuple[Any, Any]:
-    """A causal language model in float32 and its tokenizer; safetensors only, no remote code.
+    """A causal language model in float32 and its tokenizer; reads safetensors only, and runs no code of the folder.
 
     Raises:
-        ConfigurationError: there is no such model.
+        ConfigurationError: no model can be read from there.
         MissingExtraError: the training packages are not installed.
     """
     require_extra()
@@ -52,7 +53,7 @@ def load(folder: str) -> tuple[Any, Any]:
 
 
 def require_extra() -> None:
-    """Raises MissingExtraError where the packages of the extra ``train`` are not installed."""
+    """Raise MissingExtraError unless the packages of the extra ``train`` are installed."""
     from importlib.util import find_spec
 
     for package in ("torch", "transformers", "trl", "datasets", "accelerate"):
@@ -61,7 +62,7 @@ def require_extra() -> None:
 
 
 def quiet() -> None:
-    """No bars for files of a megabyte, and no word on a vLLM that is not used here."""
+    """Turn off progress bars for saving small files, and TRL's warning about vLLM, which training does not use."""
     import warnings
 
     from transformers.utils import logging
@@ -71,14 +72,14 @@ def quiet() -> None:
 
 
 def engine_on(model: Any, tokenizer: Any, name: str) -> TransformersEngine:
-    """An engine on live weights."""
+    """An engine on live weights: it generates with ``model`` as it is at the moment. ``name`` is shown in errors."""
     from relay_core.engines.transformers import TransformersEngine
 
     return TransformersEngine(model, tokenizer=tokenizer, spec=name)
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A complete model folder (config, tokenizer, template, safetensors), whole or not at all."""
+    """Write a complete model folder (config, tokenizer, template, safetensors), whole or not at all."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
@@ -88,5 +89,5 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether :func:`save` has been here."""
+    """Whether :func:`save` has written this folder."""
     return (folder / "model.safetensors").is_file()

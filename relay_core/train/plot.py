@@ -1,4 +1,4 @@
-"""A run in one picture: accuracy, calls, and what the groups say of their prompts, rollout by rollout."""
+"""A run as one picture: accuracy, scenarios of the groups, calls, and call ratio, rollout by rollout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay_core.train.rewards import Scenario
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> None:
-    """Write a PNG of the rows that GRPO left in ``rollouts.jsonl``.
+    """Write a PNG of the rows of ``rollouts.jsonl``.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -23,33 +23,34 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> None
     x = range(1, len(rows) + 1)
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes = figure.subplots(2, 2)
-    bands = sorted({name.partition("/")[2] for row in rows for name in row if name.startswith("accuracy/")})
+    prefix = "accuracy/"
+    groups = dict.fromkeys(name.removeprefix(prefix) for row in rows for name in row if name.startswith(prefix))
 
     def line(ax: Any, name: str, label: str, **style: Any) -> None:
         if any(name in row for row in rows):
             ax.plot(x, [row.get(name, float("nan")) for row in rows], label=label, **style)
 
-    accuracy, share, called, asked = axes.flat
+    accuracy, scenarios, called, requested = axes.flat
     line(accuracy, "accuracy", "all", color="black")
-    for band in bands:
-        line(accuracy, f"accuracy/{band}", band)
+    for group in groups:
+        line(accuracy, f"accuracy/{group}", group)
     accuracy.set(title="accuracy of sampled answers", ylim=(0, 1.02))
-    for which in Scenario:
-        line(share, f"groups/{which}", str(which))
-    share.set(title="share of groups", ylim=(0, 1.02))
+    for scenario in Scenario:
+        line(scenarios, f"groups/{scenario}", str(scenario))
+    scenarios.set(title="share of groups", ylim=(0, 1.02))
     line(called, "called", "all", color="black")
-    for band in bands:
-        line(called, f"called/{band}", band)
+    for group in groups:
+        line(called, f"called/{group}", group)
     called.set(title="share of answers with a call", ylim=(0, 1.02), xlabel="rollout")
-    line(asked, "requested", "n of a call (tokens)", color="tab:blue")
-    asked.set(title="what a call asks for, and the call ratio", xlabel="rollout", yscale="log")
-    ratio = asked.twinx()
+    line(requested, "requested", "n of a call (tokens)", color="tab:blue")
+    requested.set(title="mean n of a call, and the call ratio", xlabel="rollout", yscale="log")
+    ratio = requested.twinx()
     line(ratio, "call_ratio", "call ratio", color="tab:red")
     ratio.set_ylim(bottom=0)
-    for ax in (accuracy, share, called):
+    for ax in (accuracy, scenarios, called):
         ax.legend(fontsize="small")
-    handles = [*asked.get_legend_handles_labels()[0], *ratio.get_legend_handles_labels()[0]]
+    handles = [*requested.get_legend_handles_labels()[0], *ratio.get_legend_handles_labels()[0]]
     if handles:
-        asked.legend(handles=handles, fontsize="small")
+        requested.legend(handles=handles, fontsize="small")
     figure.suptitle(title)
     figure.savefig(path, dpi=110)

@@ -1,4 +1,4 @@
-"""How far a stage is: a bar on a terminal, a plain line now and then elsewhere."""
+"""How far a stage is: a bar on a terminal, and elsewhere a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 class Progress:
-    """Counts to ``total``; use as a context manager.
+    """Counts steps up to a total; a context manager.
 
     Args:
         label: the stage.
-        total: steps in all.
+        total: the number of steps.
         done: steps that an earlier run did.
         every_s: seconds between plain lines.
     """
@@ -21,7 +21,7 @@ class Progress:
         from rich.console import Console
 
         self._label, self._total, self._done = label, total, done
-        self._every_s, self._said, self._began = every_s, 0.0, time.monotonic()
+        self._every_s, self._printed_at, self._began = every_s, 0.0, time.monotonic()
         self._console = Console(stderr=True)
         self._bar: Any = None
 
@@ -33,17 +33,17 @@ class Progress:
             columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Bar(*columns, TextColumn("{task.fields[note]}"), console=self._console)
             self._bar.start()
-            self._task = self._bar.add_task(self._label, total=self._total, completed=self._done, note="")
+            self._row = self._bar.add_task(self._label, total=self._total, completed=self._done, note="")
         return self
 
-    def step(self, note: str = "", *, n: int = 1, say: bool = False) -> None:
-        """``n`` more are done. ``say``: print this one even where lines are rare."""
-        self._done += n
+    def step(self, note: str = "") -> None:
+        """One more step is done; ``note`` is shown beside the count."""
+        self._done += 1
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, **({"note": note} if note else {}))
-        elif say or time.monotonic() - self._said > self._every_s or self._done == self._total:
-            self._said = time.monotonic()
-            seconds = self._said - self._began
+            self._bar.update(self._row, completed=self._done, **({"note": note} if note else {}))
+        elif time.monotonic() - self._printed_at > self._every_s or self._done == self._total:
+            self._printed_at = time.monotonic()
+            seconds = self._printed_at - self._began
             self._console.print(
                 f"{self._label} {self._done}/{self._total} {seconds:.0f}s {note}".rstrip(),
                 soft_wrap=True, highlight=False, markup=False,

@@ -1,13 +1,13 @@
-"""A recipe: everything that decides what a training run does, from one YAML file and flags that replace its values.
+"""A recipe: every value that decides what a training run does, from one YAML file and flags that replace values.
 
-Sections `warmup`, `filter` and `grpo` are the stages; their `trainer` mappings go to TRL's SFTConfig and GRPOConfig
-as they are. What a section may hold is declared here; an unknown name is refused with the nearest known one.
+The sections `warmup`, `filter`, `grpo` and `measure` are the stages; `warmup.trainer` and `grpo.trainer` are passed to
+TRL's SFTConfig and GRPOConfig. The dataclasses here declare what a section may hold; an unknown name is refused with
+the nearest known one.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -16,19 +16,27 @@ from typing import Any, Literal
 
 import yaml
 
-from relay_core.errors import ConfigurationError
+from relay_core.errors import ConfigurationError, did_you_mean
+from relay_core.evaluate.task import task_from_spec
 from relay_core.settings import RelaySettings
-
-MIX: Mapping[str, float] = {"easy": 0.4, "medium": 0.5, "hard": 0.1}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Warmup:
-    """``problems``: samples of the student's own; ``draws``: how often each is used, with commands drawn anew;
-    ``powers``: n is a digit times 10 to one of these."""
+    """The warm-up stage.
+
+    Args:
+        problems: how many of the student's own samples are drawn, one a problem.
+        mix: the share of each of the task's groups; ``None`` leaves it to the task.
+        temperature: of the samples.
+        draws: how often each sample is used, each time with commands drawn anew.
+        max_commands: the most commands that are put into a sample.
+        powers: n is a digit times 10 to one of these.
+        trainer: values of ``trl.SFTConfig``.
+    """
 
     problems: int = 2400
-    mix: Mapping[str, float] = field(default_factory=lambda: MIX)
+    mix: Mapping[str, float] | None = None
     temperature: float = 1.0
     draws: int = 1
     max_commands: int = 3
@@ -38,10 +46,18 @@ class Warmup:
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """``samples``: teacher answers a problem; ``keep``: the least pass rate of a problem that stays."""
+    """The data filter.
+
+    Args:
+        problems: how many problems the teacher answers.
+        mix: the share of each of the task's groups; ``None`` leaves it to the task.
+        samples: answers per problem.
+        temperature, top_p: of the answers.
+        keep: the lowest pass rate of a problem that stays.
+    """
 
     problems: int = 640
-    mix: Mapping[str, float] = field(default_factory=lambda: MIX)
+    mix: Mapping[str, float] | None = None
     samples: int = 10
     temperature: float = 0.7
     top_p: float = 0.95
@@ -50,7 +66,20 @@ class Filter:
 
 @dataclass(frozen=True, kw_only=True)
 class Grpo:
-    """``prompts``: groups a rollout; ``updates``: optimizer steps a rollout; ``calls``: false for plain GRPO."""
+    """The GRPO stage.
+
+    Args:
+        rollouts: how many rollouts the training has.
+        prompts: groups per rollout.
+        group_size: answers per group.
+        updates: optimizer steps per rollout.
+        reward: ``difficulty_aware`` or ``simple``; see ``rewards.py``.
+        independence_bonus, exploration: parts of the difficulty-aware reward.
+        calls: ``False`` trains the student alone, without calls (plain GRPO).
+        temperature: of the student in rollouts.
+        checkpoint_every: rollouts between checkpoints.
+        trainer: values of ``trl.GRPOConfig``.
+    """
 
     rollouts: int = 80
     prompts: int = 64
@@ -78,18 +107,28 @@ class Grpo:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """``problems``: held-out problems at the end, in the demo's proportions."""
+    """The measurement at the end: ``problems`` of the task's split ``test``."""
 
     problems: int = 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One run. ``student`` and ``teacher`` are engine specs; ``relay`` holds settings of every answer."""
+    """One training run.
+
+    Args:
+        student: engine spec of the student that training starts from.
+        teacher: engine spec of the teacher.
+        task: a task's name, a path, or a mapping; see :func:`relay_core.evaluate.task.task_from_spec`.
+        seed: decides every random draw of the run.
+        threads: of torch on the CPU; ``None`` leaves them to torch.
+        relay: settings of every answer, in rollouts and in measurements alike.
+        warmup, filter, grpo, measure: the stages.
+    """
 
     student: str = "bundled:student-base"
     teacher: str = "bundled:teacher"
-    task: str = "bundled"
+    task: str | Mapping[str, Any] = "bundled"
     seed: int = 0
     threads: int | None = None
     relay: Mapping[str, Any] = field(default_factory=dict)
@@ -99,12 +138,11 @@ class Recipe:
     measure: Measure = field(default_factory=Measure)
 
     def __post_init__(self) -> None:
-        if self.task != "bundled":
-            raise ConfigurationError(f"task is {self.task!r}: write bundled (the only one so far)")
+        task_from_spec(self.task)
         self.settings()
 
     def settings(self, **overrides: Any) -> RelaySettings:
-        """The settings of an answer: the same limits wherever the recipe has one written (paper's fault 7)."""
+        """The settings of an answer, the same limits in training and measurement (docs/method.md, fault 7)."""
         return RelaySettings().merged(dict(self.relay)).merged(overrides)
 
     def as_dict(self) -> dict[str, Any]:
@@ -119,10 +157,10 @@ def load(name_or_file: str, overrides: Mapping[str, Any] | None = None) -> Recip
     """Read a recipe that ships (by name) or a YAML file.
 
     Args:
-        overrides: dotted names and their values: ``{"grpo.trainer.learning_rate": 1e-4}``.
+        overrides: values by dotted name, such as ``{"grpo.trainer.learning_rate": 1e-4}``.
 
     Raises:
-        ConfigurationError: there is no such recipe, it is no mapping, or it holds an unknown name.
+        ConfigurationError: there is no such recipe, it is not a mapping, or it holds an unknown name.
     """
     values = yaml.safe_load(_text(name_or_file)) or {}
     if not isinstance(values, dict):
@@ -133,10 +171,10 @@ def load(name_or_file: str, overrides: Mapping[str, Any] | None = None) -> Recip
 
 
 def build(values: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain nested values, each checked.
+    """A recipe from plain nested values.
 
     Raises:
-        ConfigurationError: an unknown name, or a section that is no mapping.
+        ConfigurationError: a name is unknown, or a section is not a mapping.
     """
     top = dict(values)
     _known("", top, Recipe)
@@ -151,7 +189,7 @@ def build(values: Mapping[str, Any]) -> Recipe:
 
 
 def shipped() -> list[str]:
-    """Names of the recipes that ship."""
+    """The names of the recipes that ship."""
     folder = resources.files("relay_core.train") / "recipes"
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
@@ -178,12 +216,10 @@ def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def _known(prefix: str, values: Mapping[str, Any], cls: type[Any]) -> None:
-    names = {f.name for f in dataclasses.fields(cls)}
+    known = [f"{prefix}{f.name}" for f in dataclasses.fields(cls)]
     for name in values:
-        if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(sorted(names))}"
-            raise ConfigurationError(f"the recipe has no {prefix}{name}; {hint}")
+        if f"{prefix}{name}" not in known:
+            raise ConfigurationError(f"the recipe has no {prefix}{name}; {did_you_mean(f'{prefix}{name}', known)}")
 
 
 def _plain(value: Any) -> Any:

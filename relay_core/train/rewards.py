@@ -1,6 +1,7 @@
 """What a sampled answer earns, one group (the answers sampled for one prompt) at a time (paper, section 3.3).
 
-rho is the answer's call ratio: the teacher tokens that *came*, not those that were asked for, of all its tokens.
+rho is the answer's call ratio: the teacher tokens that were received (not those requested; docs/method.md, fault 8),
+divided by all tokens of the answer.
 
     simple              correct - rho
 
@@ -10,7 +11,7 @@ rho is the answer's call ratio: the teacher tokens that *came*, not those that w
     teacher-dependent    -        1 - rho   -1         0      some answer is correct, but only with a call
     teacher-unsolvable   -         -         0        rho     no answer is correct
 
-Pure functions of outcomes: no tensors, no text, no state between groups.
+Pure functions of outcomes: no tensors, no text, no state between groups (docs/method.md, fault 5).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one answer ended. ``called``: the teacher was called; ``call_ratio``: rho, by the tokens that came."""
+    """One answer's outcome: whether it is right, whether the teacher was called, and its call ratio (rho)."""
 
     correct: bool
     called: bool
@@ -30,7 +31,7 @@ class Outcome:
 
 
 class Scenario(StrEnum):
-    """What a group says of its prompt."""
+    """How hard a group's prompt is for the student and the teacher, judged by the group's answers."""
 
     STUDENT_SOLVABLE = "student-solvable"
     TEACHER_DEPENDENT = "teacher-dependent"
@@ -41,7 +42,7 @@ def scenario(outcomes: Sequence[Outcome]) -> Scenario:
     """The scenario of one group.
 
     Raises:
-        ValueError: an empty group says nothing.
+        ValueError: the group is empty.
     """
     if not outcomes:
         raise ValueError("a group without answers has no scenario")
@@ -63,24 +64,24 @@ def difficulty_aware(
     """The table above for each answer of one group.
 
     Args:
-        independence_bonus: without it, a correct answer without a call earns what ``1 - rho`` gives at rho = 0: 1.
-        exploration: without it, a call on a prompt that nobody solved earns 0 instead of rho. (The -1 for not
-            calling where only the teacher helps is no exploration: there the call is known to have worked.)
+        independence_bonus: without it, a correct answer without a call earns 1 (``1 - rho`` at rho = 0), not 1.5.
+        exploration: without it, an answer with a call to a prompt that no answer solved earns 0, not rho. (The -1 in
+            teacher-dependent groups stays: a call is known to have worked there, so nothing is explored.)
 
     Raises:
-        ValueError: an empty group.
+        ValueError: the group is empty.
     """
-    which = scenario(outcomes)
-    return [_cell(which, o, independence_bonus, exploration) for o in outcomes]
+    kind = scenario(outcomes)
+    return [_cell(kind, outcome, independence_bonus, exploration) for outcome in outcomes]
 
 
-def _cell(which: Scenario, o: Outcome, independence_bonus: bool, exploration: bool) -> float:
-    if o.correct:
-        if o.called:
-            return 1.0 - o.call_ratio
+def _cell(kind: Scenario, outcome: Outcome, independence_bonus: bool, exploration: bool) -> float:
+    if outcome.correct:
+        if outcome.called:
+            return 1.0 - outcome.call_ratio
         return 1.5 if independence_bonus else 1.0
-    if which is Scenario.TEACHER_DEPENDENT and not o.called:
+    if kind is Scenario.TEACHER_DEPENDENT and not outcome.called:
         return -1.0
-    if which is Scenario.TEACHER_UNSOLVABLE and o.called and exploration:
-        return o.call_ratio
+    if kind is Scenario.TEACHER_UNSOLVABLE and outcome.called and exploration:
+        return outcome.call_ratio
     return 0.0

@@ -1,29 +1,29 @@
-"""Rollouts: answers of the relay itself, on the live weights, as the trainer wants them.
+"""Rollouts: answers of the relay on the live weights, in the form that TRL takes.
 
-Pure functions from transcripts to TRL's rollout dictionary, and the function that TRL calls. Token in, token out:
-ids come from the transcript as they were sampled. The mask is 1 on every token that the student sampled, its
-commands included, and 0 on the teacher's; nothing of the student's turn is taken back when it calls. The settings
-are the recipe's, the same as in measurement, apart from the temperature.
+Pure functions turn transcripts into TRL's rollout dictionary, and :class:`Rollout` is the function that TRL calls. Ids
+come from the transcript as they were sampled; nothing is encoded again. The mask is 1 on every token that the student
+sampled, its commands included, and 0 on the teacher's: no token of the student's turn is removed when it calls
+(docs/method.md, faults 4 and 6). Apart from the temperature, settings are the recipe's, as in measurement (fault 7).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 from relay_core import portal
 from relay_core.events import FinishReason, RelayResult
 from relay_core.relay import Relay
+from relay_core.train.policy import LivePolicy
 
 TRUNCATED = (FinishReason.LENGTH, FinishReason.DEADLINE)
-"""Ends that are no end: such an answer is wrong, whatever it holds."""
+"""Finish reasons of answers that were cut off; they count as wrong, whatever they hold."""
 
 
 def row(result: RelayResult) -> dict[str, Any]:
-    """One answer: TRL's four fields, and what the reward needs to know.
+    """One answer: TRL's four fields, and what its reward is computed from.
 
-    ``call_ratio`` counts the teacher tokens that came; ``requested`` is what the commands asked for.
+    ``call_ratio`` counts the teacher tokens that were received; ``requested`` holds the n of each command.
     """
     training = result.transcript.training_row()
     return {
@@ -44,19 +44,9 @@ def row(result: RelayResult) -> dict[str, Any]:
 
 
 def columns(results: Sequence[RelayResult]) -> dict[str, list[Any]]:
-    """Many answers, field by field, in order."""
+    """Many answers as lists by field, in order."""
     rows = [row(result) for result in results]
     return {name: [r[name] for r in rows] for name in rows[0]} if rows else {}
-
-
-class LiveEngine(Protocol):
-    """What a rollout asks of the student's engine beyond generating."""
-
-    def weights_changed(self) -> None:
-        """Forget what was computed with the old weights."""
-
-    def paused(self) -> AbstractContextManager[None]:
-        """Hold generation, so that the trainer can have the model."""
 
 
 class Rollout:
@@ -64,27 +54,20 @@ class Rollout:
 
     Args:
         relay: the live student and its teacher.
-        engine: the student's engine, told before each rollout that its weights are new.
+        policy: hands the model to the student's engine for the rollout, and back to the trainer.
         overrides: settings of every answer, such as the temperature.
-        limit: answers at a time.
+        limit: at most so many answers at a time.
     """
 
     def __init__(
-        self, relay: Relay, engine: LiveEngine, *, overrides: Mapping[str, Any], limit: int | None = None
+        self, relay: Relay, policy: LivePolicy, *, overrides: Mapping[str, Any], limit: int | None = None
     ) -> None:
-        self._relay, self._engine = relay, engine
+        self._relay, self._policy = relay, policy
         self._overrides, self._limit = dict(overrides), limit
 
     def __call__(self, prompts: Sequence[Any], trainer: Any) -> dict[str, list[Any]]:
-        model = trainer.model
-        training = model.training
-        model.eval()
-        try:
-            self._engine.weights_changed()
-            answers = portal.run(self._answer, list(prompts))
-        finally:
-            model.train(training)
-        return columns(answers)
+        with self._policy.generating(trainer.model):
+            return columns(portal.run(self._answer, list(prompts)))
 
     async def _answer(self, prompts: list[Any]) -> list[RelayResult]:
         answers: list[RelayResult] = await self._relay.abatch(prompts, max_concurrency=self._limit, **self._overrides)

@@ -1,43 +1,52 @@
-"""The stages in order, each from files to files, so that any of them can be run, repeated or resumed alone.
+"""The stages of a run, in order. Each reads and writes files of one folder:
 
-DIR/recipe.yaml          what this run is, every value
-DIR/warmup/              samples.jsonl, checkpoints, tensorboard
-DIR/student-warm/        a model folder
-DIR/filter.jsonl         the teacher's pass rates
-DIR/grpo/                rollouts.jsonl, checkpoints, tensorboard
-DIR/student-relay/       a model folder (with `grpo.calls: false` student-grpo, and no warm-up)
-DIR/training.png         the run in one picture
-DIR/measured.json        figures on held-out problems
+    recipe.yaml          every value of the run
+    warmup/              samples.jsonl, checkpoints, tensorboard
+    student-warm/        a model folder
+    filter.jsonl         the teacher's pass rates
+    grpo/                rollouts.jsonl, checkpoints, tensorboard
+    student-relay/       a model folder (with `grpo.calls: false`: student-grpo, and no warm-up)
+    training.png         the run as one picture
+    measured.json        figures on held-out problems
+
+So each stage can be run, repeated or resumed alone.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from relay_core import portal
-from relay_core.bundled import task
 from relay_core.engines.base import Engine
-from relay_core.engines.spec import engine_from_spec
+from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec
 from relay_core.errors import ConfigurationError
-from relay_core.evaluate.measure import Measured, measure
+from relay_core.evaluate.comparison import Comparison, Method
+from relay_core.evaluate.measure import Measured
+from relay_core.evaluate.task import Problem, task_from_spec
 from relay_core.relay import Relay
-from relay_core.train import data_filter, grpo, models, plot, warmup
+from relay_core.train import data_filter, grpo, models, plot, sampling, warmup
 from relay_core.train.recipe import Recipe, build
 from relay_core.train.store import Journal, write_json
 
+# Which problems a stage draws of the task's split `train` follows from the recipe's seed and one of these.
+_WARMUP_DRAW, _FILTER_DRAW = 1, 2
+
 
 class Run:
-    """One run: a recipe, a folder, and its stages.
+    """One run: a recipe, a folder, and the stages.
 
     Args:
-        out: where everything goes. A folder that holds another recipe's run is refused.
+        recipe: the run's values.
+        out: the folder that all files go to.
 
     Raises:
-        ConfigurationError: ``out`` belongs to another recipe.
+        ConfigurationError: ``out`` holds a run of another recipe.
+        MissingExtraError: the training packages are not installed.
     """
 
     def __init__(self, recipe: Recipe, out: Path) -> None:
@@ -46,31 +55,28 @@ class Run:
 
         models.quiet()
         self.recipe, self.out = recipe, out
+        self.task = task_from_spec(recipe.task)
         if recipe.threads is not None:
             torch.set_num_threads(recipe.threads)
         out.mkdir(parents=True, exist_ok=True)
         file = out / "recipe.yaml"
         if file.exists() and build(yaml.safe_load(file.read_text(encoding="utf-8"))).as_dict() != recipe.as_dict():
-            raise ConfigurationError(f"{out} holds a run of another recipe (recipe.yaml): give another --out")
+            raise ConfigurationError(f"{out} holds a run of another recipe (recipe.yaml): choose another --out")
         file.write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
 
     @property
     def warm(self) -> Path:
+        """The folder of the warmed-up student."""
         return self.out / "student-warm"
 
     @property
     def trained(self) -> Path:
+        """The folder of the student after GRPO."""
         return self.out / ("student-relay" if self.recipe.grpo.calls else "student-grpo")
-
-    def engine(self, spec: str) -> Engine:
-        """An engine of one's own for ``spec``, with room for a rollout's requests."""
-        if spec.partition(":")[0] in ("openai", "vllm"):
-            return engine_from_spec(spec, role="teacher")
-        return engine_from_spec(spec, role="teacher", max_batch_tokens=1024, cache_tokens=128 * 512)
 
     # -- stages --------------------------------------------------------------------------------------------
 
-    def all(self) -> dict[str, Any]:
+    def all(self) -> Comparison:
         """Every stage; plain GRPO (``grpo.calls: false``) needs no warm-up."""
         if self.recipe.grpo.calls:
             self.warmup()
@@ -78,17 +84,17 @@ class Run:
         return self.measure()
 
     def warmup(self) -> Path:
-        """The student's own samples with commands in them, and training on these."""
+        """Sample the student and train it on its samples with commands in them; returns the model folder."""
         if models.is_saved(self.warm):
             return self.warm
         config, folder = self.recipe.warmup, self.out / "warmup"
         model, tokenizer = models.load(models.folder_of(self.recipe.student))
-        problems = task.problems(config.problems, split="train", seed=self._seed(1), mix=_mix(config.mix))
+        problems = self._training_problems(config.problems, _WARMUP_DRAW, config.mix)
         engine = models.engine_on(model, tokenizer, self.recipe.student)
         try:
-            samples = warmup.sample(
+            samples = sampling.sample(
                 Relay(engine, None, self.recipe.settings()),
-                [p.messages for p in problems],
+                problems,
                 Journal(folder / "samples.jsonl"),
                 temperature=config.temperature,
             )
@@ -103,34 +109,35 @@ class Run:
         models.save(model, tokenizer, self.warm)
         return self.warm
 
-    def filter(self) -> list[task.Problem]:
+    def filter(self) -> list[Problem]:
         """The problems that the teacher passes."""
         config = self.recipe.filter
-        problems = task.problems(config.problems, split="train", seed=self._seed(2), mix=_mix(config.mix))
+        problems = self._training_problems(config.problems, _FILTER_DRAW, config.mix)
         journal = Journal(self.out / "filter.jsonl")
-        engine = self.engine(self.recipe.teacher)
+        engine = _engine(self.recipe.teacher)
         try:
             rates = data_filter.pass_rates(
-                Relay(engine, None, self.recipe.settings()), problems, journal, config, key=_key, grade=task.grade
+                Relay(engine, None, self.recipe.settings()), self.task, problems, journal, config
             )
         finally:
             portal.run(engine.aclose)
         return data_filter.kept(problems, rates, config.keep)
 
     def grpo(self) -> Path:
-        """GRPO on the filtered problems, from the warmed-up student; without calls, from the student as it is."""
+        """Train with GRPO on the filtered problems; returns the model folder.
+
+        Training starts from the warmed-up student, and with ``grpo.calls: false`` from the recipe's student.
+        """
         if models.is_saved(self.trained):
             return self.trained
         problems = self.filter()
         if self.recipe.grpo.calls and not models.is_saved(self.warm):
             raise ConfigurationError(f"{self.warm} is not there: run the stage warmup first, with the same --out")
-        first = str(self.warm) if self.recipe.grpo.calls else models.folder_of(self.recipe.student)
-        model, tokenizer = models.load(first)
-        teacher = self.engine(self.recipe.teacher) if self.recipe.grpo.calls else None
+        source = str(self.warm) if self.recipe.grpo.calls else models.folder_of(self.recipe.student)
+        model, tokenizer = models.load(source)
+        teacher = _engine(self.recipe.teacher) if self.recipe.grpo.calls else None
         try:
-            rows = grpo.run(
-                model, tokenizer, teacher, problems, self.recipe, self.out / "grpo", key=_key, grade=task.grade
-            )
+            rows = grpo.run(model, tokenizer, teacher, self.task, problems, self.recipe, self.out / "grpo")
         finally:
             if teacher is not None:
                 portal.run(teacher.aclose)
@@ -138,45 +145,43 @@ class Run:
         models.save(model, tokenizer, self.trained)
         return self.trained
 
-    def measure(self) -> dict[str, Any]:
-        """Every model on held-out problems, greedily, through the relay."""
+    def measure(self) -> Comparison:
+        """Measure every model of the run, and the relay, on held-out problems, greedily; writes ``measured.json``."""
         began = time.monotonic()
-        problems = task.demo_problems(self.recipe.measure.problems)
-        teacher = self.engine(self.recipe.teacher)
-        found: dict[str, Measured] = {"teacher": portal.run(_measured, Relay(teacher, None), problems, self, "teacher")}
+        problems = self.task.problems("test", self.recipe.measure.problems)
+        settings = self.recipe.settings(temperature=0.0)
+        measured: dict[str, Measured] = {}
+
+        def add(name: str, relay: Relay, **how: Any) -> None:
+            measured[name] = portal.run(Method(name, relay, **how).measure, self.task, problems)
+
+        teacher = _engine(self.recipe.teacher)
+        add("teacher", Relay(teacher, None, settings), written_by="teacher")
         students = {"student-base": models.folder_of(self.recipe.student)}
-        students |= {f.name: str(f) for f in (self.warm, self.trained) if models.is_saved(f)}
+        students |= {folder.name: str(folder) for folder in (self.warm, self.trained) if models.is_saved(folder)}
         for name, folder in students.items():
-            engine = self.engine(folder)
+            engine = _engine(folder)
             if name == "student-relay":
-                found["relay"] = portal.run(_measured, Relay(engine, teacher), problems, self)
-            found[name] = portal.run(_measured, Relay(engine, None), problems, self)
+                add("relay", Relay(engine, teacher, settings))
+            add(name, Relay(engine, None, settings))
             portal.run(engine.aclose)
         portal.run(teacher.aclose)
-        report: dict[str, Any] = {"problems": len(problems), "seed": self.recipe.seed}
-        report["methods"] = {name: m.as_dict() for name, m in found.items()}
-        if "relay" in found:
-            base, best = found["student-base"].accuracy, found["teacher"].accuracy
-            report["recovered"] = (found["relay"].accuracy - base) / (best - base) if best > base else None
-        report["seconds"] = time.monotonic() - began
-        write_json(self.out / "measured.json", report)
-        return report
+        labels = {name: name for name in measured}
+        comparison = Comparison(measured, labels, seconds=time.monotonic() - began, student="student-base")
+        write_json(self.out / "measured.json", self.report(comparison))
+        return comparison
 
-    def _seed(self, stage: int) -> int:
-        return self.recipe.seed * 1000 + stage
+    def report(self, comparison: Comparison) -> dict[str, Any]:
+        """The comparison as plain values, with the run's seed and the recovered share of the gap."""
+        recovered = {"recovered": comparison.recovered} if "relay" in comparison.methods else {}
+        return {"seed": self.recipe.seed, **comparison.as_dict(), **recovered}
 
-
-async def _measured(relay: Relay, problems: list[task.Problem], run: Run, written_by: Any = "student") -> Measured:
-    settings = {**run.recipe.relay, "temperature": 0.0}
-    return await measure(relay, problems, written_by=written_by, calls=relay.teacher is not None, **settings)
+    def _training_problems(self, n: int, draw: int, mix: Mapping[str, float] | None) -> list[Problem]:
+        return list(self.task.problems("train", n, seed=self.recipe.seed * 1000 + draw, mix=mix))
 
 
-def _key(problem: task.Problem) -> str:
-    return problem.id
-
-
-def _mix(mix: Any) -> Any:
-    unknown = set(mix) - set(task.BANDS)
-    if unknown:
-        raise ConfigurationError(f"mix names {', '.join(sorted(unknown))}: the bands are {', '.join(task.BANDS)}")
-    return {band: float(share) for band, share in mix.items()}
+def _engine(spec: str) -> Engine:
+    """An engine for ``spec``; in this process it has room for a rollout's requests."""
+    in_process = EngineSpec.parse(spec).scheme in (Scheme.BUNDLED, Scheme.TRANSFORMERS)
+    room = {"max_batch_tokens": 1024, "cache_tokens": 128 * 512} if in_process else {}
+    return engine_from_spec(spec, role="teacher", **room)

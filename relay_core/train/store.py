@@ -1,4 +1,4 @@
-"""An append-only file of JSON lines: what a stage has done so far, so that a killed run goes on from there."""
+"""Files that survive a kill: journals of JSON lines, from which a run resumes, and JSON files written whole."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any
 
 
 class Journal:
-    """Rows on disk, each whole or absent: a line that a kill cut short is dropped when the file is opened.
+    """An append-only file of JSON lines.
 
-    ``rows`` holds what was read and what was appended since.
+    A last line that a kill cut short is removed when the file is opened. ``rows`` holds the rows that were read, and
+    those appended since.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self.rows: list[dict[str, Any]] = []
-        good = 0
+        whole_bytes = 0
         if path.exists():
             for line in path.read_bytes().splitlines(keepends=True):
                 try:
@@ -29,18 +30,18 @@ class Journal:
                 if not line.endswith(b"\n"):
                     break
                 self.rows.append(row)
-                good += len(line)
-            if good != path.stat().st_size:
-                os.truncate(path, good)
+                whole_bytes += len(line)
+            if whole_bytes != path.stat().st_size:
+                os.truncate(path, whole_bytes)
 
     def append(self, row: dict[str, Any]) -> None:
-        """Write one row through to the file."""
+        """Write one row to the file at once."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.rows.append(row)
 
     def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Drop the rows that are not wanted, on disk too (atomically)."""
+        """Remove the rows that are not wanted, from the file too (atomically)."""
         self.rows = [row for row in self.rows if wanted(row)]
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")

@@ -1,7 +1,8 @@
-"""What both stages ask of Hugging Face's Trainer: arguments, checkpoints that are whole, progress."""
+"""What both stages need of Hugging Face's Trainer: arguments, checkpoints to resume from, progress."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -19,8 +20,11 @@ from relay_core.train.progress import Progress
 T = TypeVar("T")
 
 
-def plain(out: Path, *, seed: int) -> dict[str, Any]:
-    """Arguments of every run: float32, no recomputation, TensorBoard beside the checkpoints."""
+def common_values(out: Path, *, seed: int) -> dict[str, Any]:
+    """Trainer arguments of both stages: float32, no gradient checkpointing, TensorBoard beside the checkpoints.
+
+    Sets the environment variables and the log level that go with them.
+    """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
@@ -42,16 +46,20 @@ def plain(out: Path, *, seed: int) -> dict[str, Any]:
 
 
 def arguments(cls: type[T], section: str, values: Mapping[str, Any]) -> T:
-    """TRL's configuration from a recipe's values.
+    """TRL's configuration object from a recipe's values.
+
+    Args:
+        cls: ``SFTConfig`` or ``GRPOConfig``.
+        section: the recipe's section, named in errors.
 
     Raises:
-        ConfigurationError: TRL knows no such name, or refuses the values.
+        ConfigurationError: TRL does not know a name, or refuses a value.
     """
     names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for name in values:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            nearest = difflib.get_close_matches(name, names, n=1)  # too many names to list where none is near
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
             raise ConfigurationError(f"{section}.trainer.{name}: {cls.__name__} has no such value{hint}")
     try:
         return cls(**values)
@@ -60,11 +68,11 @@ def arguments(cls: type[T], section: str, values: Mapping[str, Any]) -> T:
 
 
 def last_checkpoint(out: Path) -> str | None:
-    """The newest checkpoint that was written to its end, or ``None``.
+    """The newest checkpoint that was written completely, or ``None``.
 
     The Trainer writes `trainer_state.json` last: a checkpoint without a readable one was cut short by a kill.
     """
-    found = []
+    complete = []
     for folder in out.glob("checkpoint-*"):
         number = re.fullmatch(r"checkpoint-(\d+)", folder.name)
         try:
@@ -72,60 +80,60 @@ def last_checkpoint(out: Path) -> str | None:
         except (OSError, ValueError):
             continue
         if number:
-            found.append((int(number[1]), str(folder)))
-    return max(found)[1] if found else None
+            complete.append((int(number[1]), str(folder)))
+    return max(complete)[1] if complete else None
 
 
-class Following:
-    """Shows a Trainer's progress in place of its own bars and dictionaries.
+class TrainerProgress:
+    """Shows a Trainer's progress in place of the Trainer's own bars and prints; a context manager.
 
     Args:
         label: the stage.
-        note: the logged value to show beside the count; ``None`` where :meth:`say` is used.
-        unit: optimizer steps that count as one.
+        logged: the logged value to show beside the count; ``None`` where :meth:`show` is used.
+        unit: optimizer steps that count as one step of the progress.
         every_s: seconds between lines where there is no terminal.
     """
 
-    def __init__(self, label: str, *, note: str | None = None, unit: int = 1, every_s: float = 15.0) -> None:
-        self._label, self._note, self._unit, self._every_s = label, note, unit, every_s
-        self._progress: Progress | None = None
-        self._last = ""
+    def __init__(self, label: str, *, logged: str | None = None, unit: int = 1, every_s: float = 15.0) -> None:
+        self._label, self._logged, self._unit, self._every_s = label, logged, unit, every_s
+        self._open = contextlib.ExitStack()
+        self._note = ""
 
     def attach(self, trainer: Any) -> None:
-        """Follow this trainer; its own printing is taken away."""
+        """Follow ``trainer``, and stop it from printing."""
         from transformers import PrinterCallback, TrainerCallback
 
-        following = self
+        outer = self
 
         class Callback(TrainerCallback):  # type: ignore[misc]
+            progress: Progress
+
             def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                following._begin(state.max_steps, state.global_step)
+                self.progress = outer._begin(state.max_steps, state.global_step)
 
             def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-                if following._note is not None and logs and following._note in logs:
-                    following.say(f"{following._note} {logs[following._note]:.4f}")
+                if outer._logged is not None and logs and outer._logged in logs:
+                    outer.show(f"{outer._logged} {logs[outer._logged]:.4f}")
 
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                if following._progress is not None and state.global_step % following._unit == 0:
-                    following._progress.step(following._last)
+                if state.global_step % outer._unit == 0:
+                    self.progress.step(outer._note)
 
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(Callback())
 
-    def say(self, note: str) -> None:
-        """What to show beside the count from now on."""
-        self._last = note
+    def show(self, note: str) -> None:
+        """Show ``note`` beside the count from now on."""
+        self._note = note
 
-    def _begin(self, steps: int, done: int) -> None:
-        self._progress = Progress(
-            self._label, steps // self._unit, done=done // self._unit, every_s=self._every_s
-        ).__enter__()
+    def _begin(self, steps: int, done: int) -> Progress:
+        progress = Progress(self._label, steps // self._unit, done=done // self._unit, every_s=self._every_s)
+        return self._open.enter_context(progress)
 
-    def __enter__(self) -> Following:
+    def __enter__(self) -> TrainerProgress:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._progress is not None:
-            self._progress.__exit__(kind, error, trace)
+        self._open.close()

@@ -16,7 +16,9 @@ def tokenizer() -> Any:
 
     texts = [m["content"] for p in task.problems(60) for m in p.messages] + [p.solution for p in task.problems(60)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundled_tokenizer, "corpus", lambda seed: [*texts, "system\nuser\nassistant\n", "<call>4</call>"])
+        patch.setattr(
+            bundled_tokenizer, "training_texts", lambda seed: [*texts, "system\nuser\nassistant\n", "<call>4</call>"]
+        )
         return bundled_tokenizer.train(0)
 
 

@@ -1,6 +1,5 @@
 import itertools
 import json
-from dataclasses import dataclass
 
 import pytest
 
@@ -8,25 +7,11 @@ from relay_core import ConfigurationError, EngineError, Relay, ScriptedEngine
 from relay_core.train.data_filter import kept, pass_rates
 from relay_core.train.recipe import Filter
 from relay_core.train.store import Journal
+from testing.tasks import FixedTask, problem
 
-
-@dataclass(frozen=True)
-class P:
-    id: str
-    answer: str = "yes"
-    band: str = "easy"
-
-    @property
-    def messages(self):
-        return ({"role": "user", "content": self.id},)
-
-
-PROBLEMS = [P("always"), P("half"), P("never")]
+PROBLEMS = [problem(name, "yes", "easy") for name in ("always", "half", "never")]
 CONFIG = Filter(samples=4)
-
-
-def grade(text, answer):
-    return text == answer
+TASK = FixedTask(PROBLEMS, grader=str.__eq__)
 
 
 class Teacher:
@@ -47,7 +32,7 @@ class Teacher:
 
 
 def rates(teacher, path, problems=PROBLEMS, config=CONFIG, limit=1):
-    return pass_rates(teacher.relay, problems, Journal(path), config, key=lambda p: p.id, grade=grade, limit=limit)
+    return pass_rates(teacher.relay, TASK, problems, Journal(path), config, limit=limit)
 
 
 def test_pass_rates_are_written_out(qwen3, tmp_path):

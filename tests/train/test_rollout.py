@@ -1,8 +1,12 @@
+import contextlib
+
 import pytest
 
 from relay_core import EngineError, Relay, RelaySettings, ScriptedEngine
+from relay_core.train.policy import LivePolicy
 from relay_core.train.recipe import build
 from relay_core.train.rollout import Rollout, columns, row
+from testing.tasks import FixedTask, problem
 
 STUDENT = [["47 * 6 = <call>3</call>"], [". The answer is \\boxed{282}."]]
 
@@ -38,16 +42,10 @@ async def test_fault_07_training_and_measurement_have_the_same_limits(qwen3):
     trained = row(await training.agenerate("?", temperature=1.0))
     from relay_core.evaluate.measure import measure
 
-    measured = await measure(
-        Relay(training.student, training.teacher), [_Problem()], **{**recipe.relay, "temperature": 0.0}
-    )
+    task = FixedTask([problem("?", 1, "easy")])
+    relay = Relay(training.student, training.teacher)
+    measured = await measure(relay, task, task.fixed, **{**recipe.relay, "temperature": 0.0})
     assert trained["calls"] == measured.usage.calls == 3
-
-
-class _Problem:
-    messages = ({"role": "user", "content": "?"},)
-    answer = 1
-    band = "easy"
 
 
 async def test_fault_08_the_price_is_what_came_not_what_was_asked_for(qwen3):
@@ -93,20 +91,32 @@ class _Live:
     def __init__(self, trainer):
         self.told = []
         self.trainer = trainer
+        self.resting = False
 
     def weights_changed(self):
-        self.told.append(self.trainer.model.training)
+        self.told.append((self.trainer.model.training, self.resting))
+
+    @contextlib.contextmanager
+    def paused(self):
+        self.resting = True
+        yield
+        self.resting = False
 
 
 def test_a_rollout_answers_in_order_on_new_weights_in_eval_mode(qwen3):
     trainer = _Trainer()
     live = _Live(trainer)
     student = ScriptedEngine(lambda prompt: f"\\boxed{{{prompt.messages[-1]['content']}}}", qwen3, record=True)
-    rollout = Rollout(Relay(student, None), live, overrides={"temperature": 1.0})
+    policy = LivePolicy(live)
+    rollout = Rollout(Relay(student, None), policy, overrides={"temperature": 1.0})
     prompts = [[{"role": "user", "content": str(i)}] for i in range(6)]
     out = rollout(prompts, trainer)
     assert out["text"] == [f"\\boxed{{{i}}}" for i in range(6)]
     assert set(out) >= {"prompt_ids", "completion_ids", "logprobs", "env_mask"}
-    assert live.told == [False] and trainer.model.training
+    assert live.told == [(False, False)] and trainer.model.training and live.resting
+    rollout(prompts[:1], trainer)
+    assert live.told == [(False, False)] * 2 and live.resting
+    policy.release()
+    assert not live.resting
     assert {s.temperature for _, s in student.requests} == {1.0}
     assert columns([]) == {}

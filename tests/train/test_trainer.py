@@ -1,7 +1,7 @@
 import pytest
 
 from relay_core.errors import ConfigurationError
-from relay_core.train.trainer import arguments, last_checkpoint, plain
+from relay_core.train.trainer import arguments, common_values, last_checkpoint
 
 
 def checkpoint(folder, step, state='{"global_step": 1}'):
@@ -24,7 +24,7 @@ def test_the_last_whole_checkpoint(tmp_path):
 def test_trl_takes_its_values_from_the_recipe(tmp_path):
     from trl import GRPOConfig
 
-    values = {**plain(tmp_path, seed=3), "per_device_train_batch_size": 8}
+    values = {**common_values(tmp_path, seed=3), "per_device_train_batch_size": 8}
     assert arguments(GRPOConfig, "grpo", values).seed == 3
     with pytest.raises(ConfigurationError, match=r"grpo\.trainer\.learning_rat.*did you mean learning_rate"):
         arguments(GRPOConfig, "grpo", {"learning_rat": 1})

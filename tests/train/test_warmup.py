@@ -3,11 +3,10 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_core import Relay, RelaySettings, ScriptedEngine
 from relay_core.command import Call, CommandScanner, Malformed, Text
 from relay_core.train.recipe import Warmup
-from relay_core.train.store import Journal
-from relay_core.train.warmup import IGNORED, Sample, draw_n, rows, sample, with_commands
+from relay_core.train.sampling import Sample
+from relay_core.train.warmup import IGNORED, draw_n, rows, with_commands
 
 TEXT = "We know that a cup costs 47 coins. So we multiply: 47 * 6 = 282."
 
@@ -58,20 +57,3 @@ def test_loss_falls_on_the_answer_and_its_commands_only():
     assert data == rows(samples, lambda text: [70, 71], Warmup(), seed=0)
     assert data != rows(samples, lambda text: [70, 71], Warmup(), seed=1)
     assert rows(samples, lambda text: [70, 71], Warmup(draws=2), seed=0)[:20] == data
-
-
-def test_samples_are_the_students_own_ids_and_are_not_drawn_twice(qwen3, tmp_path):
-    def script(prompt):
-        return "word " * 50 if prompt.messages[-1]["content"] == "long" else "a <call>9</call> b"
-
-    engine = ScriptedEngine(script, qwen3, record=True)
-    relay = Relay(engine, None, RelaySettings(max_tokens=40))
-    prompts = [[{"role": "user", "content": c}] for c in ("one", "long", "two")]
-    path = tmp_path / "samples.jsonl"
-    found = sample(relay, prompts, Journal(path), temperature=1.0)
-    end = qwen3.hf.eos_token_id
-    assert [s.token_ids for s in found] == [(*qwen3.encode("a <call>9</call> b"), end)] * 2  # the long one has no end
-    assert {request[1].temperature for request in engine.requests} == {1.0}
-    engine.requests.clear()
-    assert sample(relay, prompts, Journal(path), temperature=1.0) == found
-    assert engine.requests == []

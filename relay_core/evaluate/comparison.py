@@ -1,0 +1,172 @@
+"""Student, relay and teacher measured on a task, as one table.
+
+    compare(task, problems, three_methods(...))    measures the methods, one after the other
+    Comparison.headings, .rows(), .text()          the table; `relay demo` draws it with rich, training prints the text
+    Comparison.recovered, .verdict()               how much of the gap between student and teacher the relay closes
+
+How one method is measured is in ``measure.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relay_core.engines.base import Engine
+from relay_core.evaluate.measure import Answered, Measured, measure
+from relay_core.evaluate.task import Problem, Task
+from relay_core.keys import Role
+from relay_core.relay import Relay
+from relay_core.settings import RelaySettings
+
+OnAnswer = Callable[[Answered], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row of the table: a relay, or one model alone (a relay without a teacher).
+
+    ``label`` names it in the table. ``written_by`` is ``"teacher"`` for the teacher alone.
+    """
+
+    label: str
+    relay: Relay
+    written_by: Role = "student"
+
+    async def measure(self, task: Task, problems: Sequence[Problem], *, on_answer: OnAnswer | None = None) -> Measured:
+        """The method's figures; errors as :func:`~relay_core.evaluate.measure.measure`."""
+        overrides: dict[str, Any] = {"calls": False} if self.relay.teacher is None else {}
+        return await measure(self.relay, task, problems, written_by=self.written_by, on_answer=on_answer, **overrides)
+
+
+def three_methods(*, base: Engine, student: Engine, teacher: Engine, settings: RelaySettings) -> dict[str, Method]:
+    """Student alone, relay, and teacher alone.
+
+    Args:
+        base: the student that answers alone, such as the one before training.
+        student: the one that calls.
+        teacher: the one that is called.
+        settings: of every answer.
+    """
+    return {
+        "student": Method("student alone", Relay(base, None, settings)),
+        "relay": Method("relay", Relay(student, teacher, settings)),
+        "teacher": Method("teacher alone", Relay(teacher, None, settings), written_by="teacher"),
+    }
+
+
+async def compare(
+    task: Task,
+    problems: Sequence[Problem],
+    methods: Mapping[str, Method],
+    *,
+    on_answer: Callable[[str], OnAnswer],
+) -> Comparison:
+    """Measure methods one after the other on the same problems.
+
+    Args:
+        on_answer: called with each method's name before it is measured; returns what to call with each answer.
+
+    Raises:
+        EngineError: an engine failed.
+    """
+    began = time.monotonic()
+    measured = {
+        name: await method.measure(task, problems, on_answer=on_answer(name)) for name, method in methods.items()
+    }
+    labels = {name: method.label for name, method in methods.items()}
+    return Comparison(measured, labels, seconds=time.monotonic() - began)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Methods measured on the same problems.
+
+    Args:
+        methods: figures by method, in the order of the table's rows; ``relay`` and ``teacher`` have these names.
+        labels: what the table calls each method.
+        seconds: what measuring took, loading models included.
+        student: the method between which and ``teacher`` the gap lies.
+    """
+
+    methods: Mapping[str, Measured]
+    labels: Mapping[str, str]
+    seconds: float
+    student: str = "student"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        methods = {name: measured.as_dict() for name, measured in self.methods.items()}
+        return {"problems": self.problems, "seconds": self.seconds, "methods": methods}
+
+    @property
+    def problems(self) -> int:
+        """How many problems each method answered."""
+        return next(iter(self.methods.values())).problems
+
+    @property
+    def recovered(self) -> float | None:
+        """(relay - student) / (teacher - student), in accuracy; ``None`` without a relay or without a gap."""
+        if "relay" not in self.methods:
+            return None
+        student, teacher = self.methods[self.student].accuracy, self.methods["teacher"].accuracy
+        return (self.methods["relay"].accuracy - student) / (teacher - student) if teacher > student else None
+
+    # -- the table -----------------------------------------------------------------------------------------
+
+    @property
+    def groups(self) -> list[str]:
+        """The groups of the problems, in the task's order."""
+        return list(next(iter(self.methods.values())).bands)
+
+    @property
+    def headings(self) -> list[str]:
+        """One for each cell of a row; the first is empty. A line break is where a heading may be wrapped."""
+        cost = ["cost"] if self._has_cost else []
+        return ["", "all", *self.groups, "call\nratio", "calls/\nanswer", "tokens\n/s", *cost]
+
+    def rows(self) -> list[list[str]]:
+        """One row a method; shares in per cent, the cost of 1000 answers."""
+        return [self._row(name, measured) for name, measured in self.methods.items()]
+
+    def _row(self, name: str, m: Measured) -> list[str]:
+        shares = [m.accuracy, *(m.bands[group] for group in self.groups), m.call_ratio]
+        calls = "-" if name == "teacher" else f"{m.calls:.2f}"
+        row = [self.labels[name], *(f"{share:.1%}" for share in shares), calls, f"{m.tokens_per_s:,.0f}"]
+        if self._has_cost:
+            row.append("" if m.cost is None else f"{1000 * m.cost / m.problems:.4f}")
+        return row
+
+    @property
+    def _has_cost(self) -> bool:
+        return any(measured.cost is not None for measured in self.methods.values())
+
+    def text(self) -> str:
+        """The table and the verdict as plain text."""
+        headings = [heading.replace("/\n", "/").replace("\n/", "/").replace("\n", " ") for heading in self.headings]
+        lines = [headings, *self.rows()]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        table = [
+            "  ".join(
+                [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
+            )
+            for line in lines
+        ]
+        return "\n".join([*table, self.verdict()])
+
+    def verdict(self) -> str:
+        """In a sentence: how much of the gap the relay recovers, what it costs, and how long measuring took."""
+        took = f"All of it took {self.seconds:.0f} s."
+        if self.recovered is None:
+            return took
+        relay = self.methods["relay"]
+        first_group = next(iter(relay.called), None)
+        called = ""
+        if first_group is not None:
+            called = f"; it calls on {relay.called[first_group]:.0%} of the {first_group} problems"
+        return (
+            f"The relay recovers {self.recovered:.0%} of the gap between student and teacher, the teacher writing "
+            f"{relay.call_ratio:.1%} of the tokens{called}. {took}"
+        )

@@ -1,0 +1,224 @@
+"""A task from a dataset: problems in named columns of JSONL or Parquet files or of a hub dataset, and a grader.
+
+A row of `openai/gsm8k`, and the task made of it:
+
+    {"question": "Natalia sold clips to 48 of her friends ...", "answer": "Natalia sold 48/2 = ... #### 72"}
+
+    DatasetTask(path="openai/gsm8k", config="main", grader="number", splits={"train": "train", "test": "test"})
+
+Nothing is read before the first problems are asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from relay_core.engines.base import Message
+from relay_core.errors import ConfigurationError, did_you_mean
+from relay_core.evaluate import splits as splitting
+from relay_core.evaluate.dataset_rows import Location, Row, file_rows, hub_rows, locate
+from relay_core.evaluate.graders import Grader, grader_from_spec
+from relay_core.evaluate.task import Problem
+
+FILE_SPLITS: Mapping[str, float] = {"train": 0.8, "dev": 0.1, "test": 0.1}
+HUB_SPLITS: Mapping[str, str] = {"train": "train", "test": "test"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetTask:
+    """A dataset with named columns, as a :class:`~relay_core.evaluate.task.Task`.
+
+    Args:
+        path: a .jsonl or .parquet file, a folder of such files, or a hub id such as ``openai/gsm8k``.
+        question: the column with the user's message (default: ``question``).
+        messages: in place of ``question``, the column with a list of ``{"role", "content"}`` messages.
+        answer: the column with the right answer, of any type that the grader takes.
+        group: the column that figures are broken down by; ``None`` for a task without groups.
+        id: the column with the problem's id; ``None`` numbers the rows.
+        system: a system message to put before every prompt.
+        splits: what each split is: a file of the folder, a split of the hub dataset, or a share (0 to 1) of the file
+            or of the hub's split ``train``. Default: 0.8, 0.1 and 0.1 of a file as ``train``, ``dev`` and ``test``;
+            the hub's splits ``train`` and ``test``. A prompt in two splits stays in the later one only.
+        split_seed: decides which problem goes to which share.
+        config: the hub dataset's configuration, if it has several.
+        grader: how an answer is graded; see :mod:`relay_core.evaluate.graders`.
+
+    Raises:
+        ConfigurationError: a value that cannot be used, or a file that does not exist. Problems raise it for columns
+            that the dataset lacks and for cells that are empty.
+        MissingExtraError: the grader needs a package that is not installed.
+    """
+
+    path: str
+    question: str | None = None
+    messages: str | None = None
+    answer: str = "answer"
+    group: str | None = None
+    id: str | None = None
+    system: str | None = None
+    splits: Mapping[str, str | float] | None = None
+    split_seed: int = 0
+    config: str | None = None
+    grader: str = "exact"
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> DatasetTask:
+        """A task from plain values, such as a recipe's ``task`` section.
+
+        Raises:
+            ConfigurationError: an unknown name, or no path; otherwise as the class.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ConfigurationError(f"a task has no {name!r}; {did_you_mean(name, known)}")
+        if "path" not in values:
+            raise ConfigurationError(f"the task has {', '.join(values) or 'nothing'} but no path: write path: FILE")
+        return cls(**values)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ("splits", "split_seed", "system") and value is not None and not _is_name(value):
+                raise ConfigurationError(f"task.{field.name} is {value!r}: write a text that is not empty")
+        if not isinstance(self.split_seed, int):
+            raise ConfigurationError(f"task.split_seed is {self.split_seed!r}: write a whole number")
+        if self.question is not None and self.messages is not None:
+            raise ConfigurationError("task.question and task.messages are both given: write one of the two columns")
+        _check_splits(self.path, self._location, self._splits)
+        grader_from_spec(self.grader)
+
+    # -- the protocol ----------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The hub id, or the file's or folder's name without its suffix."""
+        return self.path if self._location is Location.HUB else Path(self.path).stem
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of all problems, sorted; reads the dataset."""
+        present = {problem.group for problems in self._problems.values() for problem in problems}
+        return tuple(sorted(present - {""}))
+
+    def problems(
+        self, split: str, n: int | None = None, *, seed: int = 0, mix: Mapping[str, float] | None = None
+    ) -> list[Problem]:
+        """``n`` problems of a split in random order; see :meth:`relay_core.evaluate.task.Task.problems`."""
+        if split not in self._splits:
+            raise ConfigurationError(
+                f"the task {self.name} has no split {split!r}; {did_you_mean(split, self._splits)}"
+            )
+        source = f"the split {split!r} of {self.name}"
+        return splitting.draw(self._problems[split], n, seed=seed, mix=mix, source=source)
+
+    def grade(self, text: str, problem: Problem) -> bool:
+        """Whether the task's grader accepts ``text`` for the problem's answer."""
+        return self._grader(text, problem.answer)
+
+    # -- from rows to problems -------------------------------------------------------------------------------
+
+    @property
+    def _location(self) -> Location:
+        return locate(self.path)
+
+    @property
+    def _splits(self) -> Mapping[str, str | float]:
+        if self.splits is not None:
+            return self.splits
+        return HUB_SPLITS if self._location is Location.HUB else FILE_SPLITS
+
+    @cached_property
+    def _grader(self) -> Grader:
+        return grader_from_spec(self.grader)
+
+    @cached_property
+    def _problems(self) -> splitting.Splits:
+        """Every problem by split, read once."""
+        parts = {split: part for split, part in self._splits.items() if isinstance(part, str)}
+        if not parts:
+            shares = {split: float(share) for split, share in self._splits.items()}
+            return splitting.by_share(self._read("train", prefix=""), shares, self.split_seed)
+        read = {split: self._read(part, prefix=f"{split}/") for split, part in parts.items()}
+        return splitting.without_shared(read)
+
+    def _read(self, part: str, *, prefix: str) -> list[Problem]:
+        """The problems of one part: the file, a file of the folder, or a split of the hub dataset."""
+        if self._location is Location.HUB:
+            rows, source = hub_rows(self.path, self.config, part), f"{self.path} ({part})"
+        else:
+            file = Path(self.path).expanduser()
+            file = file / part if self._location is Location.FOLDER else file
+            rows, source = file_rows(file), str(file)
+        problems = [self._problem(row, f"{prefix}{i}", f"{source}, row {i + 1}") for i, row in enumerate(rows)]
+        ids: set[str] = set()
+        for problem in problems:
+            if problem.id in ids:
+                raise ConfigurationError(f"{source}: two rows have the id {problem.id!r}; ids must be unique")
+            ids.add(problem.id)
+        return problems
+
+    def _problem(self, row: Row, default_id: str, source: str) -> Problem:
+        return Problem(
+            id=default_id if self.id is None else str(_cell(row, self.id, source)),
+            messages=self._prompt(row, source),
+            answer=_cell(row, self.answer, source),
+            group="" if self.group is None else str(_cell(row, self.group, source)),
+        )
+
+    def _prompt(self, row: Row, source: str) -> tuple[Message, ...]:
+        system: list[Message] = [] if self.system is None else [{"role": "system", "content": self.system}]
+        if self.messages is None:
+            question = _cell(row, self.question or "question", source)
+            return (*system, {"role": "user", "content": str(question)})
+        messages = _cell(row, self.messages, source)
+        if not isinstance(messages, Sequence) or not all(isinstance(m, Mapping) and "role" in m for m in messages):
+            raise ConfigurationError(f"{source}: {self.messages!r} must hold a list of messages with role and content")
+        if system and messages[0]["role"] == "system":
+            raise ConfigurationError(f"{source}: the prompt has a system message already; leave out task.system")
+        return (*system, *(dict(message) for message in messages))
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _cell(row: Row, column: str, source: str) -> Any:
+    """A row's value in a column.
+
+    Raises:
+        ConfigurationError: there is no such column, or nothing is in it.
+    """
+    if column not in row:
+        raise ConfigurationError(f"{source}: there is no column {column!r}; the columns are {', '.join(row)}")
+    value = row[column]
+    if value is None or value == [] or (isinstance(value, str) and not value.strip()):
+        raise ConfigurationError(f"{source}: the column {column!r} is empty")
+    return value
+
+
+def _check_splits(path: str, location: Location, splits: Mapping[str, str | float]) -> None:
+    """Raise ConfigurationError unless the splits fit the dataset: names of parts, or shares of one part."""
+    if not isinstance(splits, Mapping) or not splits:
+        raise ConfigurationError(f"task.splits is {splits!r}: write a mapping, such as train: 0.9 and test: 0.1")
+    parts = [part for part in splits.values() if isinstance(part, str)]
+    shares = [share for share in splits.values() if isinstance(share, (int, float)) and not isinstance(share, bool)]
+    if len(parts) != len(splits) and len(shares) != len(splits):
+        raise ConfigurationError(f"task.splits is {dict(splits)}: write names only, or shares only")
+    if shares and (min(shares) <= 0 or sum(shares) > 1 + 1e-9):
+        raise ConfigurationError(f"task.splits is {dict(splits)}: write shares above 0 that add up to at most 1")
+    if len(set(parts)) < len(parts):
+        raise ConfigurationError(f"task.splits is {dict(splits)}: two splits are the same; write shares of one")
+    if location is Location.FILE and parts:
+        raise ConfigurationError(f"task.splits names files, but {path} is a file: write shares, or a folder's path")
+    if location is Location.FOLDER:
+        if shares:
+            raise ConfigurationError(f"{path} is a folder: write task.splits with the file of each split")
+        for part in parts:
+            if not (Path(path).expanduser() / part).is_file():
+                raise ConfigurationError(f"there is no file {part} in {path}, which task.splits names")

@@ -1,0 +1,138 @@
+r"""Graders: whether a text holds the right answer.
+
+    exact             the whole text is the answer, white space at both ends aside
+    regex:PATTERN     the last match of PATTERN (its group 1, if it has one) is the answer
+    choice            multiple choice: the letter that the text chooses is the answer
+    number            the last number in the text equals the last number in the answer (1,000 = 1000.0)
+    math              the text's last mathematical expression equals the answer, by math-verify
+    MODULE:FUNCTION   your own: called with the text and the answer, returns whether the text is right
+
+A grader is a function of a text and the answer from the task's answer column.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from relay_core.errors import ConfigurationError, MissingExtraError, did_you_mean
+
+Grader = Callable[[str, Any], bool]
+
+ACCEPTED = "exact, regex:PATTERN, choice, number, math, or MODULE:FUNCTION"
+
+
+def grader_from_spec(spec: str) -> Grader:
+    """The grader that ``spec`` names; see this module's head.
+
+    Raises:
+        ConfigurationError: no grader has this name, the pattern is not a regular expression, or the function cannot
+            be imported.
+        MissingExtraError: ``math`` without the package math-verify.
+    """
+    name, colon, rest = spec.partition(":")
+    if not colon:
+        if name == "math" and find_spec("math_verify") is None:
+            raise MissingExtraError("the grader math (math-verify)", "eval")
+        if name in _NAMED:
+            return _NAMED[name]
+        raise ConfigurationError(
+            f"no grader is called {spec!r}; {did_you_mean(spec, [*_NAMED, 'regex'])} (write {ACCEPTED})"
+        )
+    return _regex(rest) if name == "regex" else _imported(name, rest)
+
+
+def exact(text: str, answer: Any) -> bool:
+    """Whether the whole text is the answer, white space at both ends aside."""
+    return text.strip() == str(answer).strip()
+
+
+_LETTER = r"\(?([A-Z])\)?(?![A-Za-z'])"
+_STATED_CHOICE = re.compile(rf"\\boxed\{{\s*(?:\\text\{{)?\s*{_LETTER}|[Aa]nswer(?:\s+is|\s*:)*\W{{0,4}}{_LETTER}")
+_BARE_CHOICE = re.compile(r"\s*\(?([A-Z])(?:[).:]|\s*$)")
+
+
+def choice(text: str, answer: Any) -> bool:
+    r"""Whether the letter that the text chooses is the answer.
+
+    The text's choice is the last letter in `\boxed{...}` or after "answer", "answer is" or "answer:"; in a text without
+    these, the letter that it begins with, as in "B", "(B)" or "B. Paris".
+
+    Args:
+        answer: a letter, or the choice's index (0 is A).
+    """
+    right = chr(ord("A") + answer) if isinstance(answer, int) else str(answer).strip().strip("().").upper()
+    stated: list[str] = [boxed or worded for boxed, worded in _STATED_CHOICE.findall(text)]
+    if stated:
+        return stated[-1] == right
+    bare = _BARE_CHOICE.match(text)
+    return bare is not None and bare.group(1) == right
+
+
+_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+
+
+def number(text: str, answer: Any) -> bool:
+    """Whether the last number in the text equals the last number in the answer; digits may be grouped by commas."""
+    right = _last_number(str(answer))
+    return right is not None and _last_number(text) == right
+
+
+def _last_number(text: str) -> Decimal | None:
+    numbers = _NUMBER.findall(text)
+    try:
+        return Decimal(numbers[-1].replace(",", "")) if numbers else None
+    except InvalidOperation:  # pragma: no cover - the pattern matches numbers only
+        return None
+
+
+def math(text: str, answer: Any) -> bool:
+    """Whether the text's last mathematical expression equals the answer, by math-verify.
+
+    The answer may be LaTeX, with or without dollar signs. math-verify's time limits are off, since they work on a
+    process's main thread only and grading runs on others.
+    """
+    from math_verify import parse, verify
+
+    for name in ("parser", "grader"):
+        logging.getLogger(f"math_verify.{name}").setLevel(logging.ERROR)  # each call warns that time limits are off
+    right = str(answer)
+    expected = parse(right if "$" in right or "\\boxed" in right else f"${right}$", parsing_timeout=None)
+    return bool(verify(expected, parse(text, parsing_timeout=None), timeout_seconds=None))
+
+
+_NAMED: dict[str, Grader] = {"exact": exact, "choice": choice, "number": number, "math": math}
+
+
+def _regex(pattern: str) -> Grader:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ConfigurationError(f"grader regex:{pattern}: this is not a regular expression: {error}") from error
+    if not pattern:
+        raise ConfigurationError("grader regex: has no pattern; write regex:PATTERN")
+
+    def grade(text: str, answer: Any) -> bool:
+        matches = list(compiled.finditer(text))
+        if not matches:
+            return False
+        value: str | None = matches[-1].group(1 if compiled.groups else 0)
+        return value is not None and value.strip() == str(answer).strip()
+
+    return grade
+
+
+def _imported(module: str, function: str) -> Grader:
+    spec = f"{module}:{function}"
+    try:
+        grader = getattr(import_module(module), function)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ConfigurationError(f"grader {spec!r} cannot be imported ({error}); write {ACCEPTED}") from error
+    if not callable(grader):
+        raise ConfigurationError(f"grader {spec!r} is a {type(grader).__name__}, not a function of (text, answer)")
+    return lambda text, answer: bool(grader(text, answer))

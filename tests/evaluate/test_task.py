@@ -1,0 +1,36 @@
+import subprocess
+import sys
+
+import pytest
+
+from relay_core import ConfigurationError
+from relay_core.evaluate.task import Task, task_from_spec
+from testing.tasks import FixedTask
+
+
+def test_the_bundled_task_by_name():
+    task = task_from_spec("bundled")
+    assert isinstance(task, Task) and task.name == "bundled" and list(task.groups) == ["easy", "medium", "hard"]
+    problems = task.problems("test", 20)
+    assert [sum(p.group == g for p in problems) for g in task.groups] == [8, 10, 2]
+    assert task.grade(f"\\boxed{{{problems[0].answer}}}", problems[0])
+
+
+def test_a_task_is_taken_as_it_is():
+    task = FixedTask()
+    assert task_from_spec(task) is task
+
+
+@pytest.mark.parametrize("spec", ["chess", 3, None, ""])
+def test_what_is_no_task_is_refused_with_what_is_accepted(spec):
+    with pytest.raises(ConfigurationError, match="write bundled, the path of a JSONL or Parquet file"):
+        task_from_spec(spec)
+
+
+def test_nothing_bundled_is_loaded_before_a_user_names_it():
+    code = (
+        "import sys, relay_core.evaluate.comparison, relay_core.evaluate.dataset, relay_core.cli.demo, "
+        "relay_core.train.stages, relay_core.train.data_filter, relay_core.train.grpo; "
+        "assert not [name for name in sys.modules if name.startswith('relay_core.bundled')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
