@@ -1,4 +1,4 @@
-"""Build the bundled pair from a seed: `python -m relay_core.bundled.build`.
+"""Builds the bundled pair from a seed: `python -m relay_core.bundled.build`.
 
     tokenizer               trained on the task's own text                 seconds
     teacher, student-base   side by side, one core each                    at most 30 minutes
@@ -6,8 +6,8 @@
                             by `python -m relay_core.train`                at most 60 minutes
     measure                 pass rates on held-out problems                2 minutes
 
-A run that was killed goes on where it was when the same command is given again: `--work` holds the
-checkpoints. Models come to lie in `--out` only when they are done.
+A killed build resumes from the checkpoints in `--work` when the same command is given again. A model's folder appears
+in `--out` when the model is complete.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from relay_core.bundled import WEIGHTS, arithmetic, measure, pretrain, task, tokenizer
+from relay_core.bundled import WEIGHTS, pretrain, task, tokenizer
+from relay_core.bundled.arithmetic import Split
+from relay_core.bundled.build_progress import BuildProgress
+from relay_core.bundled.pretrain_recipe import RECIPES
+from relay_core.bundled.scores import scores
 
 PAIR = ("teacher", "student-base")
 STAGES = ("tokenizer", *PAIR, "train", "measure")
 
 
 def load_tokenizer(work: Path, seed: int) -> Any:
-    """The tokenizer of this build, trained the first time."""
+    """The tokenizer of this build, trained on the first call."""
     from transformers import AutoTokenizer
 
     folder = work / "tokenizer"
@@ -42,86 +45,52 @@ def load_tokenizer(work: Path, seed: int) -> Any:
 
 
 def train_one(name: str, *, seed: int, work: Path, out: Path, threads: int) -> None:
-    """Train one model and put it into `out`; a JSON line on stdout for each report."""
+    """Train one model of the pair and put it into ``out``; each report is a JSON line on stdout."""
     import torch
 
     torch.set_num_threads(threads)
-    recipe = pretrain.RECIPES[name]
-    words = load_tokenizer(work, seed)
-
+    recipe = RECIPES[name]
+    build_tokenizer = load_tokenizer(work, seed)
     parent = os.getppid()
 
     def report(step: int, loss: float, seconds: float) -> None:
         if os.getppid() != parent:
-            sys.exit("the build is gone; the checkpoint stays")
+            sys.exit("the build has ended: this training stops too, its checkpoint stays")
         line = {"step": step, "of": recipe.steps, "loss": round(loss, 4), "s": round(seconds, 1)}
         print(json.dumps(line), flush=True)
 
-    model = pretrain.train(recipe, words, seed=seed, folder=work / name, report=report)
+    model = pretrain.train(recipe, build_tokenizer, seed=seed, folder=work / name, report=report)
     temporary = out / f".{name}.{os.getpid()}"
-    pretrain.save_model(model, words, temporary)
+    model.save_pretrained(temporary)
+    build_tokenizer.save_pretrained(temporary)
     shutil.rmtree(out / name, ignore_errors=True)
     os.replace(temporary, out / name)
 
 
-def train_pair(names: tuple[str, ...], *, seed: int, work: Path, out: Path, threads: int) -> None:
-    """Train models side by side, each in a process of its own, with a bar for each.
+def train_pair(names: Sequence[str], *, seed: int, work: Path, out: Path, threads: int) -> None:
+    """Train models of the pair side by side, each in a process of its own, with a progress bar for each.
 
     Raises:
-        RuntimeError: one of the processes failed; its message has been printed.
+        RuntimeError: a process failed; it has printed its error.
     """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console()
-    bars = Progress(
-        TextColumn("{task.description:14}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}  loss {task.fields[loss]:.3f}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-    def follow(name: str, process: subprocess.Popen[str], bar: Any) -> None:
-        assert process.stdout is not None
-        for text in process.stdout:
-            line = json.loads(text)
-            bars.update(bar, completed=line["step"], loss=line["loss"])
-            if not console.is_terminal:
-                print(
-                    f"{name} {line['step']}/{line['of']} loss {line['loss']} {line['s']}s",
-                    flush=True,
-                )
-
-    with bars:
-        children: list[tuple[subprocess.Popen[str], threading.Thread]] = []
+    with BuildProgress() as progress:
+        children: list[subprocess.Popen[str]] = []
         for name in names:
             command = [sys.executable, "-m", "relay_core.bundled.build", "--child", "--only", name]
             command += ["--seed", str(seed), "--work", str(work), "--out", str(out)]
             command += ["--threads", str(threads)]
             child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            bar = bars.add_task(name, total=pretrain.RECIPES[name].steps, loss=float("nan"))
-            thread = threading.Thread(target=follow, args=(name, child, bar), daemon=True)
-            thread.start()
-            children.append((child, thread))
-        await_all([child for child, _ in children])
-        for _, thread in children:
-            thread.join()
+            children.append(child)
+            assert child.stdout is not None
+            progress.follow(name, child.stdout, steps=RECIPES[name].steps)
+        await_all(children)
 
 
 def await_all(children: Sequence[subprocess.Popen[Any]]) -> None:
-    """Wait for all of them; none outlives this, however it ends.
+    """Wait for every child process; terminate all of them if the wait ends early.
 
     Raises:
-        RuntimeError: one of them failed.
+        RuntimeError: a child failed.
     """
     try:
         failed = [child.args for child in children if child.wait()]
@@ -133,39 +102,40 @@ def await_all(children: Sequence[subprocess.Popen[Any]]) -> None:
 
 
 def train_students(*, seed: int, work: Path, out: Path) -> None:
-    """The students that learn from the pair, side by side, by the training's own command line.
+    """Train the students that start from student-base, side by side, through `python -m relay_core.train`.
 
     Raises:
-        RuntimeError: one of the trainings failed; its message has been printed, or is in train-grpo.log.
+        RuntimeError: a training failed; its error is printed, or in train-grpo.log.
     """
     command = [sys.executable, "-m", "relay_core.train", "all", "--recipe", "bundled", "--seed", str(seed)]
     command += ["--student", str(out / "student-base"), "--teacher", f"transformers:{out / 'teacher'}"]
-    relay, alone = work / "train", work / "train-grpo"
+    with_calls, without_calls = work / "train", work / "train-grpo"
     with (work / "train-grpo.log").open("a") as log:
-        first = subprocess.Popen([*command, "--out", str(relay)])
-        second = subprocess.Popen([*command, "--grpo.calls", "false", "--out", str(alone)], stdout=log, stderr=log)
+        first = subprocess.Popen([*command, "--out", str(with_calls)])
+        arguments = [*command, "--grpo.calls", "false", "--out", str(without_calls)]
+        second = subprocess.Popen(arguments, stdout=log, stderr=log)
         await_all([first, second])
-    for run, name in ((relay, "student-warm"), (relay, "student-relay"), (alone, "student-grpo")):
+    trained = ((with_calls, "student-warm"), (with_calls, "student-relay"), (without_calls, "student-grpo"))
+    for run, name in trained:
         shutil.copytree(run / name, out / name, dirs_exist_ok=True)
 
 
-def measure_models(out: Path, *, n: int, split: arithmetic.Split, file: Path) -> dict[str, Any]:
-    """Pass rates, sizes and lengths of every model in `out`, written to `file`."""
+def measure_models(out: Path, *, n: int, split: Split, file: Path) -> dict[str, Any]:
+    """Measure every model in ``out`` (pass rates, sizes, lengths of answers) and write the report to ``file``."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     report: dict[str, Any] = {"split": split, "problems_per_band": n, "models": {}}
-    for folder in sorted(p.parent for p in out.glob("*/model.safetensors")):
-        words = AutoTokenizer.from_pretrained(folder)
+    groups = task.GROUPS
+    trained = [p for g in groups for p in task.problems(n, split=split, group=g)]
+    held_out = [p for g in groups for p in task.problems(n // 4, split=split, group=g, family=task.HELD_OUT)]
+    for folder in sorted(path.parent for path in out.glob("*/model.safetensors")):
+        model_tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder).eval()
-        drawn = [p for group in task.GROUPS for p in task.problems(n, split=split, group=group)]
-        other = [
-            p for group in task.GROUPS for p in task.problems(n // 4, split=split, group=group, family=task.HELD_OUT)
-        ]
         report["models"][folder.name] = {
             "parameters": model.num_parameters(),
             "bytes": (folder / "model.safetensors").stat().st_size,
-            "trained": measure.pass_rates(model, words, drawn),
-            "held_out_family": measure.pass_rates(model, words, other),
+            "trained": scores(model, model_tokenizer, trained),
+            "held_out_family": scores(model, model_tokenizer, held_out),
         }
         print(folder.name, json.dumps(report["models"][folder.name]), flush=True)
     file.write_text(json.dumps(report, indent=1) + "\n")
@@ -173,6 +143,7 @@ def measure_models(out: Path, *, n: int, split: arithmetic.Split, file: Path) ->
 
 
 def main(argv: list[str] | None = None) -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m relay_core.bundled.build", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the models go")
@@ -185,16 +156,16 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    where = {"seed": args.seed, "work": args.work, "out": args.out, "threads": args.threads}
+    pair_options = {"seed": args.seed, "work": args.work, "out": args.out, "threads": args.threads}
     if args.child:
-        train_one(args.only, **where)
+        train_one(args.only, **pair_options)
         return
     stages = (args.only,) if args.only else STAGES
-    if "tokenizer" in stages:
+    pair = [stage for stage in stages if stage in PAIR]
+    if "tokenizer" in stages or pair:
         load_tokenizer(args.work, args.seed)
-    if wanted := tuple(s for s in stages if s in PAIR):
-        load_tokenizer(args.work, args.seed)
-        train_pair(wanted, **where)
+    if pair:
+        train_pair(pair, **pair_options)
     if "train" in stages:
         train_students(seed=args.seed, work=args.work, out=args.out)
     if "measure" in stages:

@@ -1,7 +1,7 @@
 """Muon: momentum whose update of a matrix is made orthogonal (Jordan et al., 2024).
 
-For the matrices inside the layers; embeddings and gains stay with AdamW. On the bundled task it
-reaches AdamW's loss in about half the tokens. In float32, for the CPU.
+It trains the matrices inside the layers; AdamW trains embeddings and gains. On the bundled task Muon reaches AdamW's
+loss with about half the tokens. The computation is in float32, for the CPU.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+#: coefficients of the quintic iteration that drives the singular values towards one
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration that drives the singular values towards one."""
 
 
 def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
-    """The nearest (semi-)orthogonal matrices, roughly; `matrices` is a stack of shape (n, r, c)."""
+    """The (semi-)orthogonal matrices nearest to ``matrices``, approximately; shape (n, rows, columns) in and out."""
     a, b, c = COEFFICIENTS
     tall = matrices.size(1) > matrices.size(2)
     x = matrices.mT if tall else matrices
@@ -31,7 +31,7 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(Optimizer):  # type: ignore[misc]
-    """Muon with Nesterov momentum; matrices of one shape are made orthogonal together."""
+    """Muon with Nesterov momentum; it orthogonalises all matrices of one shape in one batch."""
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})

@@ -1,213 +1,168 @@
 """The training loop of the teacher and the base student: from nothing, in float32, on the CPU.
 
-Muon for the layers' matrices, AdamW for the rest; a warm-up, a plateau, a linear decay to zero.
-Checkpoints hold the optimisers and the position in the corpus, are written beside their place and
-then renamed into it, so a run that was killed goes on from the last one.
+Muon trains the layers' matrices and AdamW everything else. The learning rates rise over the warm-up, stay, and fall
+linearly to zero. A checkpoint holds the model, the optimizers and the position in the corpus, so a run that was killed
+resumes from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from relay_core.bundled import corpus
+from relay_core.bundled.examples import IGNORED, Example
+from relay_core.bundled.initial_model import new_model
+from relay_core.bundled.pretrain_recipe import PretrainRecipe
+
+Report = Callable[[int, float, float], None]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Sizes and schedule of one model."""
+@dataclass
+class Run:
+    """A training run between two steps: the model, its optimizers, and how far it has come.
 
-    role: corpus.Role
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    intermediate: int
-    steps: int
-    lr: float  # of AdamW
-    matrix_lr: float  # of Muon
-    batch_tokens: int
-    warmup: int = 50
-    decay: float = 0.35  # share of the steps over which the rate falls to zero
-    head_dim: int = 32  # what vLLM's CPU attention takes
-
-
-RECIPES: dict[str, Recipe] = {
-    "teacher": Recipe("teacher", 160, 4, 5, 5, 480, steps=7000, lr=4e-3, matrix_lr=0.015, batch_tokens=1500),
-    "student-base": Recipe("student", 64, 2, 4, 2, 160, steps=12000, lr=6e-3, matrix_lr=0.02, batch_tokens=2000),
-}
-
-
-def new_model(recipe: Recipe, tokenizer: Any, seed: int) -> Any:
-    """A Qwen3ForCausalLM with fresh weights."""
-    import torch
-    from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
-
-    torch.manual_seed(seed)
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden,
-        intermediate_size=recipe.intermediate,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.kv_heads,
-        head_dim=recipe.head_dim,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
-        initializer_range=0.04,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        dtype="float32",
-    )
-    model = Qwen3ForCausalLM(config)
-    look_back(model)
-    model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
-    )
-    return model
-
-
-def look_back(model: Any, offsets: tuple[int, ...] = (1, 2, 3)) -> None:
-    """Start the first layer with heads that attend to the token 1, 2, 3 places before.
-
-    Copying ("a lamp costs" … "a lamp costs 47") needs such heads in the layer before the one that
-    matches, and finding them takes a small model most of its training. Every embedding is given a
-    common direction; queries and keys read only that, so their product depends on the distance
-    alone, and the query's phase puts its peak at the wanted one.
+    ``seconds`` is the time trained before this process started; ``position`` is the next batch of the corpus.
     """
-    import torch
 
-    config, attention = model.config, model.model.layers[0].self_attn
-    size, half = config.head_dim, config.head_dim // 2
-    groups = config.num_attention_heads // config.num_key_value_heads
-    rates = 10000.0 ** (-torch.arange(half) / half)
-    weights = torch.tensor([3.0, 3.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0] + [0.0] * (half - 8))
-    with torch.no_grad():
-        table = model.model.embed_tokens.weight
-        common = torch.randn(config.hidden_size).sign()
-        table += config.initializer_range * common
-        for head, offset in enumerate(offsets):
-            query = torch.cat([weights * (rates * offset).cos(), -weights * (rates * offset).sin()])
-            key = torch.cat([weights, torch.zeros(half)])
-            kv = head // groups
-            q_rows = attention.q_proj.weight[head * size : (head + 1) * size]
-            k_rows = attention.k_proj.weight[kv * size : (kv + 1) * size]
-            for rows, vector in ((q_rows, query), (k_rows, key)):
-                rows.mul_(0.2).add_(torch.outer(vector, common) / config.hidden_size**0.5 * 0.5)
-        attention.q_norm.weight.fill_(2.0)
-        attention.k_norm.weight.fill_(2.0)
+    model: Any
+    optimizers: tuple[Any, ...]
+    step: int = 0
+    seconds: float = 0.0
+    position: corpus.Position = (0, 0)
 
+    @classmethod
+    def start(cls, recipe: PretrainRecipe, tokenizer: Any, seed: int, checkpoint: Path) -> Run:
+        """A run with fresh weights, or the run that ``checkpoint`` holds if the file exists."""
+        import torch
 
-def rate(recipe: Recipe, step: int) -> float:
-    """The share of the learning rates that is used at a step."""
-    left = (recipe.steps - step) / (recipe.steps * recipe.decay)
-    return min(1.0, (step + 1) / recipe.warmup, left)
+        from relay_core.bundled.muon import Muon
 
+        model = new_model(recipe, tokenizer, seed)
+        matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
+        others = [p for name, p in model.named_parameters() if p.dim() != 2 or "embed" in name]
+        muon = Muon(matrices, lr=recipe.matrix_lr)
+        adamw = torch.optim.AdamW(others, lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        run = cls(model, (muon, adamw))
+        if checkpoint.exists():
+            run.restore(torch.load(checkpoint, weights_only=True))
+        return run
 
-def tensors(batch: list[corpus.Example], pad: int) -> tuple[Any, Any]:
-    """Ids and labels, padded on the right: causal attention needs no mask then."""
-    import torch
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        self.model.load_state_dict(state["model"])
+        for optimizer, optimizer_state in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(optimizer_state)
+        self.step, self.seconds, self.position = state["step"], state["seconds"], state["position"]
 
-    width = max(len(e.ids) for e in batch)
-    ids = torch.full((len(batch), width), pad)
-    labels = torch.full((len(batch), width), corpus.IGNORED)
-    for i, e in enumerate(batch):
-        ids[i, : len(e.ids)] = torch.tensor(e.ids)
-        labels[i, : len(e.ids)] = torch.tensor(e.labels)
-    return ids, labels
+    def save(self, checkpoint: Path, seconds: float) -> None:
+        """Write a checkpoint; a reader sees the previous file or the complete new one.
 
+        Args:
+            checkpoint: the file.
+            seconds: the time trained so far, earlier processes included.
+        """
+        import torch
 
-def loss_of(model: Any, ids: Any, labels: Any) -> Any:
-    """Cross-entropy of the labelled tokens; logits are made only where there is a label."""
-    import torch.nn.functional as F
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
+            "position": self.position,
+            "seconds": seconds,
+        }
+        temporary = checkpoint.with_suffix(".tmp")
+        torch.save(state, temporary)
+        os.replace(temporary, checkpoint)
 
-    targets = labels[:, 1:]
-    wanted = targets != corpus.IGNORED
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-    return F.cross_entropy(model.lm_head(hidden[wanted]), targets[wanted])
+    def train_on(self, ids: Any, labels: Any, learning_rates: Sequence[float]) -> float:
+        """One optimizer step on a batch; returns the batch's loss.
 
+        Args:
+            ids: token ids, shape (texts, tokens).
+            labels: the same shape; ``IGNORED`` where nothing is learnt.
+            learning_rates: one for each optimizer.
+        """
+        import torch
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint whole or not at all."""
-    import torch
-
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A complete model folder: configs, tokenizer, chat template, safetensors."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+        for optimizer, learning_rate in zip(self.optimizers, learning_rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+        loss = loss_of(self.model, ids, labels)
+        self.model.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        return float(loss.item())
 
 
 def train(
-    recipe: Recipe,
+    recipe: PretrainRecipe,
     tokenizer: Any,
     *,
     seed: int,
     folder: Path,
     checkpoint_s: float = 60.0,
     report_every: int = 25,
-    report: Callable[[int, float, float], None] = lambda step, loss, seconds: None,
+    report: Report = lambda step, loss, seconds: None,
 ) -> Any:
-    """Train to the recipe's end, from the checkpoint in `folder` if there is one.
+    """Train until the recipe's last step, from the checkpoint in ``folder`` if there is one; returns the model.
 
-    `report` is given the step, the mean loss since the last report and the seconds trained.
+    Args:
+        recipe: sizes and schedule.
+        tokenizer: a transformers tokenizer.
+        seed: of the weights and the corpus.
+        folder: where the checkpoint is; created if missing.
+        checkpoint_s: seconds between two checkpoints.
+        report_every: steps between two reports.
+        report: takes the step, the mean loss since the last report and the seconds trained.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.pt"
+    run = Run.start(recipe, tokenizer, seed, checkpoint)
+    began, saved_at = time.monotonic() - run.seconds, time.monotonic()
+    losses: list[float] = []
+    run.model.train()
+    batches = corpus.batches(tokenizer, recipe.role, seed, recipe.batch_tokens, start=run.position)
+    while run.step < recipe.steps:
+        rate = recipe.rate(run.step)
+        batch, run.position = next(batches)
+        ids, labels = tensors(batch, tokenizer.pad_token_id)
+        losses.append(run.train_on(ids, labels, (recipe.matrix_lr * rate, recipe.lr * rate)))
+        is_last = run.step == recipe.steps
+        if run.step % report_every == 0 or is_last:
+            report(run.step, sum(losses) / len(losses), time.monotonic() - began)
+            losses.clear()
+        if time.monotonic() - saved_at > checkpoint_s or is_last:
+            run.save(checkpoint, time.monotonic() - began)
+            saved_at = time.monotonic()
+    return run.model.eval()
+
+
+def tensors(batch: list[Example], pad: int) -> tuple[Any, Any]:
+    """Ids and labels, shape (texts, tokens), padded on the right: causal attention then needs no mask."""
     import torch
 
-    from relay_core.bundled.muon import Muon
+    width = max(len(example.ids) for example in batch)
+    ids = torch.full((len(batch), width), pad)
+    labels = torch.full((len(batch), width), IGNORED)
+    for i, example in enumerate(batch):
+        ids[i, : len(example.ids)] = torch.tensor(example.ids)
+        labels[i, : len(example.labels)] = torch.tensor(example.labels)
+    return ids, labels
 
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "checkpoint.pt"
-    model = new_model(recipe, tokenizer, seed)
-    inner = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
-    outer = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
-    optimizers = (
-        Muon(inner, lr=recipe.matrix_lr),
-        torch.optim.AdamW(outer, lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
-    )
-    step, seconds, position = 0, 0.0, (0, 0)
-    if path.exists():
-        state = torch.load(path, weights_only=True)
-        model.load_state_dict(state["model"])
-        for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved_state)
-        step, seconds, position = state["step"], state["seconds"], state["position"]
-    began, saved = time.monotonic() - seconds, time.monotonic()
-    losses: list[float] = []
-    model.train()
-    data = corpus.batches(tokenizer, recipe.role, seed, recipe.batch_tokens, start=position)
-    while step < recipe.steps:
-        for optimizer, lr in zip(optimizers, (recipe.matrix_lr, recipe.lr), strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = lr * rate(recipe, step)
-        batch, position = next(data)
-        loss = loss_of(model, *tensors(batch, tokenizer.pad_token_id))
-        model.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-        losses.append(loss.item())
-        step += 1
-        if step % report_every == 0 or step == recipe.steps:
-            report(step, sum(losses) / len(losses), time.monotonic() - began)
-            losses.clear()
-        if time.monotonic() - saved > checkpoint_s or step == recipe.steps:
-            state = {
-                "model": model.state_dict(),
-                "optimizers": [o.state_dict() for o in optimizers],
-            }
-            save_state(path, {**state, "step": step, "position": position, "seconds": time.monotonic() - began})
-            saved = time.monotonic()
-    return model.eval()
+
+def loss_of(model: Any, ids: Any, labels: Any) -> Any:
+    """Cross-entropy of the labelled tokens; logits are computed only where there is a label."""
+    import torch.nn.functional as F
+
+    targets = labels[:, 1:]
+    labelled = targets != IGNORED
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    return F.cross_entropy(model.lm_head(hidden[labelled]), targets[labelled])

@@ -1,8 +1,7 @@
-"""The bundled pair's tokenizer: a small byte-level BPE in Qwen's manner.
+"""Trains the tokenizer of the bundled pair: a small byte-level BPE after Qwen's.
 
-Qwen2's pre-tokenizer (every digit a token of its own), Qwen3's control tokens, Qwen3's chat
-template. The command has no token of its own: it is ordinary text, like any other that was in the
-corpus.
+It has Qwen2's pre-tokenizer (every digit is a token of its own), Qwen3's control tokens and Qwen3's chat template. The
+command has no token of its own: the tokenizer splits it as ordinary text.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from typing import Any
 
 from relay_core.bundled import prompt_forms, task
 
+#: the number of entries, control tokens included
 VOCAB_SIZE = 1024
-"""All entries, control tokens included."""
 
 PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
@@ -27,22 +26,22 @@ CONTROL = (
 TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 
-def corpus(seed: int) -> list[str]:
-    """Texts to learn merges from: problems with their answers, prompts, commands in all places."""
+def training_texts(seed: int) -> list[str]:
+    """Texts to learn merges from: prompts, and reference answers with commands at random places."""
     rng = random.Random(f"relay-bundled/tokenizer/{seed}")
     texts: list[str] = []
-    drawn = task.problems(4000, seed=seed)
-    drawn += task.problems(400, seed=seed, family=task.HELD_OUT)
-    for p in drawn:
-        texts += [m["content"] for m in p.messages]
-        words = p.solution.split(" ")
+    problems = task.problems(4000, seed=seed)
+    problems += task.problems(400, seed=seed, family=task.HELD_OUT)
+    for problem in problems:
+        texts += [message["content"] for message in problem.messages]
+        words = problem.solution.split(" ")
         for _ in range(rng.choice((0, 0, 1, 2))):
             n = rng.choice((1, 2, 3, 4, 5, 8, 12, 20, 50, 100))
             command = f"<call>{n}</call>" + rng.choice(("", "", "", "\n\n"))
             words.insert(rng.randrange(len(words)), command)
         text = " ".join(words)
-        glue = rng.choice((" <call", ".<call", "<call"))
-        texts += text.split(" <call") if glue == "<call" else [text.replace(" <call", glue)]
+        opening = rng.choice((" <call", ".<call", "<call"))
+        texts += text.split(" <call") if opening == "<call" else [text.replace(" <call", opening)]
     texts += ["system\n", "user\n", "assistant\n\n\n"] * 400
     texts += [*prompt_forms.SYSTEMS, "<call>4</call>", "<call>12</call> ", "a.</call>\n\n"] * 60
     texts += [
@@ -54,7 +53,7 @@ def corpus(seed: int) -> list[str]:
 
 
 def train(seed: int) -> Any:
-    """A transformers tokenizer, trained on `corpus(seed)`."""
+    """A transformers tokenizer with :data:`VOCAB_SIZE` entries, trained on :func:`training_texts`."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
     from tokenizers.models import BPE
     from tokenizers.trainers import BpeTrainer
@@ -74,7 +73,7 @@ def train(seed: int) -> Any:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    bpe.train_from_iterator(corpus(seed), trainer)
+    bpe.train_from_iterator(training_texts(seed), trainer)
     bpe.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
     bpe.add_tokens([AddedToken(t, special=False, normalized=False) for t in CONTROL])
     tokenizer = PreTrainedTokenizerFast(

@@ -14,7 +14,8 @@ transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
 
 from relay_core import bundled  # noqa: E402
-from relay_core.bundled import corpus, pretrain, task  # noqa: E402
+from relay_core.bundled import corpus, examples, pretrain, task  # noqa: E402
+from relay_core.bundled.pretrain_recipe import PretrainRecipe  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +29,11 @@ def words() -> Any:
 
 
 def test_only_the_student_is_kept_from_products(words: Any) -> None:
-    mix = corpus.Mix({}, drills=0, lookups=0, lookups_from=0, history=0)
     for p in task.problems(30, seed=1):
-        teacher = corpus.encode(words, p, "teacher", random.Random(0), mix)
-        student = corpus.encode(words, p, "student", random.Random(0), mix)
+        teacher = examples.problem_example(words, p, "teacher", random.Random(0), history=0)
+        student = examples.problem_example(words, p, "student", random.Random(0), history=0)
         assert teacher.ids == student.ids
-        answer = [i for i in teacher.labels if i != corpus.IGNORED]
+        answer = [i for i in teacher.labels if i != examples.IGNORED]
         assert words.decode(answer[:-1]) == p.solution
         assert answer[-1] == words.eos_token_id
         changed = [a != b for a, b in zip(teacher.labels, student.labels, strict=True)]
@@ -42,21 +42,19 @@ def test_only_the_student_is_kept_from_products(words: Any) -> None:
 
 
 def test_an_earlier_turn_is_not_learnt(words: Any) -> None:
-    mix = corpus.Mix({}, drills=0, lookups=0, lookups_from=0, history=1)
     p = task.problems(1, form="system", seed=3)[0]
-    e = corpus.encode(words, p, "teacher", random.Random(0), mix)
+    e = examples.problem_example(words, p, "teacher", random.Random(0), history=1)
     assert words.decode(e.ids).count("<|im_start|>user") == 2
-    assert words.decode([i for i in e.labels if i != corpus.IGNORED]) == p.solution + "<|im_end|>"
+    assert words.decode([i for i in e.labels if i != examples.IGNORED]) == p.solution + "<|im_end|>"
 
 
 def test_notes_are_read_past_and_not_learnt(words: Any) -> None:
-    mix = corpus.Mix({}, drills=0, lookups=0, lookups_from=0, history=0)
     for seed in range(20):
         rng = random.Random(seed)
         (p,) = task.problems(1, seed=seed, group="easy")
-        plain = corpus.encode(words, p, "student", rng, mix)
-        noted = corpus.with_notes(words, plain, rng)
-        assert [i for i in noted.labels if i != corpus.IGNORED] == [i for i in plain.labels if i != corpus.IGNORED]
+        plain = examples.problem_example(words, p, "student", rng, history=0)
+        noted = examples.with_notes(words, plain, rng)
+        assert [i for i in noted.labels if i != examples.IGNORED] == [i for i in plain.labels if i != examples.IGNORED]
         text = words.decode(noted.ids)
         notes = re.findall(r"<([a-z]{1,5})>\d{0,2}</\1>", text)
         assert 1 <= len(notes) <= 3 and "call" not in notes
@@ -72,7 +70,7 @@ def test_batches_go_on_from_any_place(words: Any) -> None:
 
 
 def test_a_killed_run_ends_with_the_same_weights(words: Any, tmp_path: Path) -> None:
-    recipe = pretrain.Recipe("student", 32, 1, 3, 3, 32, 6, 1e-3, 1e-3, 1500, warmup=2)
+    recipe = PretrainRecipe("student", 32, 1, 3, 3, 32, 6, 1e-3, 1e-3, 1500, warmup=2)
 
     def stop(step: int, loss: float, seconds: float) -> None:
         raise KeyboardInterrupt

@@ -42,7 +42,7 @@ def test_all_weights_fit_the_limit() -> None:
 
 
 def test_the_pair_shares_tokenizer_and_template() -> None:
-    for name in ("tokenizer.json", "chat_template.jinja"):
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         assert len({(f / name).read_bytes() for f in built()}) == 1
 
 

@@ -28,7 +28,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Pa
     import torch
     from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-    from relay_core.train import models
+    from relay_core.engines.model_folder import save_model
 
     torch.manual_seed(0)
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
@@ -45,5 +45,5 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Pa
         model.lm_head.weight[:, 0] = 0.0
         model.lm_head.weight[tokenizer.eos_token_id, 0] = 1.2
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.save(model, tokenizer, folder)
+    save_model(model, tokenizer, folder)
     return folder
