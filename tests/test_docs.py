@@ -56,6 +56,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [t for t in targets if "://" not in t and not (page.parent / t).exists()] == []
 
 
+def test_a_recipe_on_the_page_of_training_is_one() -> None:
+    import yaml
+
+    from relay_core.train.recipe import build
+
+    page = ROOT / "docs" / "training.md"
+    assert [build(yaml.safe_load(block)).task["grader"] for block in blocks(page, "yaml")] == ["number"]
+
+
 def test_every_fault_of_the_published_code_names_a_test_that_exists() -> None:
     page = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| (\d+) \|.*\|(.*)\|$", page, re.MULTILINE))
