@@ -1,7 +1,7 @@
-"""Messages -> a prompt in a given model's own template.
+"""From messages to a prompt, by the model's own chat template.
 
-The template is always the tokenizer's own, with thinking off unless asked for. What a user or a tool wrote is
-text: control tokens in it (``<|im_end|>``) are encoded as the characters they are, so they open no second turn.
+The template is always the tokenizer's own; thinking is off unless it is requested. Control tokens within messages
+(such as ``<|im_end|>`` in a user's text) are encoded as ordinary characters, so that no message can open another turn.
 
 Supported roles: ``system``, ``user``, ``assistant`` (with ``tool_calls``), ``tool``. Content is a string; images,
 audio and other parts are not supported.
@@ -17,13 +17,13 @@ from relay_core.errors import ConfigurationError
 from relay_core.tokenizer import Tokenizer
 
 ROLES = ("system", "user", "assistant", "tool")
-# Noncharacters: no text that means anything holds them, so one can mark where control tokens are to be broken.
+# Unicode noncharacters, which ordinary text does not contain. One of them marks where to split a control token.
 _MARKS = [chr(c) for c in range(0xFDD0, 0xFDF0)]
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What is asked: checked messages, the tools on offer, and text with which the answer must begin."""
+    """A checked request: messages, the tools on offer, and the text with which the answer must begin (``prefix``)."""
 
     messages: tuple[Mapping[str, Any], ...]
     tools: tuple[Mapping[str, Any], ...] = ()
@@ -38,10 +38,15 @@ class Conversation:
         tools: Sequence[Mapping[str, Any]] | None = None,
         prefix: str = "",
     ) -> Conversation:
-        """Check a prompt: a string (one user message) or a list of messages.
+        """Check a prompt.
+
+        Args:
+            prompt: a string (one user message), a list of messages, or a conversation.
+            tools: tools on offer, in OpenAI's format; ``None`` keeps those of a given conversation.
+            prefix: text with which the answer must begin; empty keeps that of a given conversation.
 
         Raises:
-            ConfigurationError: what is wrong with it, and what to write instead.
+            ConfigurationError: the prompt is empty or malformed; the message says what to write instead.
         """
         if isinstance(prompt, Conversation):
             return replace(prompt, tools=tuple(tools or prompt.tools), prefix=prefix or prompt.prefix)
@@ -54,13 +59,14 @@ class Conversation:
             )
         if not prompt:
             raise ConfigurationError("the prompt is empty: write a string, or at least one message")
-        messages = tuple(_checked(i, message) for i, message in enumerate(prompt))
+        messages = tuple(_check_message(i, message) for i, message in enumerate(prompt))
         if not any(m["content"].strip() or m.get("tool_calls") for m in messages):
             raise ConfigurationError("the prompt is empty: no message has any text")
         return cls(messages, tuple(tools or ()), prefix)
 
 
-def _checked(i: int, message: Any) -> dict[str, Any]:
+def _check_message(i: int, message: Any) -> dict[str, Any]:
+    """The message with its content as a string; raises ConfigurationError if it is malformed."""
     where = f"message {i}"
     if not isinstance(message, Mapping):
         raise ConfigurationError(f'{where} is a {type(message).__name__}: write {{"role": ..., "content": ...}}')
@@ -80,17 +86,17 @@ def _checked(i: int, message: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A prompt as text and as ids; control tokens in the contents are text in both."""
+    """A prompt as text and as ids."""
 
     text: str
     token_ids: list[int]
 
 
 def render(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
-    """The prompt up to where the assistant begins (``conversation.prefix`` not included).
+    """Apply the chat template, up to where the assistant's answer begins; ``conversation.prefix`` is not included.
 
     Raises:
-        ConfigurationError: the tokenizer has no chat template, or the template refuses the messages.
+        ConfigurationError: the tokenizer has no chat template, or the template rejects the messages.
     """
     if not getattr(tokenizer.hf, "chat_template", None):
         raise ConfigurationError(
@@ -100,8 +106,8 @@ def render(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
     mark = _unused_mark([*conversation.messages, *conversation.tools])
     try:
         marked = tokenizer.hf.apply_chat_template(
-            [_as_text(tokenizer, message, mark) for message in conversation.messages],
-            tools=[_broken(tool, tokenizer.control_tokens, mark) for tool in conversation.tools] or None,
+            [_split_control_tokens(tokenizer, message, mark) for message in conversation.messages],
+            tools=[_split_tokens(tool, tokenizer.control_tokens, mark) for tool in conversation.tools] or None,
             tokenize=False,
             add_generation_prompt=True,
             enable_thinking=conversation.enable_thinking,
@@ -114,7 +120,7 @@ def render(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
 
 
 def renders_alike(a: Tokenizer, b: Tokenizer) -> bool:
-    """Whether both make the same prompt of the same conversation: one vocabulary, one template."""
+    """Whether both render every conversation to the same ids: the same vocabulary, template and special tokens."""
     return a is b or (
         a.shares_vocabulary(b)
         and getattr(a.hf, "chat_template", None) == getattr(b.hf, "chat_template", None)
@@ -123,44 +129,47 @@ def renders_alike(a: Tokenizer, b: Tokenizer) -> bool:
 
 
 def encode_text(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Ids of the assistant's words, within a text. Special tokens in them are text; ``<think>`` and ``<tool_call>``,
-    which an assistant may write, are the tokens that they are."""
+    """The ids of text that the assistant wrote, as a continuation.
+
+    Special tokens (``<|im_end|>``) are encoded as ordinary characters. ``<think>`` and ``<tool_call>``, which an
+    assistant may write, are encoded as tokens.
+    """
     if not any(token in text for token in tokenizer.special_tokens):
         return tokenizer.encode(text)
     mark = _unused_mark(text)
-    marked = _broken(text, tokenizer.special_tokens, mark)
+    marked = _split_tokens(text, tokenizer.special_tokens, mark)
     return [token_id for piece in marked.split(mark) for token_id in tokenizer.encode(piece)]
 
 
-def _as_text(tokenizer: Tokenizer, message: Mapping[str, Any], mark: str) -> dict[str, Any]:
-    """The message with every control token in it broken.
+def _split_control_tokens(tokenizer: Tokenizer, message: Mapping[str, Any], mark: str) -> dict[str, Any]:
+    """The message with every control token in it split by ``mark``.
 
-    An assistant's own earlier words may hold ``<think>`` or ``<tool_call>``, which the template looks for: only
-    the special ones are broken there.
+    In an assistant's earlier text only special tokens are split, since the template looks for ``<think>`` and
+    ``<tool_call>`` there.
     """
-    own = ("content", "reasoning_content") if message["role"] == "assistant" else ()
+    written = ("content", "reasoning_content") if message["role"] == "assistant" else ()
     return {
-        key: _broken(value, tokenizer.special_tokens if key in own else tokenizer.control_tokens, mark)
+        key: _split_tokens(value, tokenizer.special_tokens if key in written else tokenizer.control_tokens, mark)
         for key, value in message.items()
     }
 
 
-def _broken(value: Any, tokens: Sequence[str], mark: str) -> Any:
-    """``value`` with ``mark`` behind the first character of each of ``tokens`` in its strings, so that none is read
-    as one."""
+def _split_tokens(value: Any, tokens: Sequence[str], mark: str) -> Any:
+    """``value`` with ``mark`` after the first character of each of ``tokens`` in its strings."""
     if isinstance(value, str):
         for token in tokens:
             if len(token) > 1 and token in value:
                 value = value.replace(token, token[0] + mark + token[1:])
         return value
     if isinstance(value, Mapping):
-        return {_broken(k, tokens, mark): _broken(v, tokens, mark) for k, v in value.items()}
+        return {_split_tokens(k, tokens, mark): _split_tokens(v, tokens, mark) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_broken(v, tokens, mark) for v in value]
+        return [_split_tokens(v, tokens, mark) for v in value]
     return value
 
 
 def _unused_mark(value: Any) -> str:
+    """A noncharacter that no string within ``value`` contains."""
     used = {char for text in _strings(value) for char in _MARKS if char in text}
     mark = next((m for m in _MARKS if m not in used), None)
     if mark is None:

@@ -1,5 +1,8 @@
-"""Sync over async: one background event loop a process, so that blocking calls work anywhere, Jupyter and
-running loops included, and engines that belong to a loop always meet the same one."""
+"""Blocking calls of async code, on one background event loop per process.
+
+A blocking call thus works anywhere, also in Jupyter and within a running event loop, and engines that are bound to a
+loop always run on the same one.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ T = TypeVar("T")
 
 
 class _Background:
-    """The lazily started loop; started anew in a forked child."""
+    """The background loop. It starts on first use, and starts again in a forked child."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,10 +33,11 @@ class _Background:
         self._pid = 0
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Begin ``work`` on the loop; cancelling the future cancels it."""
+        """Begin ``work`` on the loop. Cancelling the future cancels ``work``."""
         return asyncio.run_coroutine_threadsafe(work, self.loop())
 
     def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop."""
         with self._lock:
             if self._loop is None or self._pid != os.getpid():
                 from anyio.from_thread import start_blocking_portal
@@ -47,11 +51,12 @@ class _Background:
             return self._loop
 
     def stop(self) -> None:
+        """Cancel what runs on the loop, and end it."""
         with self._lock:
             portal, stop, self._exit, self._loop = self._portal, self._exit, None, None
         if portal is not None and stop is not None and self._pid == os.getpid():
             with suppress(RuntimeError):
-                portal.call(portal.stop, True)  # nobody is left to wait for what still runs
+                portal.call(portal.stop, True)  # True cancels running tasks
             stop()
 
 
@@ -59,27 +64,30 @@ _background = _Background()
 
 
 def run(function: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Await ``function(*args)`` on the background loop, from any thread but its own; an interrupt cancels it."""
-    over = threading.Event()
+    """Await ``function(*args)`` on the background loop and return its result; from any thread but the loop's own.
+
+    An exception in the waiting thread, such as KeyboardInterrupt, cancels the call.
+    """
+    ended = threading.Event()
 
     async def work() -> T:
         try:
             return await function(*args)
         finally:
-            over.set()
+            ended.set()
 
     future = _background.start(work())
     try:
         return future.result()
     except BaseException:
-        _cancel(future, over)
+        _cancel(future, ended)
         raise
 
 
 def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
-    """Iterate an async generator from a thread; closing the iterator cancels the generator's work."""
+    """Iterate an async generator from a thread. Closing the iterator cancels the generator."""
     items: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-    over = threading.Event()
+    ended = threading.Event()
 
     async def pump() -> None:
         try:
@@ -93,7 +101,7 @@ def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
         else:
             items.put(("end", None))
         finally:
-            over.set()
+            ended.set()
 
     future = _background.start(pump())
     try:
@@ -105,10 +113,10 @@ def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
                 raise value
             yield value
     finally:
-        _cancel(future, over)
+        _cancel(future, ended)
 
 
-def _cancel(future: Future[Any], over: threading.Event) -> None:
-    """Cancel what still runs, and wait until it has ended: not merely until it was told to."""
+def _cancel(future: Future[Any], ended: threading.Event) -> None:
+    """Cancel the work behind ``future`` if it still runs, and wait until it sets ``ended``."""
     if future.cancel():
-        over.wait(timeout=5)
+        ended.wait(timeout=5)

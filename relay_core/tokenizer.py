@@ -1,6 +1,6 @@
-"""A model's tokenizer as the relay needs it: encode, decode as tokens come, compare vocabularies by content.
+"""A model's tokenizer: encoding, decoding token by token, comparing vocabularies by content.
 
-Stands on a Hugging Face fast tokenizer; templates are in ``chat.py``.
+It wraps a Hugging Face fast tokenizer. Chat templates are in ``chat.py``.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay_core.errors import ConfigurationError
+from relay_core.unicode import repair_surrogates
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _CONTEXT_IDS = 4  # enough ids to hold the bytes of one unfinished UTF-8 character
-_ANCHORS = ("\n", "a", ".")  # ordinary text to stand in front of what does not begin a text
+_ANCHORS = ("\n", "a", ".")  # texts to encode a continuation behind
 
 
 class Tokenizer:
     """A fast Hugging Face tokenizer.
 
     Args:
-        hf: the tokenizer; ``hf.backend_tokenizer`` must exist (a "fast" one).
-        name: how messages name it.
+        hf: the tokenizer; it must be a "fast" one, which has a ``backend_tokenizer``.
+        name: the tokenizer's name in error messages; empty takes the path or id that it was loaded from.
 
     Raises:
-        ConfigurationError: it is not a fast tokenizer.
+        ConfigurationError: ``hf`` is not a fast tokenizer.
     """
 
     def __init__(self, hf: PreTrainedTokenizerBase, name: str = "") -> None:
@@ -40,10 +41,10 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path_or_id: str | Path) -> Tokenizer:
-        """Load from a folder or a hub id; never runs remote code.
+        """Load a tokenizer from a folder or a hub id, without running remote code.
 
         Raises:
-            ConfigurationError: there is no readable tokenizer there.
+            ConfigurationError: no tokenizer could be read.
         """
         from transformers import AutoTokenizer
 
@@ -54,35 +55,37 @@ class Tokenizer:
         return cls(hf, str(path_or_id))
 
     def encode(self, text: str, *, begins: bool = False) -> list[int]:
-        """Ids of ``text`` as it stands: nothing added in front or behind. Lone surrogates become U+FFFD.
+        """The ids of ``text``, without special tokens around them. Lone surrogates become U+FFFD.
 
-        Some vocabularies put a space before whatever begins a text; ``begins`` says that this text does.
+        Args:
+            text: the text.
+            begins: whether ``text`` is the beginning of a prompt. Some vocabularies put a space before the first
+                word of a text; the ids of a continuation must not begin with one.
         """
         for anchor, anchor_ids in () if begins else self._anchors:
             ids = self._encode(anchor + text)
-            if ids[: len(anchor_ids)] == anchor_ids:  # else they have merged
+            if ids[: len(anchor_ids)] == anchor_ids:  # otherwise a token spans both, and the next anchor is tried
                 return ids[len(anchor_ids) :]
         return self._encode(text)
 
     def _encode(self, text: str) -> list[int]:
         try:
             return list(self.hf.backend_tokenizer.encode(text, add_special_tokens=False).ids)
-        except (UnicodeEncodeError, TypeError):
-            clean = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-            return list(self.hf.backend_tokenizer.encode(clean, add_special_tokens=False).ids)
+        except (UnicodeEncodeError, TypeError):  # a lone surrogate
+            return list(self.hf.backend_tokenizer.encode(repair_surrogates(text), add_special_tokens=False).ids)
 
     @cached_property
     def _anchors(self) -> list[tuple[str, list[int]]]:
-        """What to encode behind, where text alone would get a space in front; empty for most vocabularies."""
+        """Texts to encode a continuation behind, with their ids; empty if the vocabulary adds no space, as most."""
         anchors = [(anchor, self._encode(anchor)) for anchor in _ANCHORS]
         return [] if self._encode("\na") == anchors[0][1] + anchors[1][1] else anchors
 
     def decode(self, ids: Sequence[int], *, control: bool = False) -> str:
-        """Text of ``ids``, spaces untouched; control tokens only with ``control``."""
+        """The text of ``ids``, with spaces unchanged; control tokens are left out unless ``control``."""
         return str(self.hf.decode(list(ids), skip_special_tokens=not control, clean_up_tokenization_spaces=False))
 
     def spells(self, ids: Sequence[int], text: str) -> bool:
-        """Whether ``ids``, somewhere within a text, say exactly ``text`` and nothing else, control tokens included."""
+        """Whether ``ids``, in the middle of a text, decode to exactly ``text``; control tokens count as text."""
         if self.token_bytes is None:
             anchor = self._anchors[0][1] if self._anchors else []
             return self.decode([*anchor, *ids], control=True) == self.decode(anchor) + text
@@ -91,53 +94,53 @@ class Tokenizer:
         return b"".join([self.token_bytes[i] for i in ids]).decode("utf-8", "replace") == text
 
     def decoder(self, context: Sequence[int] = ()) -> Decoder:
-        """A decoder for tokens that follow ``context``."""
+        """A decoder for the tokens that follow the ids ``context``."""
         return Decoder(self, context)
 
     def prepare(self) -> None:
-        """Work out now what is otherwise worked out on first use: half a second for 150,000 tokens."""
+        """Compute the cached properties now rather than on first use: half a second for 150,000 tokens."""
         _ = self.fingerprint, self.token_bytes, self.special_tokens, self._anchors
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
-        """Every token's id, added tokens included."""
+        """Every token's id, including added tokens."""
         return dict(self.hf.get_vocab())
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of the vocabulary: equal exactly where every id means the same token."""
+        """A digest of the vocabulary. Two are equal exactly if every id stands for the same token in both."""
         ordered = sorted(self.vocabulary, key=self.vocabulary.__getitem__)
         spelled = "\0".join(f"{self.vocabulary[token]}\0{token}" for token in ordered)
         return hashlib.sha256(spelled.encode("utf-8", "surrogatepass")).hexdigest()
 
     def shares_vocabulary(self, other: Tokenizer | None) -> bool:
-        """Whether ids can travel to ``other`` untouched; compared by content, not by name."""
+        """Whether ids mean the same to ``other``; the vocabularies are compared by content, not by name."""
         return other is not None and (other is self or other.fingerprint == self.fingerprint)
 
     @cached_property
     def control_tokens(self) -> tuple[str, ...]:
-        """Strings that the tokenizer reads as one added token (``<|im_end|>``, ``<think>``, …), longest first.
+        """Strings that the tokenizer encodes as one added token (``<|im_end|>``, ``<think>``, …), longest first.
 
-        Runs of spaces that some vocabularies add are none.
+        Runs of spaces, which some vocabularies add as tokens, are left out.
         """
         added = self.hf.get_added_vocab()
         return tuple(sorted((token for token in added if not token.isspace()), key=len, reverse=True))
 
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:
-        """Those of :attr:`control_tokens` that no reader sees; ``<think>`` is none of them, ``<|im_end|>`` is."""
+        """The control tokens that are hidden from the reader, such as ``<|im_end|>``; not ``<think>``."""
         added = self.hf.get_added_vocab()
         return tuple(token for token in self.control_tokens if added[token] in self.special_ids)
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
-        """Ids of control tokens that no reader sees."""
+        """Ids of the control tokens that are hidden from the reader."""
         marked = {index for index, token in self.hf.added_tokens_decoder.items() if token.special}
         return frozenset(marked.union(map(int, self.hf.all_special_ids)))
 
     @cached_property
     def token_bytes(self) -> list[bytes] | None:
-        """The bytes of every id, for byte-level vocabularies; ``None`` for others."""
+        """The bytes of every id (empty for special tokens) of a byte-level vocabulary; ``None`` for others."""
         from tokenizers.decoders import ByteLevel
 
         if not isinstance(self.hf.backend_tokenizer.decoder, ByteLevel):
@@ -166,39 +169,47 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 class Decoder:
-    """Turns ids into text as they come: a token's text is what the reader's text grows by.
+    """Decodes ids one at a time: a token's text is what it adds to the reader's text.
 
-    A character whose bytes are spread over tokens appears with the token that completes it, also where the first
-    of them stood before this stream began (``context``).
+    A character whose bytes are spread over several tokens appears with the token that completes it, even if the first
+    of these tokens is in ``context``.
+
+    Args:
+        tokenizer: the vocabulary.
+        context: the ids before the stream.
     """
 
-    __slots__ = ("_read", "_table", "_tokenizer", "_utf8", "_window")
+    __slots__ = ("_table", "_tokenizer", "_utf8", "_window", "_window_read")
 
     def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
+        # Byte-level vocabularies: each id's bytes, fed to an incremental decoder.
         self._table = tokenizer.token_bytes
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._window = list(context[-_CONTEXT_IDS:])  # other vocabularies: ids decoded together,
-        self._read = len(self._window)  # the text of the first so many of which has been given out
-        while self._table is None and self._read and tokenizer.decode(self._window[: self._read]).endswith("\ufffd"):
-            self._read -= 1
+        # Other vocabularies: the latest ids are decoded together; the text of the first `_window_read` is delivered.
+        self._window = list(context[-_CONTEXT_IDS:])
+        self._window_read = len(self._window)
         if self._table is not None:
             for token_id in self._window:
                 self.step(token_id)
+            return
+        while self._window_read and tokenizer.decode(self._window[: self._window_read]).endswith("\ufffd"):
+            self._window_read -= 1
 
     def step(self, token_id: int) -> str:
         """The text that this token adds; empty while a character is incomplete."""
         if self._table is not None:
             return self._utf8.decode(self._table[token_id]) if 0 <= token_id < len(self._table) else ""
-        given = self._tokenizer.decode(self._window[: self._read])
+        delivered = self._tokenizer.decode(self._window[: self._window_read])
         self._window.append(token_id)
         text = self._tokenizer.decode(self._window)
-        if len(text) <= len(given) or (text.endswith("\ufffd") and len(self._window) - self._read < _CONTEXT_IDS):
+        is_incomplete = text.endswith("\ufffd") and len(self._window) - self._window_read < _CONTEXT_IDS
+        if len(text) <= len(delivered) or is_incomplete:
             return ""
-        self._window, self._read = self._window[self._read :], len(self._window) - self._read
-        return text[len(given) :]
+        self._window, self._window_read = self._window[self._window_read :], len(self._window) - self._window_read
+        return text[len(delivered) :]
 
 
 def as_tokenizer(value: Any, name: str = "") -> Tokenizer:
-    """Wrap a Hugging Face tokenizer, or pass a :class:`Tokenizer` through."""
+    """Wrap a Hugging Face tokenizer; a :class:`Tokenizer` is returned as it is."""
     return value if isinstance(value, Tokenizer) else Tokenizer(value, name)

@@ -1,3 +1,5 @@
+"""Blocking calls on the background loop: results, errors, interrupts and early ends."""
+
 import asyncio
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from relay_core import portal
 
 
 class Work:
-    """An async generator that says when it was cancelled."""
+    """An async generator that sets ``ended`` when it ends or is cancelled."""
 
     def __init__(self, items: int = 3, error: BaseException | None = None, forever: bool = True) -> None:
         self.items, self.error, self.forever = items, error, forever
@@ -58,7 +60,7 @@ def test_from_many_threads_at_once() -> None:
     assert names == ["relay"] * 8
 
 
-def test_exceptions_travel() -> None:
+def test_exceptions_reach_the_caller() -> None:
     async def fail() -> None:
         raise LookupError("lost")
 
@@ -82,7 +84,7 @@ def test_closing_early_cancels_the_work_within_a_second(taken: int) -> None:
     stream.close()
     assert time.monotonic() - began < 1
     assert got == list(range(taken))
-    assert work.ended.is_set() == (taken > 0), "closed before its first item, it never begins"
+    assert work.ended.is_set() == (taken > 0), "a generator closed before its first item never begins"
 
 
 def test_leaving_a_for_loop_cancels_the_work() -> None:
@@ -123,7 +125,7 @@ def test_an_interrupt_while_waiting_cancels_the_work(kind: str, ctrl_c: Any) -> 
     assert cancelled.wait(1)
 
 
-def test_the_interpreter_ends_though_work_is_left() -> None:
+def test_the_interpreter_ends_while_work_is_left() -> None:
     script = """
         import asyncio
         from relay_core import portal
@@ -139,7 +141,7 @@ def test_the_interpreter_ends_though_work_is_left() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
-def test_a_closed_loop_is_opened_anew() -> None:
+def test_a_stopped_loop_starts_again() -> None:
     portal.run(thread_name)
     portal._background.stop()
     assert portal.run(thread_name) == "relay"

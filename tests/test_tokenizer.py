@@ -1,3 +1,5 @@
+"""Encoding, decoding and comparing, on a large and a small byte-level vocabulary and on one with SentencePiece's spaces."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,14 +15,14 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     return request.getfixturevalue(request.param)
 
 
-def test_the_three_vocabularies_are_of_two_kinds(qwen3: Tokenizer, tiny: Tokenizer, metaspace: Tokenizer) -> None:
+def test_two_of_the_vocabularies_are_byte_level(qwen3: Tokenizer, tiny: Tokenizer, metaspace: Tokenizer) -> None:
     assert len(qwen3.token_bytes or []) == 151_669
     assert tiny.token_bytes is not None
     assert metaspace.token_bytes is None
 
 
 @pytest.mark.parametrize("text", TEXTS[:-1])
-def test_text_comes_back_from_ids_as_it_was_also_behind_others(tokenizer: Tokenizer, text: str) -> None:
+def test_decoding_what_was_encoded_gives_the_same_text(tokenizer: Tokenizer, text: str) -> None:
     before, ids = tokenizer.encode("a"), tokenizer.encode(text)
     assert tokenizer.decode(before + ids) == tokenizer.decode(before) + text
     assert tokenizer.spells(ids, text)
@@ -28,7 +30,9 @@ def test_text_comes_back_from_ids_as_it_was_also_behind_others(tokenizer: Tokeni
     assert not tokenizer.spells([*ids, int(tokenizer.hf.eos_token_id)], text)
 
 
-def test_what_begins_a_text_is_encoded_as_the_model_has_seen_it(metaspace: Tokenizer, qwen3: Tokenizer) -> None:
+def test_the_beginning_of_a_text_may_get_a_space_a_continuation_does_not(
+    metaspace: Tokenizer, qwen3: Tokenizer
+) -> None:
     assert metaspace.hf.convert_ids_to_tokens(metaspace.encode("so", begins=True))[0].startswith("▁")
     assert not metaspace.hf.convert_ids_to_tokens(metaspace.encode("so"))[0].startswith("▁")
     assert qwen3.encode("so", begins=True) == qwen3.encode("so")
@@ -39,7 +43,7 @@ def test_a_lone_surrogate_becomes_the_replacement_character(tokenizer: Tokenizer
     assert tokenizer.encode("a\ud83d\ude00b") == tokenizer.encode("a😀b")
 
 
-def test_control_tokens_and_those_that_no_reader_sees(qwen3: Tokenizer) -> None:
+def test_control_tokens_and_special_tokens(qwen3: Tokenizer) -> None:
     assert {"<|im_start|>", "<|im_end|>", "<think>", "<tool_call>"} <= set(qwen3.control_tokens)
     assert {"<|im_start|>", "<|im_end|>", "<|endoftext|>"} <= set(qwen3.special_tokens)
     assert not {"<think>", "<tool_call>"} & set(qwen3.special_tokens)
@@ -51,7 +55,7 @@ def test_control_tokens_and_those_that_no_reader_sees(qwen3: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("text", [*TEXTS, "a 😀 b", "a 𓀀 b", "\ufffd", "x\ufffdy"])
-def test_the_decoder_says_each_token_as_it_comes(tokenizer: Tokenizer, text: str) -> None:
+def test_the_decoders_pieces_join_to_the_text(tokenizer: Tokenizer, text: str) -> None:
     before = tokenizer.encode("so")
     decoder, ids = tokenizer.decoder(before), tokenizer.encode(text + ".")
     pieces = [decoder.step(i) for i in ids]
@@ -60,7 +64,7 @@ def test_the_decoder_says_each_token_as_it_comes(tokenizer: Tokenizer, text: str
 
 
 @pytest.mark.parametrize("split", [1, 2])
-def test_a_character_begun_before_the_stream_is_completed_in_it(tokenizer: Tokenizer, split: int) -> None:
+def test_a_character_that_begins_in_the_context_is_completed_in_the_stream(tokenizer: Tokenizer, split: int) -> None:
     ids = tokenizer.encode("𓀀!")
     assert len(ids) > 2
     decoder = tokenizer.decoder([*tokenizer.encode("so "), *ids[:split]])
@@ -82,9 +86,9 @@ def test_control_tokens_and_unknown_ids_have_no_text(qwen3: Tokenizer) -> None:
 @given(ids=st.lists(st.integers(0, 151_668), max_size=20), at=st.integers(0, 20))
 def test_the_decoder_agrees_with_decoding_at_once(qwen3: Tokenizer, ids: list[int], at: int) -> None:
     decoder = qwen3.decoder(ids[:at][-4:])
-    said = "".join(decoder.step(i) for i in [*ids[at:], 0])
+    text = "".join(decoder.step(i) for i in [*ids[at:], 0])
     whole = qwen3.decode([*ids, 0])
-    assert whole.endswith(said) or "\ufffd" in whole
+    assert whole.endswith(text) or "\ufffd" in whole
 
 
 def test_vocabularies_are_compared_by_content(qwen3: Tokenizer, tiny: Tokenizer, metaspace: Tokenizer) -> None:
@@ -96,7 +100,7 @@ def test_vocabularies_are_compared_by_content(qwen3: Tokenizer, tiny: Tokenizer,
     assert not tiny.shares_vocabulary(None)
 
 
-def test_what_is_no_tokenizer(tmp_path) -> None:
+def test_what_is_not_a_fast_tokenizer_is_refused(tmp_path) -> None:
     with pytest.raises(ConfigurationError, match="no tokenizer could be read"):
         Tokenizer.load(tmp_path)
     with pytest.raises(ConfigurationError, match="fast tokenizer"):
