@@ -1,4 +1,4 @@
-"""How many tokens messages have, as the student reads them: what ``trim_messages`` and its like count with."""
+"""The number of tokens in messages, as the student reads them; ``trim_messages`` and its like count with it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from relay_core.tokenizer import Tokenizer
 
 
 def tokenizer_of(student: Engine) -> Tokenizer:
-    """The student's tokenizer; an endpoint is asked for it.
+    """The student's tokenizer; an engine that has none yet is started.
 
     Raises:
-        ConfigurationError: only the endpoint has it.
+        ConfigurationError: only the student's endpoint has its tokenizer.
     """
     if student.tokenizer is None:
         portal.run(student.start)
@@ -32,10 +32,10 @@ def tokenizer_of(student: Engine) -> Tokenizer:
 
 
 def count(tokenizer: Tokenizer, messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) -> int:
-    """Tokens of the prompt that these messages make, the template's own among them.
+    """The number of tokens of the prompt made of ``messages``, including those of the chat template.
 
-    A part of a conversation that is none by itself (a tool's result without its call, nothing at all), such as
-    ``trim_messages`` asks for, is counted message by message, as plain text.
+    ``trim_messages`` also counts parts of a conversation that make no prompt, such as a tool's result without its tool
+    call, or no message at all. Their messages are counted one by one, as plain text.
     """
     try:
         return len(render(tokenizer, Conversation.of(to_prompt(messages), tools=tools)).token_ids)

@@ -1,4 +1,4 @@
-"""Our errors where LangChain has one of its own for the same: what is raised is both."""
+"""Our errors as LangChain's: where LangChain has a class for the same error, the error raised is of both classes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from relay_core import errors
 
 
 class ContextOverflow(errors.ContextOverflow, ContextOverflowError):
-    """The prompt is longer than the model's context: what LangChain's middleware shortens the history for."""
+    """The prompt is longer than the model's context; LangChain's middleware then shortens the history."""
 
 
 @contextmanager
-def as_langchains() -> Iterator[None]:
-    """Around an answer: what LangChain knows by a class of its own comes as one.
+def langchain_errors() -> Iterator[None]:
+    """Turn our errors raised inside into LangChain's, where it has such a class.
 
     Raises:
         ContextOverflow: in place of :class:`relay_core.errors.ContextOverflow`.
@@ -24,6 +24,6 @@ def as_langchains() -> Iterator[None]:
     try:
         yield
     except errors.ContextOverflow as error:
-        ours = ContextOverflow(error.message, role=error.role)
-        ours.transcript = error.transcript
-        raise ours from error
+        overflow = ContextOverflow(error.message, role=error.role)
+        overflow.transcript = error.transcript
+        raise overflow from error

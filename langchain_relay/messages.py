@@ -1,8 +1,8 @@
-"""LangChain's messages -> the messages that a chat template renders. Holds no state, knows no model.
+"""LangChain's messages as messages that a chat template renders. Stateless; knows no model.
 
-Supported: system, human, AI (with tool calls) and tool messages, and chat messages of those roles; their content is
-text, as a string or as text blocks. Of an AI message's other blocks, calls are taken from ``tool_calls`` and earlier
-reasoning is left out, as the models' own templates do.
+Supported are system, human, AI and tool messages, and chat messages of those roles, whose content is text: a string or
+text blocks. The tool calls of an AI message are read from its ``tool_calls``, not from its blocks. Its reasoning blocks
+are left out, as the models' own templates leave out earlier reasoning.
 """
 
 from __future__ import annotations
@@ -26,35 +26,36 @@ from relay_core.errors import ConfigurationError
 SUPPORTED = "SystemMessage, HumanMessage, AIMessage, ToolMessage, or a ChatMessage of one of these roles"
 _ROLES = {"system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant"}
 _ROLES |= {"ai": "assistant"}
-# blocks of an AI message that say nothing which tool_calls does not, and reasoning
-_SILENT = frozenset(
+# blocks of an AI message that are left out: tool calls (read from tool_calls), and reasoning
+_OMITTED_BLOCKS = frozenset(
     {"tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call"}
     | {"reasoning", "thinking", "redacted_thinking"}
 )
 
 
 class MessageError(ConfigurationError, LangChainException):
-    """A message that cannot be put to the models."""
+    """A message that the models cannot be given; also LangChain's own error."""
 
     def __init__(self, message: str, code: ErrorCode = ErrorCode.MESSAGE_COERCION_FAILURE) -> None:
         super().__init__(create_message(message=message, error_code=code))
 
 
 def to_prompt(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
-    """``messages`` as ``{"role", "content"}`` and, where there are any, ``tool_calls`` and ``tool_call_id``.
+    """``messages`` as dicts of ``role``, ``content`` and, where they apply, ``tool_calls`` and ``tool_call_id``.
 
     Raises:
-        MessageError: a kind of message or content that is not supported, or a tool's result without its call.
+        MessageError: a kind of message or content is not supported, or a tool's result comes without its tool call.
     """
     prompt: list[dict[str, Any]] = []
-    known_calls: set[str] = set()
+    tool_call_ids: set[str] = set()
     for i, message in enumerate(messages):
         where = f"message {i} ({type(message).__name__})"
         if isinstance(message, AIMessage):
-            known_calls |= {c["id"] for c in (*message.tool_calls, *message.invalid_tool_calls) if c["id"]}
+            tool_calls = (*message.tool_calls, *message.invalid_tool_calls)
+            tool_call_ids |= {tool_call["id"] for tool_call in tool_calls if tool_call["id"]}
             prompt.append(_assistant(message, where))
         elif isinstance(message, ToolMessage):
-            if message.tool_call_id not in known_calls:
+            if message.tool_call_id not in tool_call_ids:
                 raise MessageError(
                     f"{where} answers the call {message.tool_call_id!r}, which no AIMessage before it has made",
                     ErrorCode.INVALID_TOOL_RESULTS,
@@ -76,24 +77,24 @@ def _role(message: BaseMessage) -> str | None:
 
 
 def _assistant(message: AIMessage, where: str) -> dict[str, Any]:
-    content = _text(message.content, where, silent=_SILENT)
-    calls = [tools.call_entry(call["id"], call["name"], call["args"]) for call in message.tool_calls]
-    for broken in message.invalid_tool_calls:
-        if broken["name"]:
-            calls.append(tools.call_entry(broken["id"], broken["name"], broken["args"] or ""))
-        else:
-            content += broken["args"] or ""
-    return tools.assistant_message(content, calls)
+    content = _text(message.content, where, omitted=_OMITTED_BLOCKS)
+    tool_calls = [tools.tool_call_entry(call["id"], call["name"], call["args"]) for call in message.tool_calls]
+    for invalid in message.invalid_tool_calls:
+        if invalid["name"]:
+            tool_calls.append(tools.tool_call_entry(invalid["id"], invalid["name"], invalid["args"] or ""))
+        else:  # its args are the whole text that the model wrote
+            content += invalid["args"] or ""
+    return tools.assistant_message(content, tool_calls)
 
 
 def _result(message: ToolMessage, where: str) -> str:
-    """What the tool said; that it failed is said in the text, for the template knows no status."""
+    """The tool's result. A failure is marked in the text, because chat templates do not show a status."""
     text = _text(message.content, where)
     failed = message.status == "error" and not text.lower().startswith("error")
     return f"Error: {text}" if failed else text
 
 
-def _text(content: str | list[str | dict[str, Any]], where: str, silent: frozenset[str] = frozenset()) -> str:
+def _text(content: str | list[str | dict[str, Any]], where: str, omitted: frozenset[str] = frozenset()) -> str:
     if isinstance(content, str):
         return content
     parts: list[str] = []
@@ -102,7 +103,7 @@ def _text(content: str | list[str | dict[str, Any]], where: str, silent: frozens
         text = block if isinstance(block, str) else block.get("text")
         if kind == "text" and isinstance(text, str):
             parts.append(text)
-        elif kind not in silent:
+        elif kind not in omitted:
             raise MessageError(
                 f"{where} has content of type {kind!r}: write text (images, audio, video and files are not supported)"
             )

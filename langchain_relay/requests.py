@@ -1,106 +1,129 @@
-"""One call's arguments, checked: which relay is asked what. The names of other chat models are translated here."""
+"""One call of ``ChatRelay``: its checked arguments, and the answer in the forms that LangChain asks for."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_relay.replies import Reply
-from relay_core.adapters.settings_fields import is_given
-from relay_core.adapters.structured import Side
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGenerationChunk
+
+from langchain_relay.errors import langchain_errors
+from langchain_relay.replies import Delta, Reply
+from relay_core.adapters.structured import start_constraining_engine, write_json
 from relay_core.errors import ConfigurationError
+from relay_core.events import Event, Finished, RelayResult, TextDelta
+from relay_core.keys import Role
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
 from relay_core.tools import Offer
 
-# What other chat models call these.
-_SYNONYMS = {
-    "model": "student",
-    "model_name": "student",
-    "api_key": "teacher_api_key",
-    "timeout": "teacher_timeout_s",
-    "request_timeout": "teacher_timeout_s",
-    "stop_sequences": "stop",
-    "max_completion_tokens": "max_tokens",
-}
 
-# What they have and this one has not.
-_INSTEAD = {
-    "base_url": "write student='openai:MODEL@URL', teacher= likewise",
-    "stream_usage": "leave it out, usage comes with every stream",
-}
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked of which relay.
+    """One question to a relay."""
 
-    ``opening``: text with which the answer begins and which belongs to it; ``schema``: what its JSON, written by
-    ``structured_by``, follows; ``names``: the student's and the teacher's spec.
-    """
-
+    #: the relay to ask
     relay: Relay
-    prompt: list[dict[str, Any]]
+    #: the conversation, as chat templates take it
+    messages: list[dict[str, Any]]
+    #: the settings of this answer
     settings: RelaySettings
+    #: the tools on offer
     offered: Offer
+    #: text with which the answer is made to begin and that belongs to it
     opening: str
+    #: a JSON schema for the answer; ``None`` for free text
     schema: Mapping[str, Any] | None
-    structured_by: Side
-    names: Mapping[str, str]
+    #: the side that writes the JSON under ``schema``
+    structured_by: Role
+    #: whether to number tool calls so that, as content blocks, none shares its number with a run of text
+    numbered_blocks: bool
 
-    def reply(self, *, blocks: bool) -> Reply:
-        """An empty reply to it."""
-        return Reply(self.prompt, self.offered, opening=self.opening, blocks=blocks)
+    async def message(self) -> AIMessage:
+        """The whole answer. Without callbacks there is no one to stream to, so one generate call is enough."""
+        reply = self._reply()
+        if self.schema is None:
+            with langchain_errors():
+                result = await self.relay.agenerate(self.messages, **self._options())
+            reply.take_all(result)
+            return reply.message(result)
+        async with aclosing(self._pieces(reply)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, RelayResult):
+                    result = piece
+        return reply.message(result)
 
-    def options(self) -> dict[str, Any]:
-        """For :meth:`Relay.astream`: tools, the beginning, and settings that are not the relay's own."""
-        prefix = self.offered.prefix or self.opening
-        return {"tools": self.offered.tools or None, "prefix": prefix, **self.settings.changes(self.relay.settings)}
+    async def tokens(self) -> AsyncGenerator[str | AIMessage, None]:
+        """The answer's text as it comes, for callbacks; the last item is the whole message."""
+        reply = self._reply()
+        async with aclosing(self._pieces(reply)) as pieces:
+            async for piece in pieces:
+                yield piece.text if isinstance(piece, Delta) else reply.message(piece)
 
+    async def chunks(self) -> AsyncGenerator[ChatGenerationChunk, None]:
+        """The answer in chunks; the last one has usage and report."""
+        reply = self._reply()
+        async with aclosing(self._pieces(reply)) as pieces:
+            async for piece in pieces:
+                yield piece.chunk() if isinstance(piece, Delta) else reply.last_chunk(piece)
 
-def translated(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` under our names; settings given as ``None`` that cannot be ``None`` count as not given.
-
-    Raises:
-        ConfigurationError: one thing under two names.
-    """
-    given: dict[str, Any] = {}
-    for name, value in values.items():
-        ours = _SYNONYMS.get(name, name)
-        if ours in given:
-            other = name if name != ours else next(n for n in values if n != ours and _SYNONYMS.get(n) == ours)
-            raise ConfigurationError(f"{other} is another name for {ours}: write one of them")
-        if is_given(ours, value):
-            given[ours] = value
-    return given
-
-
-def check_names(names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise ConfigurationError for the first unknown name, with the nearest known one."""
-    known = sorted({*known, *_SYNONYMS})
-    for name in names:
-        if name in _INSTEAD:
-            raise ConfigurationError(f"ChatRelay has no {name}: {_INSTEAD[name]}")
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            raise ConfigurationError(f"ChatRelay has no argument {name!r}; {hint}")
-
-
-def check_key(values: Mapping[str, Any]) -> None:
-    """Raise ConfigurationError for an ``api_key`` meant for the student: it is the teacher's."""
-    student = next((values[name] for name in ("student", "model", "model_name") if name in values), None)
-    remote = [isinstance(engine, str) and engine.startswith("openai:") for engine in (student, values.get("teacher"))]
-    if values.get("api_key") is not None and "student_api_key" not in values and remote == [True, False]:
-        raise ConfigurationError(
-            "api_key is the teacher's, and only the student is an openai: endpoint: write student_api_key="
+    def _reply(self) -> Reply:
+        teacher = self.relay.teacher
+        return Reply(
+            self.messages,
+            self.offered,
+            names={"student": self.relay.student.spec, "teacher": "none" if teacher is None else teacher.spec},
+            opening=self.opening,
+            numbered_blocks=self.numbered_blocks,
         )
+
+    def _options(self) -> dict[str, Any]:
+        """Arguments of :meth:`Relay.astream`."""
+        prefix = self.offered.prefix or self.opening
+        return {"tools": self.offered.tools or None, "prefix": prefix, "settings": self.settings}
+
+    async def _pieces(self, reply: Reply) -> AsyncGenerator[Delta | RelayResult, None]:
+        """The parts of the answer that the reader sees; the last item is its result.
+
+        Under a schema, the text of the answer is not shown, only its tool calls or, if there are none, its JSON.
+        """
+        if self.schema is not None:
+            await start_constraining_engine(self.relay, self.structured_by)
+        with langchain_errors():
+            async with aclosing(self.relay.astream(self.messages, **self._options())) as events:
+                async for event in events:
+                    for delta in _deltas(event, reply):
+                        if self.schema is None or delta.tool_call is not None:
+                            yield delta
+                    if isinstance(event, Finished):
+                        result = event.result
+        if self.schema is None or reply.calls_tools:
+            yield result
+            return
+        reply.restart()
+        json_events = write_json(
+            self.relay, self.messages, result, self.schema, by=self.structured_by, settings=self.settings
+        )
+        with langchain_errors():
+            async with aclosing(json_events):
+                async for event in json_events:
+                    for delta in _deltas(event, reply):
+                        yield delta
+                    if isinstance(event, Finished):
+                        yield event.result
+
+
+def _deltas(event: Event, reply: Reply) -> list[Delta]:
+    if isinstance(event, TextDelta):
+        return reply.take(event)
+    return reply.flush() if isinstance(event, Finished) else []
 
 
 def output_format(response_format: Any, offered: Offer) -> tuple[str, Mapping[str, Any] | None]:
-    """How the answer begins, and the schema of its JSON, for OpenAI's ``response_format``.
+    """The opening of the answer and the schema of its JSON, for OpenAI's ``response_format``.
 
     Raises:
         ConfigurationError: it is none of ``text``, ``json_object`` and ``json_schema``.
@@ -109,7 +132,7 @@ def output_format(response_format: Any, offered: Offer) -> tuple[str, Mapping[st
     if kind in (None, "text"):
         return "", None
     if kind == "json_object":
-        return ("" if offered.tools else "{"), None  # with tools on offer, the answer may begin with a call
+        return ("" if offered.tools else "{"), None  # with tools on offer, the answer may begin with a tool call
     if kind == "json_schema" and isinstance(response_format, Mapping):
         schema = response_format.get("json_schema")
         schema = schema.get("schema", schema) if isinstance(schema, Mapping) else None

@@ -1,6 +1,6 @@
-"""``with_structured_output``: how each method asks, and what reads the answer. Stateless; it knows any chat model.
+"""``with_structured_output``: the arguments that each method binds to the model, and the parser of the answer.
 
-function_calling   the schema is a tool, and the answer begins inside a call of it
+function_calling   the schema is a tool, and the answer begins inside a tool call of it
 json_mode          the answer begins with ``{``
 json_schema        the answer is written, then written again by one side under the schema
 """
@@ -35,24 +35,24 @@ def structured(
     method: str,
     include_raw: bool,
     strict: bool | None,
-    asked: Mapping[str, Any],
+    bound: Mapping[str, Any],
 ) -> Runnable[Any, Any]:
-    """``model`` with answers read into ``schema``.
+    """``model`` with its answers parsed into ``schema``.
 
     Args:
-        asked: more to bind to the model, as the caller gave it.
+        bound: further arguments to bind to the model.
 
     Raises:
-        ConfigurationError: an unknown method, or no schema where one is needed.
+        ConfigurationError: the method is unknown, or it needs a schema.
     """
     if method not in METHODS:
         raise ConfigurationError(f"method is {method!r}: write one of {', '.join(METHODS)}")
     if schema is None and method != "json_mode":
         raise ConfigurationError(f"method={method!r} needs a schema: a pydantic class, a TypedDict or a JSON schema")
     if method == "function_calling":
-        llm, parser = _by_tool(model, schema, strict, asked)
+        llm, parser = _by_tool_call(model, schema, strict, bound)
     else:
-        llm, parser = _by_text(model, schema, method, strict, asked)
+        llm, parser = _by_text(model, schema, method, strict, bound)
     if not include_raw:
         return llm | parser
     parse: Runnable[Any, Any] = RunnablePassthrough.assign(
@@ -62,8 +62,8 @@ def structured(
     return RunnableMap(raw=llm) | parse.with_fallbacks([failed], exception_key="parsing_error")
 
 
-def _by_tool(
-    model: BaseChatModel, schema: Any, strict: bool | None, asked: Mapping[str, Any]
+def _by_tool_call(
+    model: BaseChatModel, schema: Any, strict: bool | None, bound: Mapping[str, Any]
 ) -> tuple[Runnable[Any, Any], Runnable[Any, Any]]:
     name = convert_to_openai_tool(schema)["function"]["name"]
     llm = model.bind_tools(
@@ -72,54 +72,55 @@ def _by_tool(
         strict=strict,
         parallel_tool_calls=False,
         ls_structured_output_format={"kwargs": {"method": "function_calling", "strict": strict}, "schema": schema},
-        **asked,
+        **bound,
     )
     if _is_pydantic(schema):
-        return llm, _PydanticCall(tools=[schema], first_tool_only=True)
-    return llm, _JsonCall(key_name=name, first_tool_only=True)
+        return llm, _PydanticToolCallParser(tools=[schema], first_tool_only=True)
+    return llm, _JsonToolCallParser(key_name=name, first_tool_only=True)
 
 
-class _PydanticCall(PydanticToolsParser):
+class _PydanticToolCallParser(PydanticToolsParser):
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        _check_call(result, partial)
+        _check_tool_call(result, partial)
         return super().parse_result(result, partial=partial)
 
 
-class _JsonCall(JsonOutputKeyToolsParser):
+class _JsonToolCallParser(JsonOutputKeyToolsParser):
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        _check_call(result, partial)
+        _check_tool_call(result, partial)
         return super().parse_result(result, partial=partial)
 
 
-def _check_call(result: list[Generation], partial: bool) -> None:
-    """The answer began inside the call, so one that is broken is all there is: LangChain would make ``None`` of it.
+def _check_tool_call(result: list[Generation], partial: bool) -> None:
+    """Refuse an answer whose only tool call is invalid; LangChain's parsers would return ``None`` for it.
 
     Raises:
-        OutputParserException: what is wrong with the call.
+        OutputParserException: the reason why the tool call is invalid.
     """
     message = getattr(result[0], "message", None)
     if not isinstance(message, AIMessage) or message.tool_calls or not message.invalid_tool_calls:
         return
     if partial and getattr(message, "chunk_position", None) != "last":
         return
-    reasons = [broken["error"] for broken in message.response_metadata.get("relay", {}).get("invalid_tool_calls", ())]
+    reports = message.response_metadata.get("relay", {}).get("invalid_tool_calls", ())
+    reasons = [report["error"] for report in reports]
     raise OutputParserException(
-        f"the call is broken: {'; '.join(reasons) or 'its arguments are no JSON'}",
+        f"the tool call is broken: {'; '.join(reasons) or 'its arguments are no JSON'}",
         llm_output=str(message.invalid_tool_calls[0]["args"]),
     )
 
 
 def _by_text(
-    model: BaseChatModel, schema: Any, method: str, strict: bool | None, asked: Mapping[str, Any]
+    model: BaseChatModel, schema: Any, method: str, strict: bool | None, bound: Mapping[str, Any]
 ) -> tuple[Runnable[Any, Any], Runnable[Any, Any]]:
     response_format: dict[str, Any] = {"type": "json_object"}
     if method == "json_schema":
-        wanted = convert_to_json_schema(schema)
-        named = {"name": wanted.get("title", "answer"), "schema": wanted, "strict": strict}
-        response_format = {"type": "json_schema", "json_schema": named}
-    traced = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
-    shown = {} if schema is None else {"ls_structured_output_format": traced}
-    llm = model.bind(response_format=response_format, **shown, **asked)
+        json_schema = convert_to_json_schema(schema)
+        named_schema = {"name": json_schema.get("title", "answer"), "schema": json_schema, "strict": strict}
+        response_format = {"type": "json_schema", "json_schema": named_schema}
+    traced_format = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
+    tracing = {} if schema is None else {"ls_structured_output_format": traced_format}
+    llm = model.bind(response_format=response_format, **tracing, **bound)
     parser: BaseOutputParser[Any] = JsonOutputParser()
     if _is_pydantic(schema):
         parser = PydanticOutputParser(pydantic_object=schema)

@@ -1,9 +1,15 @@
-"""LlamaIndex's door to the relay: ``RelayLLM`` in the place of any other LLM.
+"""Relay decoding as a LlamaIndex LLM.
 
     from llamaindex_relay import RelayLLM
     index.as_query_engine(llm=RelayLLM())        # the bundled pair, on a CPU
 
-Importing this loads neither torch nor transformers: models load with the first answer.
+Importing this package loads neither torch nor transformers: models load with the first answer.
+
+llms.py       the class RelayLLM
+arguments.py  the names and values of its arguments
+requests.py   one call: checked arguments in, the answer in LlamaIndex's forms out
+messages.py   LlamaIndex's messages and tools as those of a chat template
+replies.py    an answer's events as LlamaIndex's responses
 """
 
 from __future__ import annotations

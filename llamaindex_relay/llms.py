@@ -1,17 +1,13 @@
-"""``RelayLLM``: a LlamaIndex LLM that answers by relay. What goes in and what comes out is converted elsewhere
-(``messages.py``, ``replies.py``).
+"""``RelayLLM``: a relay as a LlamaIndex LLM. This package's ``__init__`` lists the modules of its parts.
 
-Left out: images and other media, and completion of a raw prompt (every prompt goes through the models' own chat
-templates; ``complete`` asks it as one user message).
+Not supported are images and other media, and raw prompts: every prompt goes through the models' chat templates, and
+``complete`` sends its prompt as one user message.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import aclosing, closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -33,16 +29,16 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.types import Model, PydanticProgramMode
 
+from llamaindex_relay.arguments import constructor_arguments, without_unset
 from llamaindex_relay.messages import from_llamaindex, tool_schemas
 from llamaindex_relay.replies import ChatReply, CompletionReply, R, Reply
-from relay_core.adapters.settings_fields import SETTINGS, SettingsFields, is_given
-from relay_core.engines.base import Engine
-from relay_core.engines.shared import shared_engine
-from relay_core.errors import ConfigurationError
-from relay_core.keys import Role, refuse_keys
+from llamaindex_relay.requests import Request
+from relay_core.adapters.build_relay import build_relay
+from relay_core.adapters.settings_fields import SettingsFields, settings_of
+from relay_core.keys import refuse_keys
 from relay_core.relay import Relay
-from relay_core.settings import Prices, RelaySettings
-from relay_core.tools import Offer, offer
+from relay_core.settings import Prices
+from relay_core.tools import offer
 
 if TYPE_CHECKING:
     from llama_index.core.prompts import PromptTemplate
@@ -50,24 +46,24 @@ if TYPE_CHECKING:
 
 
 class RelayLLM(SettingsFields, FunctionCallingLLM):
-    """A small student that writes and a large teacher that it calls, as one LLM.
+    """A small student model that writes and a large teacher model that it calls, as one LLM.
 
     Args:
         student, teacher: engine specs (``"bundled"``, ``"vllm:…"``, ``"transformers:…"``, ``"openai:MODEL@URL"``);
             ``teacher=None`` is the student alone. Models load with the first answer, once a process.
-        relay: a :class:`relay_core.Relay` of your own instead of the two; its settings count where none are given.
-        student_api_key, teacher_api_key: for ``openai:`` specs; else ``RELAY_STUDENT_API_KEY`` /
-            ``RELAY_TEACHER_API_KEY``, then ``OPENAI_API_KEY``. Never serialised.
+        relay: a :class:`relay_core.Relay` to use in place of the two; its settings are this model's defaults.
+        student_api_key, teacher_api_key: for ``openai:`` specs; by default the value of ``RELAY_STUDENT_API_KEY`` or
+            ``RELAY_TEACHER_API_KEY``, else of ``OPENAI_API_KEY``. Keys are never serialised.
         max_retries: for ``openai:`` specs, attempts after the first one.
-        context_window: tokens of prompt and answer that LlamaIndex may count on; left out, the models' own.
-        is_function_calling_model: ``False`` makes LlamaIndex ask for structured output in words.
+        context_window: tokens of prompt and answer together, for LlamaIndex's packing; by default the models' own.
+        is_function_calling_model: with ``False``, LlamaIndex asks for structured output in words.
 
-    Every other argument is one of :class:`relay_core.RelaySettings`; each can be given anew with every call, by
-    name: ``llm.complete("…", temperature=0.7)``.
+    Every other argument is a setting of :class:`relay_core.RelaySettings`. Each call can replace it by name:
+    ``llm.complete("…", temperature=0.7)``.
 
     Raises:
-        ConfigurationError: an unknown argument, or a value that cannot be used. Errors of an answer are
-            :class:`relay_core.Relay`'s.
+        ConfigurationError: an argument is unknown, or its value cannot be used. A call raises the errors of
+            :class:`relay_core.Relay`.
 
     Example:
         >>> from llamaindex_relay import RelayLLM
@@ -87,30 +83,9 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
     stop: tuple[str, ...] = ()
     prices: Prices | None = None
 
-    def __init__(self, **given: Any) -> None:
-        given = {name: value for name, value in given.items() if name != "class_name" and is_given(name, value)}
-        for name in given:
-            if name not in type(self).model_fields:
-                raise ConfigurationError(f"RelayLLM has no argument {name!r}{_instead_of(name)}")
-        relay = given.get("relay")
-        base = RelaySettings()
-        if relay is not None:
-            if not isinstance(relay, Relay):
-                raise ConfigurationError(f"relay is a {type(relay).__name__}: write a relay_core.Relay")
-            base = relay.settings
-            specs = {"student": relay.student.spec, "teacher": None if relay.teacher is None else relay.teacher.spec}
-            for name, own in {**specs, "max_retries": None}.items():
-                if given.get(name, own) != own:
-                    raise ConfigurationError(f"relay= and {name}= are both given: the relay has it; write one of them")
-            given.update(specs)
-        for role in ("student", "teacher"):
-            if isinstance(given.get(role), Engine):
-                raise ConfigurationError(f"{role} is an engine: write relay=Relay(student, teacher), or a spec")
-        # whatever is not given is the relay's: the fields always say what is in force
-        settings = base.merged({name: value for name, value in given.items() if name in SETTINGS})
-        given.update({name: getattr(settings, name) for name in SETTINGS})
-        super().__init__(**given)
-        self._relay()  # specs are checked now, not with the first answer
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**constructor_arguments(arguments, type(self).model_fields))
+        self._relay()  # a wrong spec is refused now, not with the first answer
 
     @classmethod
     def class_name(cls) -> str:
@@ -118,10 +93,10 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What the models say of themselves; loads neither.
+        """The models' names and context window; loads nothing.
 
-        ``num_output`` is what LlamaIndex keeps free for the answer when it packs a context: ``max_tokens``, but at
-        most a quarter of the window.
+        ``num_output`` is the number of tokens that LlamaIndex keeps free for the answer when it packs a context:
+        ``max_tokens``, but at most a quarter of the window.
         """
         relay = self._relay()
         engines = [engine for engine in (relay.student, relay.teacher) if engine is not None]
@@ -169,40 +144,45 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         return self._completion(prompt, formatted, kwargs).astream()
 
-    def _chat(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> _Request[ChatResponse]:
+    def _chat(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> Request[ChatResponse]:
         return self._request(ChatReply, messages, kwargs)
 
-    def _completion(self, prompt: str, formatted: bool, kwargs: Mapping[str, Any]) -> _Request[CompletionResponse]:
+    def _completion(self, prompt: str, formatted: bool, kwargs: Mapping[str, Any]) -> Request[CompletionResponse]:
         if not formatted and self.completion_to_prompt is not None:
             prompt = self.completion_to_prompt(prompt)
         return self._request(CompletionReply, [ChatMessage(role=MessageRole.USER, content=prompt)], kwargs)
 
     def _request(
-        self, reply: type[Reply[R]], messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]
-    ) -> _Request[R]:
-        """What is asked of the relay.
+        self, reply_class: type[Reply[R]], messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]
+    ) -> Request[R]:
+        """Check one call's arguments.
 
         Raises:
-            ConfigurationError: a message, a tool or a setting that cannot be used; nothing was generated.
+            ConfigurationError: a message, a tool or a setting cannot be used.
         """
         refuse_keys(kwargs)
-        overrides = {name: value for name, value in kwargs.items() if is_given(name, value)}
+        overrides = without_unset(kwargs)
         offered = offer(overrides.pop("tools", None), overrides.pop("tool_choice", None))
         parallel = overrides.pop("allow_parallel_tool_calls", True)
-        given = {name: getattr(self, name) for name in SETTINGS}
-        settings = RelaySettings(**given).merged(overrides)
-        return _Request(reply, self._relay(), from_llamaindex(messages), offered, parallel, settings)
+        return Request(
+            reply_class=reply_class,
+            relay=self._relay(),
+            messages=from_llamaindex(messages),
+            settings=settings_of(self, overrides),
+            offered=offered,
+            parallel=parallel,
+        )
 
     def _relay(self) -> Relay:
+        """The relay to ask. Loads nothing."""
         if self.relay is not None:
             return self.relay
-        student = self._engine("student", self.student, self.student_api_key)
-        if self.teacher is None:
-            return Relay(student, None)
-        return Relay(student, self._engine("teacher", self.teacher, self.teacher_api_key))
-
-    def _engine(self, role: Role, spec: str, key: SecretStr | None) -> Engine:
-        return shared_engine(spec, role=role, api_key=_secret(key), retries=self.max_retries)
+        return build_relay(
+            self.student,
+            self.teacher,
+            api_keys={"student": self.student_api_key, "teacher": self.teacher_api_key},
+            retries=self.max_retries,
+        )
 
     # -- tools ---------------------------------------------------------------------------------------------
 
@@ -217,7 +197,7 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
         tool_choice: Any = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """``tool_required``, and a ``tool_choice`` of ``"any"`` or a name, make the answer begin inside a call."""
+        """With ``tool_required``, or a ``tool_choice`` of ``"any"`` or a name, the answer begins inside a tool call."""
         messages = list(chat_history or ())
         if isinstance(user_msg, str):
             user_msg = ChatMessage(role=MessageRole.USER, content=user_msg)
@@ -236,22 +216,24 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
-        """The calls of an answer; while it streams, with as much of their arguments as has come.
+        """The tool calls of an answer; while it streams, their arguments hold what has come so far.
 
         Raises:
-            ValueError: there is no call, and ``error_on_no_tool_call``; broken calls are named.
+            ValueError: there is no tool call, and ``error_on_no_tool_call``; the message names invalid tool calls.
         """
-        calls = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
-        if not calls and error_on_no_tool_call:
-            broken = response.message.additional_kwargs.get("invalid_tool_calls", ())
-            why = "; ".join(f"a call of {call['name']!r} is broken: {call['error']}" for call in broken)
-            raise ValueError(f"expected a tool call, got {why or repr(response.message.content)}")
+        blocks = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
+        if not blocks and error_on_no_tool_call:
+            invalid = response.message.additional_kwargs.get("invalid_tool_calls", ())
+            reasons = "; ".join(f"a call of {entry['name']!r} is broken: {entry['error']}" for entry in invalid)
+            raise ValueError(f"expected a tool call, got {reasons or repr(response.message.content)}")
         return [
-            ToolSelection(tool_id=block.tool_call_id or "", tool_name=block.tool_name, tool_kwargs=_so_far(block))
-            for block in calls
+            ToolSelection(
+                tool_id=block.tool_call_id or "", tool_name=block.tool_name, tool_kwargs=_arguments_so_far(block)
+            )
+            for block in blocks
         ]
 
-    # LlamaIndex's streaming programs forget to require the call that its other programs require.
+    # LlamaIndex's programs require a tool call, except when they stream; here the streaming ones require it too.
 
     def _structured_stream_call(
         self,
@@ -279,78 +261,15 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
         from llama_index.core.program.utils import get_program_for_llm
 
         mode = self.pydantic_program_mode
-        calls = mode is PydanticProgramMode.FUNCTION or (
+        by_tool_call = mode is PydanticProgramMode.FUNCTION or (
             mode is PydanticProgramMode.DEFAULT and self.is_function_calling_model
         )
-        options = {"tool_choice": "any"} if calls else {}
+        options = {"tool_choice": "any"} if by_tool_call else {}
         return get_program_for_llm(output_cls, prompt, self, pydantic_program_mode=mode, **options)
 
 
-@dataclass(frozen=True, slots=True)
-class _Request(Generic[R]):
-    """One request, checked; its four faces."""
-
-    kind: type[Reply[R]]
-    relay: Relay
-    messages: list[dict[str, Any]]
-    offered: Offer
-    parallel: bool
-    settings: RelaySettings
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        changes = self.settings.changes(self.relay.settings)
-        return {"tools": self.offered.tools, "prefix": self.offered.prefix, **changes}
-
-    def _reply(self) -> Reply[R]:
-        teacher = self.relay.teacher
-        names = {"student": self.relay.student.spec, "teacher": None if teacher is None else teacher.spec}
-        return self.kind(self.messages, self.offered, names=names, parallel=self.parallel)
-
-    def answer(self) -> R:
-        return self._reply().whole(self.relay.generate(self.messages, **self._options))
-
-    async def aanswer(self) -> R:
-        return self._reply().whole(await self.relay.agenerate(self.messages, **self._options))
-
-    def stream(self) -> Generator[R, None, None]:
-        reply = self._reply()
-        events = self.relay.stream(self.messages, **self._options)
-        with closing(events):  # type: ignore[type-var]
-            for event in events:
-                yield from reply.take(event)
-
-    async def astream(self) -> AsyncGenerator[R, None]:
-        reply = self._reply()
-        async with aclosing(self.relay.astream(self.messages, **self._options)) as events:
-            async for event in events:
-                for response in reply.take(event):
-                    yield response
-
-
-_INSTEAD = {
-    "model": "student= and teacher=, such as 'openai:MODEL@URL'",
-    "base_url": "student='openai:MODEL@URL', teacher= likewise",
-    "api_base": "student='openai:MODEL@URL', teacher= likewise",
-    "api_key": "student_api_key= or teacher_api_key=",
-    "timeout": "teacher_timeout_s= or deadline_s=",
-}
-
-
-def _instead_of(name: str) -> str:
-    """What to write in place of an unknown argument, as the end of a sentence."""
-    if name in _INSTEAD:
-        return f": write {_INSTEAD[name]}"
-    near = difflib.get_close_matches(name, RelayLLM.model_fields, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def _secret(key: SecretStr | None) -> str | None:
-    return None if key is None else key.get_secret_value()
-
-
-def _so_far(block: ToolCallBlock) -> dict[str, Any]:
-    """A call's arguments; while they stream, the part that can be read already."""
+def _arguments_so_far(block: ToolCallBlock) -> dict[str, Any]:
+    """A tool call's arguments; while they stream, the part of their JSON that can be read already."""
     if isinstance(block.tool_kwargs, dict):
         return block.tool_kwargs
     try:

@@ -1,7 +1,7 @@
-"""LlamaIndex's messages and tools -> what a :class:`~relay_core.Relay` takes. Stateless; the class is in ``llms.py``.
+"""LlamaIndex's messages and tools as messages and schemas that a chat template renders. Stateless; knows no model.
 
-Text, tool calls and tool results travel; thinking of earlier turns and cache marks are left out, as every chat
-template of a thinking model does. Images, audio, video and documents are refused: the models read text.
+Text, tool calls and tool results are converted. Cache marks and earlier thinking are left out, as the chat templates of
+thinking models leave out earlier thinking. Images, audio, video and documents are refused: the models read text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from relay_core.errors import ConfigurationError
-from relay_core.tools import assistant_message, call_entry, tool_message
+from relay_core.tools import assistant_message, tool_call_entry, tool_message
 
 if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
@@ -44,29 +44,37 @@ def from_llamaindex(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
     """``{"role", "content"}`` messages for :meth:`relay_core.Relay.generate`.
 
     Raises:
-        ConfigurationError: something is not a ``ChatMessage``; a block is not text; a tool's result without its call.
+        ConfigurationError: a message is no ``ChatMessage``, a block is not text, or a tool's result comes without its
+            tool call.
     """
     converted: list[dict[str, Any]] = []
-    called: set[str | None] = set()
+    tool_call_ids: set[str | None] = set()
     for i, message in enumerate(messages):
         if not isinstance(message, ChatMessage):
             raise ConfigurationError(f"message {i} is a {type(message).__name__}: write a llama_index ChatMessage")
         role, content = ROLES[message.role], _text(message.blocks, f"message {i}")
         if role == "assistant":
-            calls = tool_calls_of(message)
-            called.update(call["id"] for call in calls)
-            converted.append(assistant_message(content, calls))
+            tool_calls = tool_calls_of(message)
+            tool_call_ids.update(tool_call["id"] for tool_call in tool_calls)
+            converted.append(assistant_message(content, tool_calls))
         elif role == "tool":
-            call_id = message.additional_kwargs.get("tool_call_id")
-            if not called or (call_id is not None and None not in called and call_id not in called):
+            tool_call_id = message.additional_kwargs.get("tool_call_id")
+            if not _is_known(tool_call_id, tool_call_ids):
                 raise ConfigurationError(
-                    f"message {i} is the result of the tool call {call_id!r}, but no assistant message before it made "
-                    "that call: give the assistant's message, with its ToolCallBlock, first"
+                    f"message {i} is the result of the tool call {tool_call_id!r}, but no assistant message before it "
+                    "made that call: give the assistant's message, with its ToolCallBlock, first"
                 )
-            converted.append(tool_message(content, call_id or ""))
+            converted.append(tool_message(content, tool_call_id or ""))
         else:
             converted.append({"role": role, "content": content})
     return converted
+
+
+def _is_known(tool_call_id: str | None, tool_call_ids: set[str | None]) -> bool:
+    """Whether a result can belong to an earlier tool call; an id that is missing on either side fits any id."""
+    if tool_call_id is None or None in tool_call_ids:
+        return bool(tool_call_ids)
+    return tool_call_id in tool_call_ids
 
 
 def _text(blocks: Iterable[ContentBlock], where: str) -> str:
@@ -85,16 +93,22 @@ def _text(blocks: Iterable[ContentBlock], where: str) -> str:
 
 
 def tool_calls_of(message: ChatMessage) -> list[dict[str, Any]]:
-    """An assistant message's tool calls, as chat templates take them.
+    """The tool calls of an assistant message, as chat templates take them.
 
-    Read from its ``ToolCallBlock``s or, where there are none, from ``additional_kwargs["tool_calls"]`` in OpenAI's
-    form, which older messages have.
+    Older messages have no ``ToolCallBlock``; their tool calls are in ``additional_kwargs["tool_calls"]``, in OpenAI's
+    form.
     """
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     if blocks:
-        return [call_entry(block.tool_call_id, block.tool_name, block.tool_kwargs) for block in blocks]
-    older = [c if isinstance(c, dict) else c.model_dump() for c in message.additional_kwargs.get("tool_calls") or ()]
-    return [call_entry(c.get("id"), c["function"]["name"], c["function"].get("arguments") or {}) for c in older]
+        return [tool_call_entry(block.tool_call_id, block.tool_name, block.tool_kwargs) for block in blocks]
+    entries: list[dict[str, Any]] = [
+        entry if isinstance(entry, dict) else entry.model_dump()
+        for entry in message.additional_kwargs.get("tool_calls") or ()
+    ]
+    return [
+        tool_call_entry(entry.get("id"), entry["function"]["name"], entry["function"].get("arguments") or {})
+        for entry in entries
+    ]
 
 
 def tool_schemas(tools: Sequence[BaseTool] | None) -> list[dict[str, Any]]:

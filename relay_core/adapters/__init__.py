@@ -1,8 +1,10 @@
 """What the plugins and the server share: everything between an answer's events and a framework's messages that knows
 no framework.
 
-authorship.py       who wrote which characters, and the pieces (text, tool calls) of an answer by one author each
-answer_report.py    what is reported of an answer beside its text
-settings_fields.py  the settings as pydantic fields
-structured.py       an answer written again as JSON that follows a schema
+arguments.py        checks of a model's arguments
+settings_fields.py  the settings as pydantic fields, and the settings of one call
+build_relay.py      the relay of a model, from its specs, engines and keys
+authorship.py       the author of each character, and an answer's pieces (text, tool calls), each by one author
+answer_report.py    the report on an answer beside its text, and its count of input tokens
+structured.py       an answer written again as JSON under a schema
 """

@@ -1,4 +1,4 @@
-"""What both plugins say of an answer beside its text, in one place."""
+"""What both plugins report of an answer beside its text."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relay_core.events import RelayResult
+from relay_core.usage import Usage
 
 
 def report(result: RelayResult, spans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is said of an answer beside its text; JSON.
+    """The report of an answer, as JSON.
 
-    ``spans``: author, start and end, in characters of the message's text. ``cost``, ``saved`` (against the teacher
-    alone for an answer of this length): ``None`` without prices. ``notes``: what the engines had to say, such as
-    ``teacher_approximate``.
+    ``saved`` is the cost of an answer of this length by the teacher alone, less the cost of this answer. ``cost`` and
+    ``saved`` are ``None`` without prices. ``notes`` holds the engines' notes, such as ``teacher_approximate``.
+
+    Args:
+        spans: author, start and end of each run of characters, as offsets in the message's text.
     """
     alone, cost = result.cost_teacher_alone, result.cost
     return {
@@ -27,3 +30,8 @@ def report(result: RelayResult, spans: Sequence[Mapping[str, Any]]) -> dict[str,
         "usage": result.usage.as_dict(),
         "spans": [dict(span) for span in spans],
     }
+
+
+def input_tokens(usage: Usage) -> int:
+    """The tokens that the frameworks count as input: the prompt once, and all that the teacher read in its calls."""
+    return usage.prompt_tokens + usage.teacher_prompt_tokens

@@ -1,6 +1,6 @@
-"""Who wrote what of an answer: spans of its text, and its pieces, tool calls among them, each by one author.
+"""Who wrote which characters of an answer, and the answer's pieces (text, tool calls), each by one author.
 
-Both plugins read answers through this; how their frameworks' messages say it is theirs.
+Both plugins read answers through this module; each turns the pieces into its framework's messages.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from relay_core.tools import CallDelta, Content, Offer, Piece, ToolCallParser, call_ids
+from relay_core.tool_call import ToolCallDelta
+from relay_core.tool_parser import AnswerPiece, Content, ToolCallParser
+from relay_core.tools import Offer, tool_call_ids
 from relay_core.transcript import Author
 
 
-class Spans:
-    """Runs of characters by one author, in the order in which they were written.
+class AuthorSpans:
+    """Runs of characters by one author, in order.
 
     Args:
-        begin: characters in front that nobody wrote; asked for, they count as the first author's.
+        begin: leading characters that no author wrote (a forced prefix). :meth:`author` counts them for the first
+            author; :meth:`as_dicts` leaves them out.
 
     Example:
-        >>> spans = Spans()
+        >>> spans = AuthorSpans()
         >>> spans.add(Author.STUDENT, 9), spans.add(Author.TEACHER, 3)
         (0, 9)
         >>> [(str(author), text) for author, text in spans.cut(7, "= 282")]
@@ -29,45 +32,43 @@ class Spans:
     """
 
     def __init__(self, begin: int = 0) -> None:
-        self.length = begin  # characters
         self._begin = begin
         self._ends: list[int] = []
         self._authors: list[Author] = []
 
-    def add(self, author: Author, characters: int) -> int:
-        """``author`` wrote so many more; returns where they begin."""
-        start = self.length
-        self.length += characters
+    def add(self, author: Author, length: int) -> int:
+        """Append ``length`` characters by ``author``; returns the offset of the first one."""
+        start = self._ends[-1] if self._ends else self._begin
         if self._authors and self._authors[-1] is author:
-            self._ends[-1] = self.length
+            self._ends[-1] = start + length
         else:
-            self._ends.append(self.length)
+            self._ends.append(start + length)
             self._authors.append(author)
         return start
 
     @property
     def last(self) -> Author:
-        """Who wrote last; the student, before anybody wrote."""
+        """The author of the last run; the student, if there is none."""
         return self._authors[-1] if self._authors else Author.STUDENT
 
-    def author(self, at: int) -> Author:
-        """Who wrote the character at ``at``; behind the end, who wrote last."""
-        run = bisect_right(self._ends, at)
+    def author(self, offset: int) -> Author:
+        """The author of the character at ``offset``; beyond the end, the author of the last run."""
+        run = bisect_right(self._ends, offset)
         return self._authors[run] if run < len(self._authors) else self.last
 
     def cut(self, start: int, text: str) -> list[tuple[Author, str]]:
-        """``text``, which stands at ``start``, cut where its author changes."""
+        """Cut ``text``, which stands at offset ``start``, where its author changes."""
         parts: list[tuple[Author, str]] = []
-        at = start
+        offset = start
         while text:
-            run = bisect_right(self._ends, at)
-            part = text if run >= len(self._ends) - 1 else text[: self._ends[run] - at]
-            parts.append((self.author(at), part))
-            at, text = at + len(part), text[len(part) :]
+            run = bisect_right(self._ends, offset)
+            part = text if run >= len(self._ends) - 1 else text[: self._ends[run] - offset]
+            parts.append((self.author(offset), part))
+            offset, text = offset + len(part), text[len(part) :]
         return parts
 
-    def list(self) -> list[dict[str, Any]]:
-        """``author``, ``start`` and ``end`` of each, for :func:`~relay_core.adapters.answer_report.report`."""
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """``author``, ``start`` and ``end`` of every run, for :func:`~relay_core.adapters.answer_report.report`."""
         starts = [self._begin, *self._ends]
         return [
             {"author": str(author), "start": start, "end": end}
@@ -75,53 +76,53 @@ class Spans:
         ]
 
 
-class Pieces:
-    """An answer as it comes: text by its authors in, pieces out, each by one author.
+class AnswerPieces:
+    """Splits a stream of text by several authors into pieces, each by one author.
 
     Args:
-        messages: the conversation, from which the ids of tool calls follow.
-        offered: the tools on offer; without any, all is content.
-        opening: text with which the answer was made to begin, and which belongs to it.
+        messages: the conversation; the ids of tool calls are derived from it.
+        offered: the tools on offer; without any, all text is content.
+        opening: text with which the answer was made to begin and that belongs to it.
 
-    ``spans`` say who wrote what of :attr:`written`; pieces' ``start`` is a place in it.
+    A piece's ``start`` is an offset in :attr:`full_text`, and ``spans`` tells the authors of :attr:`full_text`.
     """
 
     def __init__(self, messages: Sequence[Mapping[str, Any]], offered: Offer, opening: str = "") -> None:
         beginning = offered.prefix or opening
-        self.spans = Spans(len(beginning))
-        self._written = [beginning]
-        self._parser = ToolCallParser(call_ids(list(messages))) if offered.tools else None
+        self.spans = AuthorSpans(len(beginning))
+        self._texts = [beginning]
+        self._parser = ToolCallParser(tool_call_ids(list(messages))) if offered.tools else None
         if self._parser is not None and offered.prefix:
-            self._parser.feed(offered.prefix)  # too short to decide anything
+            self._parser.feed(offered.prefix)  # a prefix is too short to give a piece
 
     @property
-    def written(self) -> str:
-        """All of the answer, as it was made to begin and went on, tool calls as text."""
-        return "".join(self._written)
+    def full_text(self) -> str:
+        """The answer so far with its forced beginning, tool calls as text."""
+        return "".join(self._texts)
 
-    def take(self, author: Author, text: str) -> list[tuple[Author, Piece]]:
-        """The pieces that this text decides."""
+    def feed(self, author: Author, text: str) -> list[tuple[Author, AnswerPiece]]:
+        """Append text by ``author``; returns the pieces that are certain now."""
         start = self.spans.add(author, len(text))
-        self._written.append(text)
+        self._texts.append(text)
         if self._parser is None:
             return [(author, Content(text, start))]
         return list(self._by_author(self._parser.feed(text)))
 
-    def flush(self) -> list[tuple[Author, Piece]]:
-        """The end of the answer: what was held back."""
+    def flush(self) -> list[tuple[Author, AnswerPiece]]:
+        """End the answer; returns the pieces of the text that was held back."""
         return [] if self._parser is None else list(self._by_author(self._parser.flush()))
 
-    def _by_author(self, pieces: Sequence[Piece]) -> Iterator[tuple[Author, Piece]]:
+    def _by_author(self, pieces: Sequence[AnswerPiece]) -> Iterator[tuple[Author, AnswerPiece]]:
         for piece in pieces:
             if isinstance(piece, Content):
-                at = piece.start
-                for author, text in self.spans.cut(at, piece.text):
-                    yield author, Content(text, at)
-                    at += len(text)
-            elif isinstance(piece, CallDelta) and piece.arguments:
-                at = piece.start
-                for author, text in self.spans.cut(at, piece.arguments):
-                    yield author, replace(piece, arguments=text, start=at)
-                    at += len(text)
+                offset = piece.start
+                for author, text in self.spans.cut(offset, piece.text):
+                    yield author, Content(text, offset)
+                    offset += len(text)
+            elif isinstance(piece, ToolCallDelta) and piece.arguments:
+                offset = piece.start
+                for author, text in self.spans.cut(offset, piece.arguments):
+                    yield author, replace(piece, arguments=text, start=offset)
+                    offset += len(text)
             else:
                 yield self.spans.author(piece.start), piece

@@ -1,15 +1,18 @@
-"""The settings as pydantic fields, for the plugins' models. Checked by :class:`RelaySettings`, not here.
+"""The settings as pydantic fields of the plugins' models, and the settings of one call made of them.
 
-``stop`` and ``prices`` are left out of the fields: each framework keeps lists and objects in forms of its own.
+:class:`RelaySettings` checks the values. ``stop`` and ``prices`` are not among the fields: each framework has its own
+form for lists and objects.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from relay_core.errors import ConfigurationError, did_you_mean
 from relay_core.settings import RelaySettings
 
 SETTINGS = tuple(f.name for f in fields(RelaySettings))
@@ -17,7 +20,7 @@ DEFAULTS = RelaySettings()
 
 
 class SettingsFields(BaseModel):
-    """What the settings mean is said in :class:`RelaySettings`."""
+    """The fields that both plugins' models share; :class:`RelaySettings` documents them."""
 
     max_tokens: int = DEFAULTS.max_tokens
     max_calls: int | None = DEFAULTS.max_calls
@@ -36,6 +39,21 @@ class SettingsFields(BaseModel):
     teacher_temperature: float | None = DEFAULTS.teacher_temperature
 
 
-def is_given(name: str, value: Any) -> bool:
-    """Whether a setting is given; ``None`` for one that cannot be ``None`` is how other libraries leave it out."""
-    return value is not None or name not in SETTINGS or getattr(DEFAULTS, name) is None
+def settings_of(model: SettingsFields, overrides: Mapping[str, Any]) -> RelaySettings:
+    """The settings of one call: the fields of ``model``, replaced by ``overrides`` where those have them.
+
+    Raises:
+        ConfigurationError: an override has an unknown name, or a value cannot be used.
+    """
+    for name in overrides:
+        if name not in SETTINGS:
+            raise ConfigurationError(f"no setting is called {name!r}; {did_you_mean(name, SETTINGS)}")
+    return RelaySettings(**{name: overrides[name] if name in overrides else getattr(model, name) for name in SETTINGS})
+
+
+def is_unset(name: str, value: Any) -> bool:
+    """Whether an argument counts as left out: ``None`` for a setting that cannot be ``None``.
+
+    Other libraries' models take ``None`` in this sense.
+    """
+    return value is None and name in SETTINGS and getattr(DEFAULTS, name) is not None

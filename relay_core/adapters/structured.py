@@ -1,7 +1,7 @@
 """JSON under a schema: the relay writes its answer, then one engine writes that answer again, constrained.
 
-Decoding under a grammar leaves no room for a command, so the two are kept apart: first the answer, calls and all,
-then its JSON by the side that is named. What that side reads and writes is added to the answer's usage.
+Decoding under a grammar leaves no room for a command, so the two steps are apart: first the answer with its calls, then
+its JSON, by the side that ``structured_by`` names. The usage of the JSON is added to the answer's.
 """
 
 from __future__ import annotations
@@ -11,37 +11,40 @@ import dataclasses
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any
 
 from relay_core.chat import Conversation, render
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
 from relay_core.errors import BudgetError, ConfigurationError, EngineError
 from relay_core.events import Event, Finished, FinishReason, RelayResult, TextDelta
+from relay_core.keys import Role
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
 from relay_core.transcript import Author, Segment
 from relay_core.usage import Usage
 
-Side = Literal["student", "teacher"]
 CONSTRAINING = "VLLMEngine and OpenAIEngine (in every mode but 'completions')"
 
 INSTRUCTION = "Write your last answer again as JSON, and nothing else. The JSON follows this schema:\n"
 
 
-def constraining_engine(relay: Relay, by: Side) -> Engine:
-    """The engine of that side; what an endpoint can do is known for certain only when it has started.
+def constraining_engine(relay: Relay, by: Role) -> Engine:
+    """The engine of side ``by``, which must be able to decode under a schema.
+
+    The engine of an endpoint knows that for certain only after its start: see :func:`start_constraining_engine`.
 
     Raises:
-        ConfigurationError: there is none, or it cannot decode under a schema; the message says what can.
+        ConfigurationError: there is no such engine, or it cannot decode under a schema; the message names those that
+            can.
     """
     if by not in ("student", "teacher"):
         raise ConfigurationError(f"structured_by is {by!r}: write 'student' or 'teacher'")
-    engine = relay.student if by == "student" else relay.teacher
+    engine, other = (relay.student, relay.teacher) if by == "student" else (relay.teacher, relay.student)
     if engine is None:
         raise ConfigurationError("structured_by='teacher', but this relay has no teacher")
     if not engine.constrains:
-        other = relay.teacher if by == "student" else relay.student
-        hint = "" if other is None or not other.constrains else f"; here structured_by='{_other(by)}' would do"
+        other_role = "teacher" if by == "student" else "student"
+        hint = "" if other is None or not other.constrains else f"; here structured_by='{other_role}' would do"
         raise ConfigurationError(
             f"the {by} ({type(engine).__name__}) cannot write JSON under a schema: engines that can are "
             f"{CONSTRAINING}{hint}. Elsewhere write method='function_calling' or 'json_mode'"
@@ -49,8 +52,12 @@ def constraining_engine(relay: Relay, by: Side) -> Engine:
     return engine
 
 
-async def started(relay: Relay, by: Side) -> Engine:
-    """:func:`constraining_engine`, started, so that a refusal comes before an answer is paid for."""
+async def start_constraining_engine(relay: Relay, by: Role) -> Engine:
+    """Start the engine of side ``by`` and check it again; done before the answer, so that a refusal costs nothing.
+
+    Raises:
+        ConfigurationError: as :func:`constraining_engine`.
+    """
     await constraining_engine(relay, by).start()
     return constraining_engine(relay, by)
 
@@ -61,59 +68,81 @@ async def write_json(
     answer: RelayResult,
     schema: Mapping[str, Any],
     *,
-    by: Side,
+    by: Role,
     settings: RelaySettings,
 ) -> AsyncGenerator[Event, None]:
-    """``answer`` once more, as JSON under ``schema``, event by event; the last one is ``Finished``.
+    """Write ``answer`` again as JSON under ``schema``, event by event; the last event is ``Finished``.
 
-    Its result's text and segments are the JSON; usage, seconds and failures are those of both together.
-    ``max_tokens`` and ``deadline_s`` hold for both together; ``max_teacher_tokens`` too where the teacher writes.
+    The text and segments of its result are the JSON. Usage, seconds and failures are those of the answer and the JSON
+    together, and so are the limits ``max_tokens``, ``deadline_s`` and, where the teacher writes the JSON,
+    ``max_teacher_tokens``.
+
+    Args:
+        relay: the relay that wrote ``answer``.
+        messages: the conversation that ``answer`` ends.
+        schema: a JSON schema.
+        by: the side that writes the JSON.
+        settings: the settings under which ``answer`` was written.
 
     Raises:
-        ConfigurationError: as :func:`constraining_engine`, or the teacher is asked for with ``calls=False``.
-        BudgetError: the answer has left no tokens for it.
-        EngineError: the engine failed, or what it wrote is no JSON.
+        ConfigurationError: as :func:`constraining_engine`; or ``by="teacher"`` with ``calls=False``.
+        BudgetError: the answer left no tokens for its JSON.
+        EngineError: the engine failed, or its text is no JSON.
     """
     constraining_engine(relay, by)
     if by == "teacher" and not settings.calls:
         raise ConfigurationError("structured_by='teacher' with calls=False: write structured_by='student'")
-    allowed = settings.max_tokens - answer.usage.completion_tokens
-    if by == "teacher" and settings.max_teacher_tokens is not None:
-        allowed = min(allowed, settings.max_teacher_tokens - answer.usage.teacher_tokens)
-    if allowed <= 0:
-        raise BudgetError("the answer left no tokens for its JSON: raise max_tokens or max_teacher_tokens")
+    sampling = Sampling(
+        _tokens_left(answer, by, settings),
+        settings.temperature,
+        settings.top_p,
+        settings.top_k,
+        settings.seed,
+        json_schema=schema,
+    )
     author = Author.STUDENT if by == "student" else Author.TEACHER
-    tokens: list[Token] = []
-    finish, usage = FinishReason.STOP, None
+    json_text, prompt, finish = _JsonText(author), Prompt(""), FinishReason.STOP
     began = asyncio.get_running_loop().time()
-    left = None if settings.deadline_s is None else settings.deadline_s - answer.seconds
     try:
-        async with asyncio.timeout(left):
-            engine = await started(relay, by)
+        async with asyncio.timeout(None if settings.deadline_s is None else settings.deadline_s - answer.seconds):
+            engine = await start_constraining_engine(relay, by)
             prompt = _prompt(engine, messages, answer.text, schema)
-            sampling = Sampling(
-                allowed, settings.temperature, settings.top_p, settings.top_k, settings.seed, json_schema=schema
-            )
             async with aclosing(engine.stream(prompt, sampling)) as chunks:
                 async for chunk in chunks:
-                    usage = chunk.usage or usage
-                    tokens += chunk.tokens
-                    if text := "".join(t.text for t in chunk.tokens):
-                        yield TextDelta(author, text, tuple(t.id for t in chunk.tokens if t.id is not None))
-                    finish = _finish(chunk, finish)
+                    if delta := json_text.take(chunk):
+                        yield delta
+                    finish = FinishReason.LENGTH if chunk.finish is Finish.LENGTH else finish
     except TimeoutError:
         finish = FinishReason.DEADLINE
     except EngineError as error:
         error.role = error.role or by
         raise
     if finish is FinishReason.STOP:
-        _check("".join(t.text for t in tokens), by)
-    seconds = asyncio.get_running_loop().time() - began
-    yield Finished(_result(answer, author, tokens, prompt, usage, finish, seconds))
+        _check(json_text.text, by)
+    seconds = answer.seconds + asyncio.get_running_loop().time() - began
+    yield Finished(json_text.result(answer, prompt, finish, seconds))
 
 
-def _check(text: str, by: Side) -> None:
-    """Some endpoints take a schema and pay no heed to it."""
+def _tokens_left(answer: RelayResult, by: Role, settings: RelaySettings) -> int:
+    left = settings.max_tokens - answer.usage.completion_tokens
+    if by == "teacher" and settings.max_teacher_tokens is not None:
+        left = min(left, settings.max_teacher_tokens - answer.usage.teacher_tokens)
+    if left <= 0:
+        raise BudgetError("the answer left no tokens for its JSON: raise max_tokens or max_teacher_tokens")
+    return left
+
+
+def _prompt(engine: Engine, messages: Sequence[Mapping[str, Any]], answer: str, schema: Mapping[str, Any]) -> Prompt:
+    instruction = {"role": "user", "content": INSTRUCTION + json.dumps(schema, ensure_ascii=False)}
+    conversation = Conversation.of([*messages, {"role": "assistant", "content": answer}, instruction])
+    if engine.tokenizer is None:
+        return Prompt("", None, conversation.messages)
+    rendered = render(engine.tokenizer, conversation)
+    return Prompt(rendered.text, rendered.token_ids, conversation.messages)
+
+
+def _check(text: str, by: Role) -> None:
+    """Refuse text that is no JSON: some endpoints accept a schema and ignore it."""
     try:
         json.loads(text)
     except ValueError as error:
@@ -124,52 +153,57 @@ def _check(text: str, by: Side) -> None:
         ) from error
 
 
-def _other(by: Side) -> Side:
-    return "teacher" if by == "student" else "student"
+class _JsonText:
+    """The JSON as far as it is written, and the usage that its stream reports."""
 
+    def __init__(self, author: Author) -> None:
+        self._author = author
+        self._tokens: list[Token] = []
+        self._usage: EngineUsage | None = None
 
-def _prompt(engine: Engine, messages: Sequence[Mapping[str, Any]], answer: str, schema: Mapping[str, Any]) -> Prompt:
-    asked = {"role": "user", "content": INSTRUCTION + json.dumps(schema, ensure_ascii=False)}
-    conversation = Conversation.of([*messages, {"role": "assistant", "content": answer}, asked])
-    if engine.tokenizer is None:
-        return Prompt("", None, conversation.messages)
-    rendered = render(engine.tokenizer, conversation)
-    return Prompt(rendered.text, rendered.token_ids, conversation.messages)
+    @property
+    def text(self) -> str:
+        return "".join(token.text for token in self._tokens)
 
+    def take(self, chunk: Chunk) -> TextDelta | None:
+        """Append a chunk; returns its text, if it has any."""
+        self._usage = chunk.usage or self._usage
+        self._tokens += chunk.tokens
+        text = "".join(token.text for token in chunk.tokens)
+        ids = tuple(token.id for token in chunk.tokens if token.id is not None)
+        return TextDelta(self._author, text, ids) if text else None
 
-def _finish(chunk: Chunk, so_far: FinishReason) -> FinishReason:
-    return FinishReason.LENGTH if chunk.finish is Finish.LENGTH else so_far
+    def result(self, answer: RelayResult, prompt: Prompt, finish: FinishReason, seconds: float) -> RelayResult:
+        """``answer`` with the JSON in place of its text, and the usage of both."""
+        ids = tuple(token.id for token in self._tokens if token.id is not None)
+        logprobs = tuple(token.logprob for token in self._tokens if token.id is not None)
+        written = self._written(has_ids=bool(ids))
+        return dataclasses.replace(
+            answer,
+            text=self.text,
+            segments=[Segment(self._author, self.text, ids, logprobs, written)],
+            usage=answer.usage + self._own_usage(written, len(prompt.token_ids or ())),
+            finish_reason=finish,
+            seconds=seconds,
+            notes={**answer.notes, "answer": answer.text},
+        )
 
+    def _written(self, *, has_ids: bool) -> int:
+        """The number of tokens of the JSON; a token without an id may hold several, so the engine's count is better."""
+        reported = None if self._usage is None else self._usage.completion_tokens
+        return len(self._tokens) if reported is None or has_ids else reported
 
-def _result(
-    answer: RelayResult,
-    author: Author,
-    tokens: Sequence[Token],
-    prompt: Prompt,
-    usage: EngineUsage | None,
-    finish: FinishReason,
-    seconds: float,
-) -> RelayResult:
-    text = "".join(t.text for t in tokens)
-    ids = tuple(t.id for t in tokens if t.id is not None)
-    logprobs = tuple(t.logprob for t in tokens if t.id is not None)
-    reported = None if usage is None else usage.completion_tokens
-    written = len(tokens) if reported is None or ids else reported
-    counted = None if usage is None else usage.prompt_tokens
-    read = counted if counted is not None else len(prompt.token_ids or ())
-    cached = None if usage is None else usage.cached_tokens
-    if author is Author.STUDENT:
-        more = Usage(student_tokens=written, student_prompt_tokens=read, student_cached_tokens=cached)
-        more = dataclasses.replace(more, teacher_cached_tokens=0)
-    else:
-        more = Usage(teacher_tokens=written, teacher_prompt_tokens=read, teacher_cached_tokens=cached)
-        more = dataclasses.replace(more, student_cached_tokens=0)
-    return dataclasses.replace(
-        answer,
-        text=text,
-        segments=[Segment(author, text, ids, logprobs, written)],
-        usage=answer.usage + more,
-        finish_reason=finish,
-        seconds=answer.seconds + seconds,
-        notes={**answer.notes, "answer": answer.text},
-    )
+    def _own_usage(self, written: int, prompt_length: int) -> Usage:
+        reported = None if self._usage is None else self._usage.prompt_tokens
+        read = reported if reported is not None else prompt_length
+        cached = None if self._usage is None else self._usage.cached_tokens
+        if self._author is Author.STUDENT:
+            return Usage(
+                student_tokens=written,
+                student_prompt_tokens=read,
+                student_cached_tokens=cached,
+                teacher_cached_tokens=0,
+            )
+        return Usage(
+            teacher_tokens=written, teacher_prompt_tokens=read, teacher_cached_tokens=cached, student_cached_tokens=0
+        )

@@ -18,7 +18,7 @@ from relay_core import (
     ScriptedEngine,
     TextDelta,
 )
-from relay_core.adapters.structured import constraining_engine, started, write_json
+from relay_core.adapters.structured import constraining_engine, start_constraining_engine, write_json
 from relay_core.engines.scripted import Delay
 from relay_core.tokenizer import Tokenizer
 
@@ -126,7 +126,7 @@ async def test_an_endpoint_that_turns_out_not_to_constrain_is_refused(qwen3: Tok
     relay = Relay(Endpoint("a", qwen3, constrains=True), None)
     assert constraining_engine(relay, "student") is relay.student
     with pytest.raises(ConfigurationError, match="'completions'"):
-        await started(relay, "student")
+        await start_constraining_engine(relay, "student")
 
 
 async def test_an_engine_that_pays_no_heed_to_the_schema_is_found_out(engine: Make) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from relay_core import Chunk, Engine, Prompt, Relay, Sampling, ScriptedEngine, engine_from_spec
+from relay_core.engines.wrapped import Wrapped
 from relay_core.tokenizer import Tokenizer
 
 # The only tests of LangChain's suites that may be skipped: the models read and write text.
@@ -101,27 +102,16 @@ def follow(prompt: Prompt) -> str:
     return "I can do that without a tool."
 
 
-class Instructed(Engine):
-    """A real engine for text; where a tool or JSON is asked for, one that follows instructions."""
+class Instructed(Wrapped):
+    """An engine that follows instructions where the prompt asks for a tool call or JSON; else ``inner`` writes."""
 
-    def __init__(self, real: Engine) -> None:
-        self.real, self.spec = real, real.spec
-        self.scripted = ScriptedEngine(follow, real.tokenizer)
-
-    @property
-    def tokenizer(self) -> Tokenizer | None:
-        return self.real.tokenizer
-
-    @property
-    def context_length(self) -> int | None:
-        return self.real.context_length
-
-    async def start(self) -> None:
-        await self.real.start()
+    def __init__(self, inner: Engine) -> None:
+        super().__init__(inner)
+        self.scripted = ScriptedEngine(follow, inner.tokenizer)
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
         instructed = "<tools>" in prompt.text or prompt.continuation.startswith("{")
-        return (self.scripted if instructed else self.real).stream(prompt, sampling)
+        return (self.scripted if instructed else self.inner).stream(prompt, sampling)
 
 
 @pytest.fixture(scope="session")

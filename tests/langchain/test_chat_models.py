@@ -247,8 +247,8 @@ class Asked(Relay):
     asked: RelaySettings
 
     async def astream(self, prompt: Any, **options: Any) -> AsyncGenerator[Any, None]:
-        named = {k: v for k, v in options.items() if k not in ("tools", "prefix")}
-        self.asked = self.settings.merged(named)
+        self.asked = options["settings"]
+        assert set(options) <= {"tools", "prefix", "settings"}
         async for event in super().astream(prompt, **options):
             yield event
 
@@ -569,3 +569,15 @@ def test_an_empty_prompt_is_refused(pair: dict[str, Any]) -> None:
 def test_a_message_survives_pickling(pair: dict[str, Any]) -> None:
     message = ChatRelay(**pair).invoke("47 * 6?")
     assert pickle.loads(pickle.dumps(message)) == message
+
+
+@pytest.mark.parametrize("ask", ["invoke", "stream"])
+def test_settings_are_built_once_a_call(pair: dict[str, Any], monkeypatch: pytest.MonkeyPatch, ask: str) -> None:
+    models = [ChatRelay(**pair), ChatRelay(relay=Relay(**pair))]
+    built: list[RelaySettings] = []
+    check = RelaySettings.__post_init__
+    monkeypatch.setattr(RelaySettings, "__post_init__", lambda self: (built.append(self), check(self))[1])
+    for model in models:
+        built.clear()
+        model.invoke("47 * 6?", max_tokens=9) if ask == "invoke" else list(model.stream("47 * 6?", max_tokens=9))
+        assert [settings.max_tokens for settings in built] == [9]

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from langchain_relay import ChatRelay, chat_models
+from langchain_relay import ChatRelay
 from relay_core import Engine, ScriptedEngine
+from relay_core.adapters import build_relay
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = DOCS / "examples"
@@ -24,13 +25,13 @@ PAGE = (DOCS / "langchain.md").read_text()
 def models_of_the_page(
     monkeypatch: pytest.MonkeyPatch, follower: ScriptedEngine, scripted: Callable[..., ScriptedEngine]
 ) -> None:
-    real = chat_models.shared_engine
+    real = build_relay.shared_engine
     named = {"vllm:./my-student": follower, "openai:Qwen/Qwen3-8B@http://localhost:8000/v1": scripted("")}
 
     def engine(spec: str, **options: Any) -> Engine:
         return named.get(spec) or real(spec, **options)
 
-    monkeypatch.setattr(chat_models, "shared_engine", engine)
+    monkeypatch.setattr(build_relay, "shared_engine", engine)
 
 
 @pytest.mark.usefixtures("models_of_the_page")

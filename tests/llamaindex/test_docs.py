@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-import llamaindex_relay.llms
+import llamaindex_relay
 from relay_core import ScriptedEngine
+from relay_core.adapters import build_relay
 from relay_core.engines.base import Prompt
 from relay_core.tokenizer import Tokenizer
 from tests.llamaindex.conftest import load_example
@@ -42,7 +43,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, qwen3: Tokenizer, shop: ModuleType
     def engine(spec: str, *, role: str, **_: Any) -> ScriptedEngine:
         return ScriptedEngine(student if role == "student" else teacher, qwen3, context_length=4000)
 
-    monkeypatch.setattr(llamaindex_relay.llms, "shared_engine", engine)
+    monkeypatch.setattr(build_relay, "shared_engine", engine)
 
 
 def test_every_block_of_the_page_runs(scripted: None, capsys: pytest.CaptureFixture[str]) -> None:

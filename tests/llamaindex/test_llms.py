@@ -173,6 +173,15 @@ def test_settings_count_for_the_llm_and_for_one_call(make_llm: Any) -> None:
     assert [(s.temperature, s.max_tokens) for _, s in asked] == [(0.5, 9), (0.25, 9), (0.75, 2)]
 
 
+def test_settings_are_built_once_a_call(llm: RelayLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[RelaySettings] = []
+    check = RelaySettings.__post_init__
+    monkeypatch.setattr(RelaySettings, "__post_init__", lambda self: (built.append(self), check(self))[1])
+    llm.chat(ASKED, max_tokens=9)
+    list(llm.stream_chat(ASKED, max_tokens=9))
+    assert [settings.max_tokens for settings in built] == [9, 9]
+
+
 def test_a_relays_own_settings_stand_unless_replaced(qwen3: Tokenizer) -> None:
     relay = Relay(ScriptedEngine("a", qwen3), None, RelaySettings(temperature=0.5, max_calls=2))
     llm = RelayLLM(relay=relay, max_calls=3)

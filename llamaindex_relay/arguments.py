@@ -1,0 +1,58 @@
+"""The arguments of ``RelayLLM``: unknown names are refused, and every setting gets its value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from relay_core.adapters.arguments import check_argument_names, check_relay_argument
+from relay_core.adapters.settings_fields import DEFAULTS, SETTINGS, is_unset
+from relay_core.engines.base import Engine
+from relay_core.errors import ConfigurationError
+from relay_core.relay import Relay
+
+# arguments that LlamaIndex's other LLMs have and RelayLLM has not
+_INSTEAD = {
+    "model": "write student= and teacher=, such as 'openai:MODEL@URL'",
+    "base_url": "write student='openai:MODEL@URL', teacher= likewise",
+    "api_base": "write student='openai:MODEL@URL', teacher= likewise",
+    "api_key": "write student_api_key= or teacher_api_key=",
+    "timeout": "write teacher_timeout_s= or deadline_s=",
+}
+
+
+def without_unset(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """``arguments`` without those that count as left out."""
+    return {name: value for name, value in arguments.items() if not is_unset(name, value)}
+
+
+def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """The values of RelayLLM's fields, from its constructor's arguments.
+
+    A setting that is left out has the value in ``relay=``, so that the fields always show the settings in force.
+
+    Args:
+        values: the arguments.
+        fields: the names of RelayLLM's fields.
+
+    Raises:
+        ConfigurationError: a name is unknown, arguments contradict each other, or a setting cannot be used.
+    """
+    arguments = without_unset({name: value for name, value in values.items() if name != "class_name"})
+    check_argument_names("RelayLLM", arguments, fields, _INSTEAD)
+    relay = arguments.get("relay")
+    settings = DEFAULTS
+    if relay is not None:
+        specs = _specs(relay) if isinstance(relay, Relay) else {}
+        check_relay_argument(relay, arguments, {**specs, "max_retries": None})
+        settings = relay.settings
+        arguments.update(specs)
+    for role in ("student", "teacher"):
+        if isinstance(arguments.get(role), Engine):
+            raise ConfigurationError(f"{role} is an engine: write relay=Relay(student, teacher), or a spec")
+    settings = settings.merged({name: value for name, value in arguments.items() if name in SETTINGS})
+    return {**arguments, **{name: getattr(settings, name) for name in SETTINGS}}
+
+
+def _specs(relay: Relay) -> dict[str, str | None]:
+    return {"student": relay.student.spec, "teacher": None if relay.teacher is None else relay.teacher.spec}

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_core.tool_call import InvalidToolCall, ToolCall, ToolCallDelta
+from relay_core.tool_parser import Content, ParsedAnswer, ToolCallParser, parse_answer
+
+
+def written_tool_call(name: str, arguments: Any) -> str:
+    return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
+
+
+def test_text_without_a_call_comes_out_as_it_went_in() -> None:
+    for text in ("", " \n", "Hello.\n\n", "a < b, </tool_call>, <tool", "<tool_cal l>"):
+        assert parse_answer(text) == ParsedAnswer(text)
+
+
+def test_several_calls_and_text_around_them() -> None:
+    tool_calls = f"{written_tool_call('add', {'a': 1})}\n{written_tool_call('now', {})}"
+    parsed = parse_answer(f"Let me see.\n{tool_calls}\n\nDone. ")
+    assert parsed.content == "Let me see.\n\nDone. "
+    assert [(c.index, c.name, c.arguments) for c in parsed.tool_calls] == [(0, "add", {"a": 1}), (1, "now", {})]
+    assert parsed.invalid_tool_calls == []
+
+
+def test_space_around_a_lone_call_is_no_content() -> None:
+    assert parse_answer(f"\n\n{written_tool_call('now', {})}\n").content == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "arguments"),
+    [
+        ('{"name": "add", "arguments": {"a": "}\\"{"}}', {"a": '}"{'}),
+        ('{"arguments": {"a": 1}, "name": "add"}', {"a": 1}),
+        ('{"name": "add"}', {}),
+        ('{"name": "add", "arguments": null}', {}),
+        ('{"name": "add", "arguments": "{\\"a\\": 1}"}', {"a": 1}),
+        ('{"name":"add","arguments":{"a":"line\nbreak"}}', {"a": "line\nbreak"}),
+        ('{"name": "add", "arguments": {"ä": "你好"}}', {"ä": "你好"}),
+    ],
+)
+def test_spellings_of_a_call_that_are_understood(body: str, arguments: dict[str, Any]) -> None:
+    tool_calls = parse_answer(f"<tool_call>{body}</tool_call>").tool_calls
+    assert [(c.name, c.arguments) for c in tool_calls] == [("add", arguments)]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "<tool_call>" + '{"name": "now"}'])
+def test_a_whole_call_needs_no_closing_tag(end: str) -> None:
+    tool_calls = parse_answer('<tool_call>{"name": "add", "arguments": {"a": 1}}' + end).tool_calls
+    assert tool_calls[0].arguments == {"a": 1}
+    assert len(tool_calls) == (2 if "now" in end else 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ("", None),
+        ("add(1)", None),
+        ('{"arguments": {}}', None),
+        ('{"name": 3, "arguments": {}}', None),
+        ('{"name": "add", "arguments": [1]}', "add"),
+        ('{"name": "add", "arguments": {"a": 1}', "add"),
+        ('{"name": "add", "arguments": {"a": ', "add"),
+        ('{"name": "add", "arguments": {}} x', "add"),
+        ("[" * 5000, None),
+    ],
+)
+@pytest.mark.parametrize("close", ["</tool_call>", ""])
+def test_a_broken_call_is_kept_as_it_was_written(body: str, name: str | None, close: str) -> None:
+    parsed = parse_answer(f"So: <tool_call>{body}{close}")
+    (broken,) = parsed.invalid_tool_calls
+    assert (parsed.content, parsed.tool_calls) == ("So:", [])
+    assert (broken.name, broken.source) == (name, f"<tool_call>{body}{close}")
+    assert broken.error
+
+
+def test_a_call_ends_at_the_first_closing_tag_even_inside_a_string() -> None:
+    parsed = parse_answer('<tool_call>{"name": "add", "arguments": {"a": "</tool_call>"}}</tool_call>')
+    assert len(parsed.invalid_tool_calls) == 1
+    assert parsed.content == '"}}</tool_call>'
+
+
+PIECES = [
+    *("<", "<tool", "<tool_call>", "</tool_call>", " ", "\n", "Hi.", '"}', "{", "}", "[1]"),
+    *(
+        written_tool_call("add", {"a": '<b> "c" \\'}),
+        written_tool_call("now", {}),
+        '<tool_call>{"name": "add", "arguments": {"a": "',
+    ),
+    *('{"name": "now", "arguments": {}}', '<tool_call>{"name": "x"}'),
+]
+texts = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
+
+
+@given(texts, st.lists(st.integers(0, 400), max_size=30))
+def test_however_the_stream_is_cut_it_says_the_same(text: str, cuts: list[int]) -> None:
+    parser = ToolCallParser()
+    edges = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
+    pieces = [p for a, b in pairwise(edges) for p in parser.feed(text[a:b])] + parser.flush()
+    whole = parse_answer(text)
+    assert "".join(p.text for p in pieces if isinstance(p, Content)) == whole.content
+    assert [p for p in pieces if isinstance(p, ToolCall)] == whole.tool_calls
+    assert [p for p in pieces if isinstance(p, InvalidToolCall)] == whole.invalid_tool_calls
+    for piece in pieces:
+        if isinstance(piece, Content):
+            assert text[piece.start : piece.start + len(piece.text)] == piece.text
+    for call in whole.tool_calls:
+        deltas = [p for p in pieces if isinstance(p, ToolCallDelta) and p.index == call.index]
+        assert [d.name for d in deltas[:2]] == [call.name, None]
+        assert json.loads("".join(d.arguments for d in deltas), strict=False) == call.arguments
+    for broken in whole.invalid_tool_calls:
+        written = "".join(p.arguments for p in pieces if isinstance(p, ToolCallDelta) and p.index == broken.index)
+        assert written == broken.arguments
+        assert broken.source in text
+
+
+@given(texts)
+def test_nothing_that_is_held_back_is_lost(text: str) -> None:
+    parsed = parse_answer(text)
+    assert len(parsed.content) <= len(text)
+    if "<tool_call>" not in text:
+        assert parsed.content == text
+
+
+def test_a_stream_shows_text_and_arguments_as_soon_as_they_are_certain() -> None:
+    parser = ToolCallParser()
+    assert parser.feed("Wait <tool") == [Content("Wait", 0)]
+    assert parser.feed('_call>{"name": "add", "arg') == []
+    name, arguments = parser.feed('uments": {"a": "x')
+    assert isinstance(name, ToolCallDelta)
+    assert isinstance(arguments, ToolCallDelta)
+    assert (name.name, name.arguments) == ("add", "")
+    assert (arguments.name, arguments.arguments) == (None, '{"a": "x')
+    assert [p.arguments for p in parser.feed("y</") if isinstance(p, ToolCallDelta)] == ["y"]
