@@ -1,4 +1,4 @@
-"""Encoding, decoding and comparing, on a large and a small byte-level vocabulary and on one with SentencePiece's spaces."""
+"""Encoding, decoding and comparing, on two byte-level vocabularies and one with SentencePiece's spaces."""
 
 import pytest
 from hypothesis import given
@@ -30,7 +30,7 @@ def test_decoding_what_was_encoded_gives_the_same_text(tokenizer: Tokenizer, tex
     assert not tokenizer.spells([*ids, int(tokenizer.hf.eos_token_id)], text)
 
 
-def test_the_beginning_of_a_text_may_get_a_space_a_continuation_does_not(
+def test_only_the_beginning_of_a_text_may_get_a_space(
     metaspace: Tokenizer, qwen3: Tokenizer
 ) -> None:
     assert metaspace.hf.convert_ids_to_tokens(metaspace.encode("so", begins=True))[0].startswith("▁")

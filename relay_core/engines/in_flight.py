@@ -59,8 +59,3 @@ class RequestsInFlight:
         if warmed:
             return 1
         return self._stream_interval or min(1 + self._count // REQUESTS_PER_TOKEN, MOST_TOKENS)
-
-    one_more = track_request
-
-
-Load = RequestsInFlight

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from relay_core.engines.base import BreakerState, Chunk, Engine, EngineUsage, Prompt, Sampling, Warming, Waste
 from relay_core.engines.gc_freeze import freeze_imports
-from relay_core.engines.in_flight import Load
+from relay_core.engines.in_flight import RequestsInFlight
 from relay_core.engines.openai.address import Address, httpx_verify, secret_key
 from relay_core.engines.openai.faults import Fault, without_internal_types
 from relay_core.engines.openai.hedging import hedged
@@ -109,7 +109,7 @@ class OpenAIEngine(Engine):
         self.patience = (patience or Patience()).with_options(**options)
         self._chosen_mode: Mode | Literal["auto"] = "auto" if mode == "auto" else Mode(mode)
         self._tokenizer_source, self._logprobs = tokenizer, logprobs
-        self._load = Load(stream_interval)
+        self._in_flight = RequestsInFlight(stream_interval)
         self._breaker = Breaker(self.patience.breaker_after, self.patience.breaker_open_s)
         self._endpoint: Endpoint | None = None
         self._clients: dict[asyncio.AbstractEventLoop, LoopClient] = {}
@@ -129,7 +129,7 @@ class OpenAIEngine(Engine):
     def warms(self) -> bool:
         # Only vLLM's servers have mode "ids"; in the other modes the endpoint may be a hosted API, which bills wasted
         # tokens. An endpoint under load loses more by writing wasted tokens than an answer gains.
-        return (self.mode or self._chosen_mode) is Mode.IDS and self._load.is_light
+        return (self.mode or self._chosen_mode) is Mode.IDS and self._in_flight.is_light
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -202,7 +202,7 @@ class OpenAIEngine(Engine):
         if client is None:
             for other in [other for other in list(self._clients) if other.is_closed()]:
                 del self._clients[other]  # its connections were closed with it
-            client = LoopClient(self._address, self.patience, self._breaker, self._load, logprobs=self._logprobs)
+            client = LoopClient(self._address, self.patience, self._breaker, self._in_flight, logprobs=self._logprobs)
             self._clients[loop] = client
         return client
 

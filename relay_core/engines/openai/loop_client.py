@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-from relay_core.engines.in_flight import Load
+from relay_core.engines.in_flight import RequestsInFlight
 from relay_core.engines.openai.address import Address
 from relay_core.engines.openai.connection import Connection
 from relay_core.engines.openai.faults import Fault
@@ -29,18 +29,20 @@ class LoopClient:
         address: the endpoint.
         patience: its ``connect_s`` and ``max_in_flight``.
         breaker: the circuit breaker that all event loops share.
-        load: the counter of requests in flight that all event loops share.
+        in_flight: the counter of requests in flight that all event loops share.
         logprobs: ask for log-probabilities.
 
     ``connection`` sends requests directly. ``gate`` admits ``max_in_flight`` requests at once, first come first served.
     """
 
-    def __init__(self, address: Address, patience: Patience, breaker: Breaker, load: Load, *, logprobs: bool) -> None:
+    def __init__(
+        self, address: Address, patience: Patience, breaker: Breaker, in_flight: RequestsInFlight, *, logprobs: bool
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.connection = Connection(address, patience)
         self.gate = asyncio.Semaphore(patience.max_in_flight)
         self._address, self._max_in_flight = address, patience.max_in_flight
-        self._breaker, self._load, self._logprobs = breaker, load, logprobs
+        self._breaker, self._in_flight, self._logprobs = breaker, in_flight, logprobs
         self._probing: asyncio.Future[None] | None = None
 
     async def probe_once(self, probe: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -92,11 +94,11 @@ class LoopClient:
             try:
                 async with asyncio.timeout_at(limit.deadline):
                     await stack.enter_async_context(self.gate)
-                    stack.enter_context(self._load.one_more())
+                    stack.enter_context(self._in_flight.track_request())
             except TimeoutError as error:
                 raise Fault(f"{self._address.spec}: no turn came: {self._max_in_flight} requests in flight") from error
             with self._breaker.attempt():
-                tokens_per_event = self._load.tokens_per_message(warmed=progress.warmed)
+                tokens_per_event = self._in_flight.tokens_per_message(warmed=progress.warmed)
                 body = progress.begin_request(
                     self._address.model, logprobs=self._logprobs, tokens_per_event=tokens_per_event
                 )
