@@ -51,6 +51,8 @@ class TransformersEngine(Engine):
             memory.
         max_batch_tokens: the most tokens in one step, prompts included.
         max_requests: the most requests in one step; further requests wait.
+        cuda_graphs: capture the steps as CUDA graphs; for a CUDA device only.
+        async_batching: prepare a step while the device computes the one before; for a CUDA device only.
 
     A request with a seed is repeatable when it runs alone. In a shared batch its random draws stay the same, but
     rounding depends on the other requests in the batch, so a close decision may fall differently.
@@ -75,6 +77,8 @@ class TransformersEngine(Engine):
         cache_gib: float | None = None,
         max_batch_tokens: int = 512,
         max_requests: int = 256,
+        cuda_graphs: bool = False,
+        async_batching: bool = False,
     ) -> None:
         if dtype not in DTYPES:
             raise ConfigurationError(f"dtype is {dtype!r}: write one of {', '.join(DTYPES)}")
@@ -85,6 +89,8 @@ class TransformersEngine(Engine):
             cache_gib=cache_gib,
             max_batch_tokens=max_batch_tokens,
             max_requests=max_requests,
+            cuda_graphs=cuda_graphs,
+            async_batching=async_batching,
         )
         self._tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)
         self._source = ""  # a folder or a hub id

@@ -50,10 +50,12 @@ class Manager:
     ``max_request_tokens`` is the most tokens that one request may have, prompt included.
 
     Raises:
+        ConfigurationError: an option cannot be used on the model's device.
         EngineError: the cache could not be made.
     """
 
     def __init__(self, model: PreTrainedModel, options: BatchingOptions, end_ids: frozenset[int]) -> None:
+        options.check_device(model.device.type)
         tokens = options.cache_tokens or automatic_cache_tokens(model, options.cache_gib)
         try:
             self._manager = _started(model, options, tokens, end_ids)
@@ -141,8 +143,8 @@ def _started(
         num_blocks=max(2, -(-tokens // options.page_size)),
         max_batch_tokens=options.max_batch_tokens,
         max_requests_per_batch=min(options.max_requests, options.max_batch_tokens),
-        use_cuda_graph=False,
-        use_async_batching=False,
+        use_cuda_graph=options.cuda_graphs,
+        use_async_batching=options.async_batching,
         auto_switch_to_flash=False,
     )
     greedy = GenerationConfig(do_sample=False, eos_token_id=sorted(end_ids) or -1)

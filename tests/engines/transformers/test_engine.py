@@ -651,6 +651,16 @@ def test_other_bad_models(tmp_path: Path, model: Qwen3ForCausalLM) -> None:
         TransformersEngine(tmp_path)
 
 
+@pytest.mark.parametrize("option", ["cuda_graphs", "async_batching"])
+async def test_options_for_cuda_are_refused_on_a_cpu(
+    model: Qwen3ForCausalLM, tokenizer: Tokenizer, option: str
+) -> None:
+    engine = TransformersEngine(copy.deepcopy(model), tokenizer, **{option: True})
+    with pytest.raises(ConfigurationError, match=f"{option} is True, but the model is on 'cpu'"):
+        await engine.start()
+    assert not engine.running
+
+
 async def test_what_loading_finds_wrong(tmp_path: Path, model: Qwen3ForCausalLM, tokenizer: Tokenizer) -> None:
     tokenizer.hf.save_pretrained(tmp_path)
     state = {k: v for k, v in model.state_dict().items() if "layers.1" not in k}
