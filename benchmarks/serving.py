@@ -94,7 +94,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             folder = Path(temporary)
             pair = make_pair(name, folder, options)
             with start_servers(
-                pair, folder, delays_ms=options.delay_ms, options=options.serve, urls=options.urls
+                pair, folder / "logs", delays_ms=options.delay_ms, options=options.serve, urls=options.urls
             ) as servers:
                 result["pairs"][name] = asyncio.run(measure_pair(pair, servers, options))
     return result

@@ -46,37 +46,36 @@ class Servers:
 
 @contextmanager
 def start_servers(
-    pair: Pair, folder: Path, *, delays_ms: Sequence[int], options: Sequence[str], urls: Sequence[str] | None = None
+    pair: Pair, logs: Path, *, delays_ms: Sequence[int], options: Sequence[str], urls: Sequence[str] | None = None
 ) -> Iterator[Servers]:
     """Start both servers and a proxy for each delay; stop them at the end.
 
     Args:
         pair: the models.
-        folder: where logs are written.
+        logs: the folder for the servers' logs, which is also where the servers run.
         delays_ms: the delays of the teacher, in milliseconds.
         options: added to vLLM's command line.
         urls: the student's and the teacher's URL, for servers that run already; then only proxies are started.
     """
+    logs.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         student, teacher = urls or [
-            stack.enter_context(_vllm_server(role, model, folder, options))
+            stack.enter_context(_vllm_server(role, model, logs, options))
             for role, model in (("student", pair.student), ("teacher", pair.teacher))
         ]
         delayed_teachers = {
-            delay: stack.enter_context(delayed(teacher, folder / f"proxy{delay}.log", delay / 1000))
-            if delay
-            else teacher
+            delay: stack.enter_context(delayed(teacher, logs / f"proxy{delay}.log", delay / 1000)) if delay else teacher
             for delay in delays_ms
         }
         yield Servers(student, teacher, delayed_teachers)
 
 
 @contextmanager
-def _vllm_server(role: str, model: Path, folder: Path, options: Sequence[str]) -> Iterator[str]:
+def _vllm_server(role: str, model: Path, logs: Path, options: Sequence[str]) -> Iterator[str]:
     print(f"starting vLLM with {model}", file=sys.stderr)
     with vllm_server(
         model,
-        folder / f"{role}.log",
+        logs / f"{role}.log",
         name=role,
         context=random_pair.CONTEXT_LENGTH,
         options=["--block-size", "32", "--max-num-seqs", "64", *options],
