@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -139,16 +139,20 @@ class RelaySettings:
         """
         if not overrides:
             return self
-        known = {f.name for f in fields(self)}
-        for name in overrides:
-            if name not in known:
-                raise ConfigurationError(f"no setting is called {name!r}; {did_you_mean(name, known)}")
+        check_setting_names(overrides)
         return dataclasses.replace(self, **overrides)
 
-    def changes(self, since: RelaySettings) -> dict[str, Any]:
-        """What :meth:`merged` would have to replace in ``since`` to make these of it."""
-        mine = ((f.name, getattr(self, f.name)) for f in fields(self))
-        return {name: value for name, value in mine if value != getattr(since, name)}
+
+def check_setting_names(names: Iterable[str]) -> None:
+    """Refuse names that are no setting's.
+
+    Raises:
+        ConfigurationError: an unknown name; the nearest known one is suggested.
+    """
+    known = {f.name for f in fields(RelaySettings)}
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(f"no setting is called {name!r}; {did_you_mean(name, known)}")
 
 
 def _prices(given: Mapping[str, Any]) -> Prices:

@@ -97,11 +97,3 @@ def test_the_page_of_settings_names_every_field() -> None:
     page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
     for kind in (RelaySettings, Prices, Usage, CallEnded):
         assert [f.name for f in fields(kind) if f"`{f.name}`" not in page] == []
-
-
-def test_changes_are_what_merging_replaces() -> None:
-    before = RelaySettings(max_tokens=10, stop="x")
-    after = RelaySettings(max_tokens=10, stop=["y"], temperature=0.5)
-    assert after.changes(before) == {"stop": ("y",), "temperature": 0.5}
-    assert before.merged(after.changes(before)) == after
-    assert after.changes(after) == {}

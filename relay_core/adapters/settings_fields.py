@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from relay_core.errors import ConfigurationError, did_you_mean
-from relay_core.settings import RelaySettings
+from relay_core.settings import RelaySettings, check_setting_names
 
 SETTINGS = tuple(f.name for f in fields(RelaySettings))
 DEFAULTS = RelaySettings()
@@ -45,9 +44,7 @@ def settings_of(model: SettingsFields, overrides: Mapping[str, Any]) -> RelaySet
     Raises:
         ConfigurationError: an override has an unknown name, or a value cannot be used.
     """
-    for name in overrides:
-        if name not in SETTINGS:
-            raise ConfigurationError(f"no setting is called {name!r}; {did_you_mean(name, SETTINGS)}")
+    check_setting_names(overrides)
     return RelaySettings(**{name: overrides[name] if name in overrides else getattr(model, name) for name in SETTINGS})
 
 

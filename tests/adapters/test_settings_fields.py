@@ -1,9 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
-from relay_core import RelaySettings
-from relay_core.adapters.settings_fields import SETTINGS, SettingsFields
+import pytest
+
+from relay_core import ConfigurationError, RelaySettings
+from relay_core.adapters.settings_fields import SETTINGS, SettingsFields, settings_of
+from relay_core.settings import Prices
+
+
+class Model(SettingsFields):
+    """As the plugins' models: their own form of stop strings and prices."""
+
+    stop: list[str] | None = None
+    prices: Prices | None = None
 
 
 def test_every_setting_is_a_field_with_the_same_default() -> None:
@@ -11,3 +22,20 @@ def test_every_setting_is_a_field_with_the_same_default() -> None:
     assert set(SETTINGS) == names
     assert set(SettingsFields.model_fields) == names - {"stop", "prices"}
     assert SettingsFields().model_dump().items() <= {f.name: f.default for f in fields(RelaySettings)}.items()
+
+
+@pytest.mark.parametrize("overrides", [{}, {"stop": ["y"], "temperature": 0.5}, {"stop": None, "max_calls": None}])
+def test_the_settings_of_a_call_are_the_models_with_its_overrides(overrides: dict[str, Any]) -> None:
+    model = Model(max_tokens=10, max_calls=2, stop=["x"])
+    own = RelaySettings(max_tokens=10, max_calls=2, stop="x")
+    assert settings_of(model, overrides) == own.merged(overrides)
+    assert settings_of(model, {}) == own
+
+
+@pytest.mark.parametrize("overrides", [{"temprature": 1}, {"temperature": -1}])
+def test_overrides_are_checked_as_settings_are(overrides: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as merged:
+        RelaySettings().merged(overrides)
+    with pytest.raises(ConfigurationError) as built:
+        settings_of(Model(), overrides)
+    assert str(built.value) == str(merged.value)
