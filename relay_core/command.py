@@ -3,8 +3,15 @@
     command := "<call>" body "</call>"       body: at most 32 characters
     body    := ws digits ws                  1 to 9 ASCII digits; any other body is malformed
 
-A ``<call>`` that is not closed within these 32 characters is ordinary text. The scanner sees text only; the transcript
-records which token carried which character.
+These are malformed too, so that no reader sees a piece of a command:
+
+    </call>               where it closes nothing
+    <call>8</>            a number behind which another closing tag stands
+    </call><call>         a tag directly behind a command, where it opens nothing
+    <call>8 (the end)     a command that the end of the text cuts off
+
+Any other ``<call>`` that is not closed within 32 characters is ordinary text. The scanner sees text only; the
+transcript records which token carried which character.
 """
 
 from __future__ import annotations
@@ -18,6 +25,9 @@ MAX_BODY_CHARS = 32
 
 _COUNT = re.compile(r"\s*([0-9]{1,9})\s*", re.ASCII)
 _WINDOW = len(OPEN) + MAX_BODY_CHARS + len(CLOSE)
+_NUMBER = OPEN + rf"[\s0-9.,+-]{{0,{MAX_BODY_CHARS}}}"
+_WRONGLY_CLOSED = re.compile(_NUMBER + r"</[a-z]{0,4}>?", re.ASCII)  # never longer than the window
+_CUT_OFF = re.compile(_NUMBER + "(?:<(?:/(?:c(?:a(?:l(?:l)?)?)?)?)?)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +47,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A closed command without a usable number; ``source`` is the text it was written as."""
+    """A command without a usable number, or a piece of one; ``source`` is the text it was written as."""
 
     source: str
 
@@ -53,7 +63,9 @@ def write(n: int) -> str:
 
 
 def parse(source: str) -> Call | Malformed:
-    """Read one whole command, tags included."""
+    """Read one whole command, tags included; anything else is malformed."""
+    if not (source.startswith(OPEN) and source.endswith(CLOSE)):
+        return Malformed(source)
     count = _COUNT.fullmatch(source, len(OPEN), len(source) - len(CLOSE))
     return Call(int(count[1]), source) if count else Malformed(source)
 
@@ -70,10 +82,11 @@ class CommandScanner:
         scanner.flush()                      # []
     """
 
-    __slots__ = ("_held",)
+    __slots__ = ("_behind_command", "_held")
 
     def __init__(self) -> None:
         self._held = ""
+        self._behind_command = False  # what is held follows directly on a command
 
     @property
     def held(self) -> str:
@@ -88,6 +101,7 @@ class CommandScanner:
     def feed(self, text: str) -> list[Piece]:
         """Take the next piece of the stream; return the pieces that are now decided, in order."""
         if not self._held and "<" not in text:
+            self._behind_command &= not text
             return [Text(text)] if text else []
         text = self._held + text
         pieces: list[Piece] = []
@@ -98,28 +112,71 @@ class CommandScanner:
             if start < 0:
                 start = len(text)
                 break
-            if not text.startswith(OPEN, start):
-                if OPEN.startswith(text[start:]):
-                    break  # a beginning of the tag, at the end of what came
+            self._behind_command &= start == shown
+            end = _end_of_command(text, start, behind_command=self._behind_command)
+            if end is None:
+                break  # undecided
+            if end == start:
                 start += 1
                 continue
-            close = text.find(CLOSE, start + len(OPEN), start + _WINDOW)
-            if close >= 0:
-                if start > shown:
-                    pieces.append(Text(text[shown:start]))
-                shown = close + len(CLOSE)
-                pieces.append(parse(text[start:shown]))
-                start = shown
-            elif len(text) - start >= _WINDOW:
-                start += 1  # can no longer be closed in time: ordinary text
-            else:
-                break
+            if start > shown:
+                pieces.append(Text(text[shown:start]))
+            pieces.append(parse(text[start:end]))
+            shown = start = end
+            self._behind_command = True
         if start > shown:
             pieces.append(Text(text[shown:start]))
+            self._behind_command = False
         self._held = text[start:]
         return pieces
 
-    def flush(self) -> list[Piece]:
-        """End the stream: text that was held back is ordinary text."""
-        held, self._held = self._held, ""
-        return [Text(held)] if held else []
+    def flush(self, *, cut_off: bool = False) -> list[Piece]:
+        """End the stream: what was held back is a command cut off, or ordinary text.
+
+        Args:
+            cut_off: the text did not end by itself; then the beginning of an opening tag (``<ca``) is a command cut
+                off too.
+        """
+        pieces: list[Piece] = []
+        while held := self._held:
+            self._held = ""
+            if _CUT_OFF.fullmatch(held) or (cut_off and len(held) > 1 and OPEN.startswith(held)):
+                pieces.append(Malformed(held))
+                self._behind_command = True
+                break
+            wrong = _WRONGLY_CLOSED.match(held)
+            end = wrong.end() if wrong else len(OPEN) if self._behind_command and held.startswith(OPEN) else 1
+            pieces.append(Text(held[:end]) if end == 1 else Malformed(held[:end]))
+            self._behind_command = end > 1
+            pieces += self.feed(held[end:])
+        return _joined(pieces)
+
+
+def _end_of_command(text: str, start: int, *, behind_command: bool) -> int | None:
+    """Where the command, or the piece of one, ends that begins at ``start``, where a ``<`` stands.
+
+    ``start`` itself means that none begins there; ``None``, that more text is needed to tell.
+    """
+    if text.startswith(CLOSE, start):
+        return start + len(CLOSE)
+    if not text.startswith(OPEN, start):
+        rest = text[start : start + len(CLOSE)]
+        return None if OPEN.startswith(rest) or CLOSE.startswith(rest) else start
+    close = text.find(CLOSE, start + len(OPEN), start + _WINDOW)
+    if close >= 0:
+        return close + len(CLOSE)
+    if len(text) - start < _WINDOW:
+        return None
+    wrong = _WRONGLY_CLOSED.match(text, start)
+    return wrong.end() if wrong else start + len(OPEN) if behind_command else start
+
+
+def _joined(pieces: list[Piece]) -> list[Piece]:
+    """``pieces`` with adjacent text joined."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        if joined and isinstance(piece, Text) and isinstance(joined[-1], Text):
+            joined[-1] = Text(joined[-1].text + piece.text)
+        else:
+            joined.append(piece)
+    return joined

@@ -89,7 +89,8 @@ class Answer:
             raise
         finally:
             await self._warmer.drop()
-        for delta in self._text.flush():
+        cut_off = self._finish in (FinishReason.LENGTH, FinishReason.DEADLINE)
+        for delta in self._text.flush(cut_off=cut_off):
             yield delta
         if self._stops.hit is not None:
             self._transcript.cut_reader_text(self._stops.kept)

@@ -42,7 +42,7 @@ class StopFilter:
         return self._release(sum(len(d.text) for d in self._held))
 
     def _release(self, chars: int) -> list[TextDelta]:
-        """Pass on the first ``chars`` held characters. A delta that is cut in two keeps its ids with its second part."""
+        """Pass on the first ``chars`` held characters. The ids of a delta that is cut go with its end."""
         out: list[TextDelta] = []
         self.kept += chars
         while self._held and chars >= len(self._held[0].text) and (chars or self.hit is None):

@@ -83,9 +83,13 @@ class StudentText:
                 break
         return coalesce(deltas)
 
-    def flush(self) -> list[TextDelta]:
-        """The end of the answer: text that was held back is ordinary text."""
-        return self._release_held() + self._stops.flush()
+    def flush(self, *, cut_off: bool) -> list[TextDelta]:
+        """End the answer: what was held back is ordinary text, or a command cut off.
+
+        Args:
+            cut_off: a budget ended the answer, not the student.
+        """
+        return self._release_held(cut_off=cut_off) + self._stops.flush()
 
     # -- deciding ------------------------------------------------------------------------------------------
 
@@ -108,28 +112,33 @@ class StudentText:
         pieces = self._scanner.feed(token.text)
         for i, piece in enumerate(pieces):
             begin, decided = decided, decided + len(_source(piece))
-            if isinstance(piece, Text):
-                deltas += self._show(piece.text, decided)
+            deltas += self._pass_on(piece, begin, decided)
+            if not isinstance(piece, Call):
                 continue
-            deltas += self._hide(begin, decided)
-            if isinstance(piece, Malformed):
-                self._tally.malformed += 1
-            elif self._call is not None or not self._opens(self._decider.on_command(piece)):
+            if self._call is not None or not self._opens(self._decider.on_command(piece)):
                 self._tally.refused += 1  # a budget forbids it, or this token has made its one call already
             elif token.id is None:  # a text-only engine wrote on behind the command; that text is taken back
-                behind = "".join(map(_source, pieces[i + 1 :])) + self._held()
-                self._transcript.drop_tail(len(behind))
+                behind = [*pieces[i + 1 :], *self._scanner.flush()]
+                self._transcript.drop_tail(sum(len(_source(piece)) for piece in behind))
                 self._waiting.clear()
                 break
         return deltas + self._release_held() if self._call is not None else deltas
 
-    def _release_held(self) -> list[TextDelta]:
-        """Show what the scanner holds back: no command comes of it any more."""
-        return self._show(self._held(), self._transcript.student_offset)
+    def _release_held(self, *, cut_off: bool = False) -> list[TextDelta]:
+        """Pass on what the scanner holds back: no call comes of it any more."""
+        end = self._transcript.student_offset - len(self._scanner.held)
+        deltas: list[TextDelta] = []
+        for piece in self._scanner.flush(cut_off=cut_off):
+            begin, end = end, end + len(_source(piece))
+            deltas += self._pass_on(piece, begin, end)
+        return deltas + self._show("", end)
 
-    def _held(self) -> str:
-        """Take what the scanner holds back out of it."""
-        return "".join(map(_source, self._scanner.flush()))
+    def _pass_on(self, piece: Piece, begin: int, end: int) -> list[TextDelta]:
+        """Show text and hide commands; the piece stands at characters ``begin`` to ``end`` of the student's stream."""
+        if isinstance(piece, Text):
+            return self._show(piece.text, end)
+        self._tally.malformed += isinstance(piece, Malformed)
+        return self._hide(begin, end)
 
     def _show(self, text: str, end: int) -> list[TextDelta]:
         """Pass on ordinary text that ends at character ``end`` of the student's stream, with the ids it completes."""

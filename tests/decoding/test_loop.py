@@ -142,12 +142,18 @@ async def test_a_student_that_gives_more_than_was_asked_for(qwen3: Tokenizer) ->
         ("a<call>-3</call>b<call></call>", "ab", 0, 2),
         ("a<call>1000000000</call>b", "ab", 0, 1),
         ("a<call>b", "a<call>b", 0, 0),
-        ("a<call>" + "x" * 33 + "</call>b", "a<call>" + "x" * 33 + "</call>b", 0, 0),
-        ("a</call>b", "a</call>b", 0, 0),
+        ("a<call>" + "x" * 33 + "</call>b", "a<call>" + "x" * 33 + "b", 0, 1),
+        ("a</call>b", "ab", 0, 1),
+        ("takes the<call>8</>", "takes the", 0, 1),
+        ("takes the<call>8</> time that it takes, and no more than that, I think", None, 0, 1),
+        ("1<call>8</", "1", 0, 1),
+        ("a<call>12", "a", 0, 1),
+        ("a<call>", "a", 0, 1),
         ("a<ca", "a<ca", 0, 0),
     ],
 )
-async def test_what_is_no_call(qwen3: Tokenizer, said: str, text: str, refused: int, malformed: int) -> None:
+async def test_what_is_no_call(qwen3: Tokenizer, said: str, text: str | None, refused: int, malformed: int) -> None:
+    text = said.replace("<call>8</>", "") if text is None else text
     start, ids = len((await answer("", tokenizer=qwen3)).transcript.prompt_ids), qwen3.encode(said)
     for honour_stop in (False, True):  # an engine that stops at every closing tag is asked again
         student = ScriptedEngine(lambda p: ids[len(p.token_ids) - start :], qwen3, honour_stop=honour_stop, record=True)
@@ -164,9 +170,9 @@ async def test_one_token_makes_one_call(tiny: Tokenizer) -> None:
     both = Token(7, "a<call>1</call>b<call>2</call>c<ca")
     student = Says(tiny, [Chunk([both])], [Chunk([Token(8, "ll>3</call>")], Finish.END)])
     result = await answer(student, ScriptedEngine("xyz", tiny))
-    assert result.text == "abc<ca" + tiny.decode(tiny.encode("xyz")[:1]) + "ll>3</call>"
+    assert result.text == "abc<ca" + tiny.decode(tiny.encode("xyz")[:1]) + "ll>3", "the closing tag closes nothing"
     assert (result.usage.calls, result.usage.refused_calls) == (1, 1)
-    assert result.usage.command_tokens == 1
+    assert (result.usage.command_tokens, result.usage.malformed_calls) == (2, 1)
 
 
 async def test_the_student_is_told_to_stop_only_where_a_call_may_come(qwen3: Tokenizer) -> None:

@@ -32,6 +32,7 @@ from relay_core import (
 from relay_core.chat import Conversation, render
 from relay_core.engines.scripted import Delay
 from relay_core.tokenizer import Tokenizer
+from testing.grammar import ends_in_command, visible
 
 COMMAND = re.compile(r"<call>((?:(?!</call>).){0,32})</call>", re.DOTALL)
 
@@ -98,10 +99,11 @@ class Played:
 
     def expected(self) -> tuple[str, list[str]]:
         """The reader's text, worked out another way; and what stood there before each call."""
-        text, before = "", []
+        text, before, behind = "", [], False
         for k, prompt in enumerate(self.asked):
             session = said(self.student.tokenizer, prompt.token_ids, self.wrote(k))
-            text += COMMAND.sub("", session)
+            text += visible(session, behind_command=behind)
+            behind = ends_in_command(session, behind_command=behind)
             if k < len(self.result.calls):
                 before.append(text)
                 asked = self.called[k].token_ids
@@ -234,7 +236,7 @@ def test_property_04_what_may_yet_become_a_command_is_held_back(qwen3: Tokenizer
         async for event in Relay(student, None).astream("Q"):
             if isinstance(event, TextDelta) and student.active:
                 shown += event.text
-                assert COMMAND.sub("", student.said + ends).startswith(shown)
+                assert visible(student.said + ends).startswith(shown)
 
     asyncio.run(watch())
 
@@ -258,8 +260,8 @@ def test_property_05_only_sampled_tokens_open_a_call(qwen3: Tokenizer, user, sys
     call = ([], "<call>99</call>")
     played = play(qwen3, [call], [script], [last], prompt=prompt)
     usage = played.result.usage
-    assert (usage.calls, usage.refused_calls, usage.malformed_calls) == (1, 0, 0)
-    assert played.result.text == reply + CALL + "<call>" + last
+    assert (usage.calls, usage.refused_calls, usage.malformed_calls) == (1, 0, last.count("</call>"))
+    assert played.result.text == reply + CALL + "<call>" + last.replace("</call>", ""), "the teacher's words are text"
     for text in (system + CALL, user + CALL, result + CALL, "Q <call>"):
         assert text in played.asked[0].text
     marks = [i for i in played.asked[0].token_ids if i in qwen3.special_ids]
