@@ -1,11 +1,12 @@
-"""The scripted engine behind a real HTTP server that speaks as vLLM's does: exact answers, at any rate of requests.
+"""Scripted engines behind an HTTP server with vLLM's protocol: exact answers at any rate of requests.
 
-    python scripted_server.py --port 8000 --delay-s 0.01
+    python testing/scripted_server.py --port 8000 --delay-s 0.01
 
-It serves ``student`` and ``teacher``, with the bundled tokenizer. Asked about ``Item 7``, both know the same text,
-``answer(7)``; each goes on from wherever the prompt says that the answer is, and the student calls at the two places
-in it that ``CALLS`` names. So an answer in which a word is lost, doubled or another stream's is not ``answer(7)``; and
-a prompt that does not lead to it is refused.
+It serves two models, ``student`` and ``teacher``, with the bundled tokenizer. To a question about ``Item 7`` both
+models write the same text, ``answer(7)``. Each model continues the answer from the point that the prompt has reached,
+and the student calls the teacher at the two points in ``CALLS``. A client that loses or repeats a word, or mixes up two
+streams, gets a text other than ``answer(7)``. A prompt in which the answer so far is not a beginning of that text is
+refused with status 400.
 """
 
 from __future__ import annotations
@@ -20,45 +21,50 @@ from typing import Any
 from relay_core import bundled, command
 from relay_core.engines.base import Chunk, Finish, Prompt, Sampling
 from relay_core.engines.scripted import ScriptedEngine
+from relay_core.keys import Role
 from relay_core.tokenizer import Tokenizer
 
-CALLS = ((3, 4), (9, 2))  # after so many words, for so many teacher tokens
+CALLS = ((3, 4), (9, 2))  # (words before the call, teacher tokens)
 WORDS = "one of the shops has pens and hats for a few coins more than it had in the end of that day".split()
-_ASKED = re.compile(r"Item (\d+)")
+_ITEM = re.compile(r"Item (\d+)")
 _TURN = re.compile(r"<\|im_start\|>assistant\n(?:<think>\n\n</think>\n\n)?")
 _COMMAND = re.compile(r"<call>\d+</call>")
 CONTEXT = 4096
 
 
 def answer(item: int) -> str:
-    """The whole answer about an item, as the reader sees it."""
+    """The whole answer to a question about an item, as the reader sees it."""
     rng = random.Random(item)
     return f"Item {item}: " + " ".join(rng.choices(WORDS, k=16)) + "."
 
 
 def rest(prompt: str, *, calls: bool) -> str:
-    """What comes after this prompt: up to the next call and with it, or all.
+    """The continuation of a prompt.
+
+    Args:
+        prompt: a question about an item, and the answer so far.
+        calls: stop at the next call and write its command; otherwise continue to the end of the answer.
 
     Raises:
-        ValueError: the prompt does not lead to the answer.
+        ValueError: the answer so far is not a beginning of the item's answer.
     """
-    asked = _ASKED.search(prompt)
+    item = _ITEM.search(prompt)
     *_, written = _TURN.split(prompt)
-    if asked is None:
+    if item is None:
         return "It is not known."
-    whole, said = answer(int(asked[1])), _COMMAND.sub("", written)
-    if not whole.startswith(said):
-        raise ValueError(f"{said!r} is not how {whole!r} begins")
-    made = len(_COMMAND.findall(written))
-    if not calls or made == len(CALLS):
-        return whole[len(said) :]
-    words, n = CALLS[made]
-    until = len(" ".join(whole.split(" ")[:words]))
-    return whole[len(said) : until] + command.write(n)
+    whole, shown = answer(int(item[1])), _COMMAND.sub("", written)
+    if not whole.startswith(shown):
+        raise ValueError(f"{shown!r} is not how {whole!r} begins")
+    calls_so_far = len(_COMMAND.findall(written))
+    if not calls or calls_so_far == len(CALLS):
+        return whole[len(shown) :]
+    words, n = CALLS[calls_so_far]
+    call_at = len(" ".join(whole.split(" ")[:words]))
+    return whole[len(shown) : call_at] + command.write(n)
 
 
-def engine(role: str, tokenizer: Tokenizer, *, chunk: int, delay_s: float) -> ScriptedEngine:
-    """The model called ``role``."""
+def engine(role: Role, tokenizer: Tokenizer, *, chunk: int, delay_s: float) -> ScriptedEngine:
+    """The engine of one model; ``chunk`` tokens per chunk, ``delay_s`` seconds before each."""
 
     def script(prompt: Prompt) -> str:
         return rest(prompt.text, calls=role == "student")
@@ -67,14 +73,21 @@ def engine(role: str, tokenizer: Tokenizer, *, chunk: int, delay_s: float) -> Sc
 
 
 class Server:
-    """The protocol, as far as ``OpenAIEngine`` and ``benchmarks/lockstep.py`` use it."""
+    """The part of vLLM's protocol that ``OpenAIEngine`` and ``benchmarks/lockstep.py`` use.
+
+    Args:
+        chunk: tokens per event.
+        delay_s: seconds before each event.
+    """
 
     def __init__(self, *, chunk: int, delay_s: float) -> None:
         folder = bundled.path("student-relay")
         self.root, self.tokenizer = str(folder), Tokenizer.load(folder)
-        self.models = {r: engine(r, self.tokenizer, chunk=chunk, delay_s=delay_s) for r in ("student", "teacher")}
+        roles: tuple[Role, ...] = ("student", "teacher")
+        self.models = {role: engine(role, self.tokenizer, chunk=chunk, delay_s=delay_s) for role in roles}
 
     def app(self) -> Any:
+        """The ASGI application."""
         from starlette.applications import Starlette
         from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
         from starlette.routing import Route
@@ -88,8 +101,8 @@ class Server:
 
         async def completions(request: Any) -> Any:
             body = await request.json()
-            given = body["prompt"]
-            ids = self.tokenizer.encode(given, begins=True) if isinstance(given, str) else given
+            prompt = body["prompt"]
+            ids = self.tokenizer.encode(prompt, begins=True) if isinstance(prompt, str) else prompt
             text = self.tokenizer.decode(ids, control=True)
             try:
                 rest(text, calls=True)
@@ -104,30 +117,31 @@ class Server:
         routes = [Route("/health", health), Route("/v1/models", models)]
         return Starlette(routes=[*routes, Route("/v1/completions", completions, methods=["POST"])])
 
-    async def events(self, chunks: AsyncIterator[Chunk], length: int) -> AsyncIterator[str]:
-        """The chunks as server-sent events, usage and ``[DONE]`` behind them."""
+    async def events(self, chunks: AsyncIterator[Chunk], prompt_tokens: int) -> AsyncIterator[str]:
+        """The chunks as server-sent events, then the usage and ``[DONE]``."""
         count = 0
         async for chunk in chunks:
             choice = self.choice(chunk)
             count += len(choice["token_ids"])
             if choice["token_ids"] or choice["finish_reason"]:
                 yield f"data: {json.dumps({'choices': [choice]})}\n\n"
-        yield f"data: {json.dumps({'choices': [], 'usage': _usage(length, count)})}\n\n"
+        yield f"data: {json.dumps({'choices': [], 'usage': _usage(prompt_tokens, count)})}\n\n"
         yield "data: [DONE]\n\n"
 
-    async def whole(self, chunks: AsyncIterator[Chunk], ids: list[int]) -> dict[str, Any]:
-        """The chunks as one answer."""
+    async def whole(self, chunks: AsyncIterator[Chunk], prompt_ids: list[int]) -> dict[str, Any]:
+        """The chunks as one response that is not streamed."""
         choices = [self.choice(chunk) async for chunk in chunks]
-        said = [i for choice in choices for i in choice["token_ids"]]
+        token_ids = [i for choice in choices for i in choice["token_ids"]]
         choice = {
             **choices[-1],
             "text": "".join(choice["text"] for choice in choices),
-            "token_ids": said,
-            "prompt_token_ids": ids,
+            "token_ids": token_ids,
+            "prompt_token_ids": prompt_ids,
         }
-        return {"choices": [choice], "usage": _usage(len(ids), len(said))}
+        return {"choices": [choice], "usage": _usage(len(prompt_ids), len(token_ids))}
 
     def choice(self, chunk: Chunk) -> dict[str, Any]:
+        """A chunk as the first choice of a response."""
         ids = [token.id for token in chunk.tokens] + ([] if chunk.end_token is None else [chunk.end_token.id])
         reason = {None: None, Finish.LENGTH: "length"}.get(chunk.finish, "stop")
         stop = command.CLOSE if chunk.finish is Finish.STOP else None
@@ -135,25 +149,26 @@ class Server:
         return {"index": 0, "text": text, "token_ids": ids, "finish_reason": reason, "stop_reason": stop}
 
 
-def _usage(prompt: int, completion: int) -> dict[str, int]:
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+def _usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+    total = prompt_tokens + completion_tokens
+    return {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "total_tokens": total}
 
 
 if __name__ == "__main__":
     import uvicorn
 
-    parser = argparse.ArgumentParser(description="A scripted pair behind HTTP.")
+    parser = argparse.ArgumentParser(description="Serve a scripted student and teacher over HTTP.")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--chunk", type=int, default=4, help="tokens of an event")
-    parser.add_argument("--delay-s", type=float, default=0.0, help="before each event")
-    parser.add_argument("--keep-alive-s", type=int, default=5, help="of an idle connection")
-    given = parser.parse_args()
-    app = Server(chunk=given.chunk, delay_s=given.delay_s).app()
+    parser.add_argument("--chunk", type=int, default=4, help="tokens per event")
+    parser.add_argument("--delay-s", type=float, default=0.0, help="seconds before each event")
+    parser.add_argument("--keep-alive-s", type=int, default=5, help="seconds until an idle connection is closed")
+    options = parser.parse_args()
+    app = Server(chunk=options.chunk, delay_s=options.delay_s).app()
     uvicorn.run(
         app,
         host="127.0.0.1",
-        port=given.port,
+        port=options.port,
         log_level="warning",
         backlog=4096,
-        timeout_keep_alive=given.keep_alive_s,
+        timeout_keep_alive=options.keep_alive_s,
     )

@@ -1,4 +1,4 @@
-"""The HTTP connections of an endpoint, on a real server."""
+"""The HTTP connections to a real server."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ async def test_a_connection_that_the_server_closes_is_not_used_again(tmp_path: P
         )
         relay = Relay(student, teacher, RelaySettings(on_teacher_stop="continue"))
         try:
-            for i in range(2):
-                asked = range(20 * i, 20 * i + 20)
-                results = await asyncio.gather(*(relay.agenerate(f"Tell me of Item {n}.") for n in asked))
-                assert [result.text for result in results] == [answer(n) for n in asked]
+            for batch in range(2):
+                items = range(20 * batch, 20 * batch + 20)
+                results = await asyncio.gather(*(relay.agenerate(f"Tell me of Item {item}.") for item in items))
+                assert [result.text for result in results] == [answer(item) for item in items]
                 assert not any(result.failures for result in results)
-                time.sleep(3.3 * (not i))  # the server closes them, and this loop does not see it
+                if batch == 0:  # the server closes the connections while this event loop is blocked
+                    time.sleep(3.3)
         finally:
             await student.aclose()
             await teacher.aclose()

@@ -1,4 +1,4 @@
-"""What an endpoint can do is found out, on two real servers that nobody here wrote: vLLM's and transformers'."""
+"""Engines on two real servers that were written by others: vLLM's and transformers'."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from relay_core.events import Finished
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
 from relay_core.tokenizer import Tokenizer
-from testing.faulty_proxy import Exchange, FaultyProxy, pass_through, status
+from testing.faults import status
+from testing.faulty_proxy import Exchange, FaultyProxy, pass_through
 from testing.streams import collect, text_of
 
 pytestmark = pytest.mark.timeout(500)  # the first tests wait for the servers
@@ -29,16 +30,11 @@ TEXT = "<|im_start|>user\nAdd 2 and 3.<|im_end|>\n<|im_start|>assistant\n<think>
 MESSAGES = [{"role": "user", "content": "Add 2 and 3."}]
 
 
-@pytest.fixture(scope="session")
-def tokenizer(tiny_model: Path) -> Tokenizer:
-    return Tokenizer.load(tiny_model)
-
-
-def refusing(*what: Callable[[Exchange], bool]) -> Any:
-    """A server that does not know some of what vLLM knows."""
+def refusing(*refused: Callable[[Exchange], bool]) -> Any:
+    """A fault: the server refuses some requests, as one with fewer features than vLLM does."""
 
     async def fault(exchange: Exchange) -> None:
-        if any(test(exchange) for test in what):
+        if any(is_refused(exchange) for is_refused in refused):
             await status(400, message="unknown here")(exchange)
         else:
             await pass_through(exchange)
@@ -64,14 +60,15 @@ def completes_text(exchange: Exchange) -> bool:
 
 @pytest.fixture
 async def engines() -> AsyncIterator[Callable[..., OpenAIEngine]]:
-    made: list[OpenAIEngine] = []
+    """Builds engines; all are closed at the end."""
+    built: list[OpenAIEngine] = []
 
-    def make(*args: Any, **options: Any) -> OpenAIEngine:
-        made.append(OpenAIEngine(*args, **{"first_token_s": 300.0, "backoff_s": 0.01, **options}))
-        return made[-1]
+    def build(*args: Any, **options: Any) -> OpenAIEngine:
+        built.append(OpenAIEngine(*args, **{"first_token_s": 300.0, "backoff_s": 0.01, **options}))
+        return built[-1]
 
-    yield make
-    for engine in made:
+    yield build
+    for engine in built:
         await engine.aclose()
 
 
@@ -85,10 +82,10 @@ async def test_vllm_takes_and_gives_ids(engines: Any, vllm_url: str, tokenizer: 
     assert engine.mode is Mode.IDS
     assert engine.context_length == 512
     assert engine.speaks_ids
-    assert tokenizer.shares_vocabulary(engine.tokenizer), "found beside the weights"
-    told = engine.describe()
-    assert (told["mode"], told["approximate"], told["breaker"]) == ("ids", False, "closed")
-    json.dumps(told)
+    assert tokenizer.shares_vocabulary(engine.tokenizer), "the tokenizer in the folder of weights"
+    description = engine.describe()
+    assert (description["mode"], description["approximate"], description["breaker"]) == ("ids", False, "closed")
+    json.dumps(description)
     ids = tokenizer.encode(TEXT)
     tokens, last = await collect(engine, Prompt(TEXT, ids, MESSAGES), Sampling(8))
     assert len(tokens) == 8
@@ -107,7 +104,7 @@ async def test_vllm_takes_and_gives_ids(engines: Any, vllm_url: str, tokenizer: 
     [((lists_models,), Mode.IDS), ((gives_ids,), Mode.COMPLETIONS), ((completes_text,), Mode.CHAT_CONTINUE),
      ((completes_text, continues), Mode.CHAT)],
 )  # fmt: skip
-async def test_the_best_that_an_endpoint_can_do_is_found(
+async def test_the_best_mode_that_works_is_found(
     refused: Any, mode: Mode, engines: Any, proxy: FaultyProxy, tokenizer: Tokenizer
 ) -> None:
     proxy.always = refusing(*refused)
@@ -118,16 +115,14 @@ async def test_the_best_that_an_endpoint_can_do_is_found(
     ids = tokenizer.encode(TEXT)
     tokens, last = await collect(engine, Prompt(TEXT, ids, MESSAGES), Sampling(6))
     direct, _ = await collect(engines("tiny", proxy.upstream + "/v1"), Prompt(TEXT, ids, MESSAGES), Sampling(6))
-    assert text_of(tokens) == text_of(direct), "an answer not begun is the same in every mode"
+    assert text_of(tokens) == text_of(direct), "a prompt without a continuation gives the same in every mode"
     assert last.finish is Finish.LENGTH
     assert last.usage is not None
     assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (len(ids), 6)
     assert ("approximate" in last.notes) is (mode is Mode.CHAT)
 
 
-async def test_a_list_of_models_that_fails_is_done_without(
-    engines: Any, proxy: FaultyProxy, tokenizer: Tokenizer
-) -> None:
+async def test_the_list_of_models_may_fail(engines: Any, proxy: FaultyProxy, tokenizer: Tokenizer) -> None:
     async def fault(exchange: Exchange) -> None:
         await (status(500) if lists_models(exchange) else pass_through)(exchange)
 
@@ -153,7 +148,7 @@ async def test_without_a_tokenizer_chat_is_continued(engines: Any, proxy: Faulty
             assert text_of(tokens) == text_of(direct)
 
 
-async def test_the_mode_asked_for_is_used_or_refused(engines: Any, proxy: FaultyProxy, tokenizer: Tokenizer) -> None:
+async def test_the_chosen_mode_is_used_or_refused(engines: Any, proxy: FaultyProxy, tokenizer: Tokenizer) -> None:
     chat = engines("tiny", proxy.url, mode="chat")
     await chat.start()
     assert chat.mode is Mode.CHAT
@@ -178,13 +173,13 @@ async def test_a_stop_string_ends_with_its_whole_token(
     stopped, last = await collect(engine, prompt, Sampling(20, stop=(stop,)))
     assert last.finish is Finish.STOP
     assert text_of(tokens).startswith(text_of(stopped))
-    assert mode != "ids" or stopped == tokens[: len(stopped)]  # of text, an event may hold several
+    assert mode != "ids" or stopped == tokens[: len(stopped)]  # a text may be that of several tokens
     assert stop in text_of(stopped)
     assert stop not in text_of(stopped[:-1])
 
 
 @pytest.mark.parametrize("mode", [Mode.IDS, Mode.CHAT_CONTINUE, Mode.CHAT])
-async def test_a_schema_is_kept_to(engines: Any, vllm_url: str, tokenizer: Tokenizer, mode: Mode) -> None:
+async def test_a_schema_is_followed(engines: Any, vllm_url: str, tokenizer: Tokenizer, mode: Mode) -> None:
     engine = engines("tiny", vllm_url + "/v1", mode=mode)
     await engine.start()
     assert engine.constrains
@@ -214,7 +209,7 @@ async def test_a_relay_of_two_endpoints(engines: Any, vllm_url: str) -> None:
     assert result.usage.prompt_tokens > 0
 
 
-def test_what_cannot_be_used_is_said_when_building() -> None:
+def test_what_cannot_be_used_is_refused_when_the_engine_is_built() -> None:
     for options in ({"base_url": "localhost:8000"}, {"mode": "magic"}, {"retrys": 3}, {"retries": -1}, {"model": ""}):
         with pytest.raises(ConfigurationError, match=next(iter(options))):
             OpenAIEngine(**{"model": "m", "base_url": "http://x/v1", **options})
@@ -235,10 +230,11 @@ async def test_transformers_serve_completes_text(
     assert last.usage is not None
     assert last.usage.completion_tokens == 6
     chat = engines(str(tiny_model), transformers_url + "/v1", mode="chat")
-    said, last = await collect(chat, Prompt("", None, MESSAGES), Sampling(6))
-    # streaming chat, `transformers serve` repeats the line breaks that its template puts after </think>
-    begins = text_of(said).removeprefix("\n\n")  # and they count
-    assert begins and text_of(tokens).startswith(begins)
+    chat_tokens, last = await collect(chat, Prompt("", None, MESSAGES), Sampling(6))
+    # streaming chat, `transformers serve` repeats the line breaks that its template puts after </think>; they count
+    # as tokens, so fewer tokens of the answer come
+    beginning = text_of(chat_tokens).removeprefix("\n\n")
+    assert beginning and text_of(tokens).startswith(beginning)
     assert "approximate" in last.notes
 
 

@@ -1,5 +1,7 @@
-"""Issue 4's table of faults: a real vLLM server behind a proxy that breaks things. Whatever happens, the tokens are
-the right ones, or there is a clear error in good time."""
+"""Faults between an engine and a real vLLM server, injected by a proxy.
+
+After every fault the stream has the right tokens, or there is a clear error in good time.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,7 @@ from relay_core.events import CallEnded, Finished, RelayResult
 from relay_core.relay import Relay
 from relay_core.tokenizer import Tokenizer
 from testing import streams
-from testing.faulty_proxy import (
-    Exchange,
-    FaultyProxy,
+from testing.faults import (
     at_once,
     change,
     cut_after,
@@ -34,67 +34,56 @@ from testing.faulty_proxy import (
     headers_then_silence,
     insert_after,
     late,
-    pass_through,
     silence,
     stall_after,
     status,
 )
+from testing.faulty_proxy import Exchange, FaultyProxy, pass_through
 from testing.servers import free_port
 
 pytestmark = pytest.mark.timeout(500)  # the first test waits for the server
 
 N = 12
 Make = Callable[..., Awaitable[OpenAIEngine]]
-FOUND: dict[str, Endpoint] = {}  # by mode: probing is tested elsewhere, and once is enough
-
-
-@pytest.fixture(scope="session")
-def tokenizer(tiny_model: Path) -> Tokenizer:
-    return Tokenizer.load(tiny_model)
-
-
-@pytest.fixture
-def prompt(tokenizer: Tokenizer) -> Prompt:
-    text = "<|im_start|>user\nAdd 2 and 3.<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-    return Prompt(text, tokenizer.encode(text), [{"role": "user", "content": "Add 2 and 3."}])
+ENDPOINTS: dict[str, Endpoint] = {}  # by mode; each is probed once, since test_engine.py tests probing
 
 
 @pytest.fixture
 async def engine(proxy: FaultyProxy, tokenizer: Tokenizer) -> AsyncIterator[Make]:
-    """Builds engines that know their endpoint, wait briefly between attempts, and are closed at the end."""
-    made: list[OpenAIEngine] = []
+    """Builds engines that need not probe and wait briefly between attempts; all are closed at the end."""
+    built: list[OpenAIEngine] = []
 
     async def make(url: str = proxy.url, *, mode: str = "ids", **options: Any) -> OpenAIEngine:
-        if mode not in FOUND:
-            finder = OpenAIEngine("tiny", proxy.upstream + "/v1", tokenizer=tokenizer, mode=mode, first_token_s=300)
-            await finder.start()
-            assert finder._endpoint is not None
-            FOUND[mode] = finder._endpoint
-            await finder.aclose()
+        if mode not in ENDPOINTS:
+            prober = OpenAIEngine("tiny", proxy.upstream + "/v1", tokenizer=tokenizer, mode=mode, first_token_s=300)
+            await prober.start()
+            assert prober._endpoint is not None
+            ENDPOINTS[mode] = prober._endpoint
+            await prober.aclose()
         options = {"backoff_s": 0.01, "backoff_max_s": 0.05, **options}
-        made.append(OpenAIEngine("tiny", url, mode=mode, tokenizer=tokenizer, **options))
-        made[-1]._adopt(FOUND[mode])
-        return made[-1]
+        built.append(OpenAIEngine("tiny", url, mode=mode, tokenizer=tokenizer, **options))
+        built[-1]._adopt(ENDPOINTS[mode])
+        return built[-1]
 
     yield make
-    for each in made:
+    for each in built:
         await each.aclose()
 
 
 async def collect(engine: OpenAIEngine, prompt: Prompt, n: int = N, **sampling: Any) -> tuple[list[Token], Chunk]:
-    """All tokens, and the last chunk."""
+    """All tokens of a stream, and its last chunk."""
     return await streams.collect(engine, prompt, Sampling(n, **sampling))
 
 
 @pytest.fixture
 async def expected(engine: Make, vllm_url: str, prompt: Prompt) -> list[int | None]:
-    """What comes without any fault."""
+    """The ids that come without any fault."""
     return [t.id for t in (await collect(await engine(vllm_url + "/v1"), prompt))[0]]
 
 
 @pytest.fixture
 def ask(tokenizer: Tokenizer) -> Callable[[OpenAIEngine], Any]:
-    """One answer of a relay whose student calls this teacher once."""
+    """Builds one answer of a relay whose student calls the teacher once."""
 
     async def one(teacher: OpenAIEngine, **settings: Any) -> RelayResult:
         student = ScriptedEngine([["It is <call>5</call>"], [" So."]], tokenizer)
@@ -103,12 +92,12 @@ def ask(tokenizer: Tokenizer) -> Callable[[OpenAIEngine], Any]:
     return one
 
 
-# -- it cannot be reached ------------------------------------------------------------------------------------------
+# -- the endpoint cannot be reached --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate for 127.0.0.1 that nobody trusts."""
+    """A file with a key and a self-signed certificate for 127.0.0.1."""
     file = tmp_path_factory.mktemp("tls") / "both.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
                "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", file, "-out", str(file) + ".crt"]  # fmt: skip
@@ -127,13 +116,17 @@ async def tls_proxy(vllm_url: str, certificate: Path) -> AsyncIterator[FaultyPro
         yield between
 
 
-@pytest.mark.parametrize("where", ["refused", "dns", "tls"])
-async def test_unreachable_then_the_student_goes_on(where: str, engine: Make, ask: Any, tls_proxy: FaultyProxy) -> None:
-    url = {
+@pytest.mark.parametrize("failure", ["refused", "dns", "tls"])
+async def test_unreachable_then_the_student_goes_on(
+    failure: str, engine: Make, ask: Any, tls_proxy: FaultyProxy
+) -> None:
+    urls = {
         "refused": f"http://127.0.0.1:{free_port()}/v1",
         "dns": "http://no-such-host.invalid/v1",
         "tls": tls_proxy.url,
-    }[where]
+    }
+    causes = {"refused": "ConnectionRefusedError", "dns": "gaierror", "tls": "CERTIFICATE_VERIFY_FAILED"}
+    url = urls[failure]
     teacher = await engine(url, retries=2, total_s=20)
     began = time.monotonic()
     result = await ask(teacher)
@@ -143,19 +136,17 @@ async def test_unreachable_then_the_student_goes_on(where: str, engine: Make, as
     [reason] = result.failures
     assert url in reason
     assert "gave up after 3 attempts" in reason
-    assert {"refused": "ConnectionRefusedError", "dns": "gaierror", "tls": "CERTIFICATE_VERIFY_FAILED"}[where] in reason
+    assert causes[failure] in reason
 
 
-async def test_a_ca_of_ones_own_is_trusted(
-    engine: Make, tls_proxy: FaultyProxy, certificate: Path, prompt: Prompt
-) -> None:
+async def test_a_private_ca_is_trusted(engine: Make, tls_proxy: FaultyProxy, certificate: Path, prompt: Prompt) -> None:
     tokens, _ = await collect(await engine(tls_proxy.url, verify=str(certificate) + ".crt"), prompt, 3)
     assert len(tokens) == 3
     with pytest.raises(ConfigurationError, match="verify"):
         OpenAIEngine("tiny", tls_proxy.url, verify="/no/such/file.pem")
 
 
-# -- it answers, but not well --------------------------------------------------------------------------------------
+# -- the endpoint answers with an error ----------------------------------------------------------------------------
 
 
 async def test_429_with_retry_after_2(engine: Make, proxy: FaultyProxy, prompt: Prompt, expected: list[int]) -> None:
@@ -163,10 +154,10 @@ async def test_429_with_retry_after_2(engine: Make, proxy: FaultyProxy, prompt: 
     tokens, _ = await collect(await engine(), prompt)
     assert [t.id for t in tokens] == expected
     first, second = proxy.generating
-    assert 2.0 <= second.at - first.at < 6.0
+    assert 2.0 <= second.arrived_at - first.arrived_at < 6.0
 
 
-async def test_retry_after_beyond_the_deadline_fails_now(engine: Make, proxy: FaultyProxy, prompt: Prompt) -> None:
+async def test_retry_after_beyond_the_deadline_fails_at_once(engine: Make, proxy: FaultyProxy, prompt: Prompt) -> None:
     teacher = await engine(total_s=5.0)
     proxy.faults.append(status(503, {"Retry-After": "3600"}))
     began = time.monotonic()
@@ -175,7 +166,9 @@ async def test_retry_after_beyond_the_deadline_fails_now(engine: Make, proxy: Fa
     assert time.monotonic() - began < 4
 
 
-async def test_500_three_times_then_well(engine: Make, proxy: FaultyProxy, prompt: Prompt, expected: list[int]) -> None:
+async def test_500_three_times_then_an_answer(
+    engine: Make, proxy: FaultyProxy, prompt: Prompt, expected: list[int]
+) -> None:
     proxy.faults += [status(500), status(502), status(500)]
     tokens, last = await collect(await engine(), prompt)
     assert [t.id for t in tokens] == expected
@@ -189,7 +182,7 @@ async def test_500_three_times_then_well(engine: Make, proxy: FaultyProxy, promp
 @pytest.mark.parametrize(
     ("code", "names"), [(401, "api_key="), (403, "api_key="), (404, "model="), (400, "400"), (422, "422")]
 )
-async def test_our_own_mistakes_are_not_retried(
+async def test_configuration_mistakes_are_not_retried(
     code: int, names: str, engine: Make, proxy: FaultyProxy, prompt: Prompt
 ) -> None:
     teacher = await engine(api_key="sk-very-secret")
@@ -214,7 +207,7 @@ async def test_a_model_that_is_not_served(proxy: FaultyProxy, tokenizer: Tokeniz
 @pytest.mark.parametrize("mode", ["ids", "completions", "chat-continue"])
 async def test_a_context_too_long_drops_the_call_not_the_answer(mode: str, engine: Make, tokenizer: Tokenizer) -> None:
     teacher = await engine(mode=mode)
-    text = "2 + 3 = 5. " * 120  # some 900 tokens, where 512 fit
+    text = "2 + 3 = 5. " * 120  # about 900 tokens; 512 fit
     long = Prompt(text, tokenizer.encode(text), [{"role": "user", "content": text}], "So")
     with pytest.raises(ContextOverflow):
         await collect(teacher, long)
@@ -224,7 +217,7 @@ async def test_a_context_too_long_drops_the_call_not_the_answer(mode: str, engin
     assert result.usage.failed_calls == 1
 
 
-# -- it falls silent or breaks -------------------------------------------------------------------------------------
+# -- the stream falls silent or breaks -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", [headers_then_silence, silence])
@@ -240,7 +233,7 @@ async def test_silence_ends_at_the_first_token_deadline(
     assert proxy.generating[0].abandoned_at is not None
 
 
-async def test_silence_for_ever_is_an_error_in_time(engine: Make, proxy: FaultyProxy, prompt: Prompt) -> None:
+async def test_lasting_silence_is_an_error_in_time(engine: Make, proxy: FaultyProxy, prompt: Prompt) -> None:
     teacher = await engine(retries=1, first_token_s=0.4)
     proxy.faults += [headers_then_silence] * 2
     began = time.monotonic()
@@ -260,7 +253,7 @@ async def test_calls_that_time_out_open_the_breaker(engine: Make, proxy: FaultyP
     assert len(proxy.generating) == 2
 
 
-async def test_a_call_that_times_out_says_what_its_attempts_met(engine: Make, ask: Any) -> None:
+async def test_a_call_that_times_out_names_the_last_failure_of_its_attempts(engine: Make, ask: Any) -> None:
     url = f"http://127.0.0.1:{free_port()}/v1"
     result = await ask(await engine(url, backoff_s=60, backoff_max_s=60), teacher_timeout_s=0.5)
     assert result.text == "It is  So."
@@ -324,7 +317,7 @@ async def test_text_broken_midway_goes_on(mode: str, engine: Make, proxy: Faulty
 async def test_text_is_counted_by_the_server_where_it_can(
     mode: str, engine: Make, proxy: FaultyProxy, prompt: Prompt, tokenizer: Tokenizer
 ) -> None:
-    """Of tokens that came in one text there may be more or fewer when that is encoded again."""
+    """Encoding the text of several tokens again may give more or fewer tokens."""
     teacher, n, k = await engine(mode=mode), 60, 20
     proxy.faults.append(cut_after_tokens(k, per_event=k))
     tokens, _ = await collect(teacher, prompt, n)
@@ -332,7 +325,7 @@ async def test_text_is_counted_by_the_server_where_it_can(
     assert proxy.requests[1].json["max_tokens"] == n - k
 
 
-# -- it sends what was not agreed ----------------------------------------------------------------------------------
+# -- the endpoint breaks the protocol ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -351,7 +344,7 @@ async def test_malformed_events_are_contained(
     assert last.notes == {"resumed": 1}
 
 
-async def test_malformed_for_ever_is_an_error(engine: Make, proxy: FaultyProxy, prompt: Prompt) -> None:
+async def test_lasting_malformed_events_are_an_error(engine: Make, proxy: FaultyProxy, prompt: Prompt) -> None:
     teacher = await engine(retries=2)
     proxy.faults += [insert_after(0, b"data: {\n\n"), change(lambda _, p: p.update(choices=7))] * 3
     proxy.always = status(500)
@@ -360,18 +353,18 @@ async def test_malformed_for_ever_is_an_error(engine: Make, proxy: FaultyProxy, 
 
 
 async def test_wrong_ids_are_noticed(engine: Make, proxy: FaultyProxy, prompt: Prompt, expected: list[int]) -> None:
-    def other(number: int, payload: dict[str, Any]) -> None:
+    def replace_id(number: int, payload: dict[str, Any]) -> None:
         if number == 4:
             payload["choices"][0]["token_ids"] = [expected[0] if expected[0] != expected[4] else expected[1]]
 
-    proxy.faults.append(change(other))
+    proxy.faults.append(change(replace_id))
     tokens, last = await collect(await engine(), prompt)
     assert [t.id for t in tokens] == expected
     assert last.notes == {"resumed": 1}
 
 
 @pytest.mark.parametrize("mode", ["ids", "completions", "chat-continue"])
-async def test_more_tokens_than_asked_are_not_taken(
+async def test_more_tokens_than_requested_are_not_taken(
     mode: str, engine: Make, proxy: FaultyProxy, prompt: Prompt, tokenizer: Tokenizer
 ) -> None:
     teacher = await engine(mode=mode)
@@ -382,7 +375,7 @@ async def test_more_tokens_than_asked_are_not_taken(
     taken = "".join(t.text for t in tokens)
     assert whole.startswith(taken)
     assert len(tokenizer.encode(taken)) <= 5
-    assert mode != "ids" or taken == right, "text says where a token ends only if each comes alone"
+    assert mode != "ids" or taken == right, "where text comes, several tokens may come in one event"
     assert last.finish is Finish.LENGTH
     assert last.usage is not None
     assert last.usage.completion_tokens == 5
@@ -409,33 +402,37 @@ async def test_tokens_that_come_in_one_event_are_counted(
     ids=["10 MB", "null", "surrogates", "control tokens", "a command"],
 )  # fmt: skip
 async def test_text_stays_text(text: str, mode: str, engine: Make, proxy: FaultyProxy, tokenizer: Tokenizer) -> None:
-    def put(number: int, payload: dict[str, Any]) -> None:
+    def insert_text(number: int, payload: dict[str, Any]) -> None:
         if number == 1 and payload["choices"]:
             choice = payload["choices"][0]
             choice.get("delta", choice)["content" if "delta" in choice else "text"] = text
 
     teacher = await engine(mode=mode)
-    proxy.faults.append(change(put))
+    proxy.faults.append(change(insert_text))
     student = ScriptedEngine([["It is <call>50</call>"], [" So."]], tokenizer)
     result = await Relay(student, teacher).agenerate("Add 2 and 3.")
     assert result.failures == []
-    assert result.usage.calls == 1, "what the teacher says opens no call"
+    assert result.usage.calls == 1, "a command in the teacher's text opens no call"
     assert result.usage.teacher_tokens <= 50
-    said = next(s.text for s in result.segments if s.author == "teacher")
+    written = next(s.text for s in result.segments if s.author == "teacher")
     if len(text) < 100:
-        assert text.encode("utf-8", "replace").decode().replace("?", "") in said.replace("\ufffd", "").replace("?", "")
+        assert text.encode("utf-8", "replace").decode().replace("?", "") in written.replace("\ufffd", "").replace(
+            "?", ""
+        )
     else:
-        assert len(said) <= 50 * 256, "no 50 tokens are longer"
-    follow_up = await collect(teacher, Prompt(said, None, [{"role": "user", "content": said[:200]}], said[:200]), 2)
+        assert len(written) <= 50 * 256, "50 tokens are never longer"
+    follow_up = await collect(
+        teacher, Prompt(written, None, [{"role": "user", "content": written[:200]}], written[:200]), 2
+    )
     assert follow_up[0], "it can be sent back"
 
 
-# -- many at once, and the end of them -----------------------------------------------------------------------------
+# -- many requests at once, cancelling and hedging -----------------------------------------------------------------
 
 
 @pytest.mark.timeout(300)
 async def test_the_server_dies_under_64_streams(engine: Make, proxy: FaultyProxy, tokenizer: Tokenizer) -> None:
-    """A server that is dead for 30 s, and an engine with the default patience, ten times as fast."""
+    """A server that is down for 30 s and an engine with the default patience, all times divided by ten."""
     patience = Patience()
     teacher = await engine(
         breaker_open_s=patience.breaker_open_s / 10,
@@ -443,10 +440,10 @@ async def test_the_server_dies_under_64_streams(engine: Make, proxy: FaultyProxy
         backoff_max_s=patience.backoff_max_s / 10,
         first_token_s=120.0,
     )
-    well = asyncio.Event()  # again
+    recovered = asyncio.Event()
 
     def turn(prompt: Prompt) -> list[Any]:
-        if prompt.turn < 200 and not (well.is_set() and teacher.breaker is BreakerState.CLOSED):
+        if prompt.turn < 200 and not (recovered.is_set() and teacher.breaker is BreakerState.CLOSED):
             return [Delay(0.3), "A <call>2</call>"]
         return [" The end."]
 
@@ -468,14 +465,14 @@ async def test_the_server_dies_under_64_streams(engine: Make, proxy: FaultyProxy
     await proxy.down()
     await asyncio.sleep(3)
     await until(lambda: len(failed) == 64)
-    proxy.faults.append(late(1.0))  # so that the one request of the half-open breaker can be seen
+    proxy.faults.append(late(1.0))  # keeps the trial of the half-open breaker in flight for a while
     before = len(proxy.generating)
     await proxy.up()
     await until(lambda: len(proxy.generating) > before)
     await asyncio.sleep(0.5)
     assert teacher.breaker is BreakerState.HALF_OPEN
-    assert len(proxy.generating) == before + 1, "one goes through, to see"
-    well.set()
+    assert len(proxy.generating) == before + 1, "one request goes through as a trial"
+    recovered.set()
     results = await answers
     assert [r.finish_reason for r in results] == ["stop"] * 64
     assert all(r.text.endswith("The end.") for r in results)
@@ -486,13 +483,14 @@ async def test_the_server_dies_under_64_streams(engine: Make, proxy: FaultyProxy
     assert after.failures == []
 
 
-async def until(true: Callable[[], bool]) -> None:
-    """Wait for what will be; the test's own time bounds it."""
-    while not true():
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds; the test's time-out bounds the wait."""
+    while not condition():
         await asyncio.sleep(0.02)
 
 
-async def running(vllm_url: str) -> float:
+async def running_requests(vllm_url: str) -> float:
+    """The number of requests that the server works on."""
     async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
         metrics = (await client.get(vllm_url + "/metrics")).text
     lines = [line for line in metrics.splitlines() if line.startswith("vllm:num_requests_running")]
@@ -503,7 +501,7 @@ async def test_cancelling_ends_both_engines_requests(
     engine: Make, proxy: FaultyProxy, vllm_url: str, tokenizer: Tokenizer
 ) -> None:
     teacher = await engine()
-    proxy.faults.append(stall_after(3))  # it cannot end by itself
+    proxy.faults.append(stall_after(3))  # the request cannot end by itself
     student = ScriptedEngine([["It is <call>400</call>"]], tokenizer)
     events = Relay(student, teacher).astream("Add 2 and 3.")
     async for event in events:
@@ -516,9 +514,9 @@ async def test_cancelling_ends_both_engines_requests(
         await asyncio.sleep(0.01)
     assert request.abandoned_at is not None
     assert student.active == 0
-    while await running(vllm_url) and time.monotonic() < closed + 1:
+    while await running_requests(vllm_url) and time.monotonic() < closed + 1:
         await asyncio.sleep(0.02)
-    assert await running(vllm_url) == 0
+    assert await running_requests(vllm_url) == 0
 
 
 async def test_a_late_first_token_is_hedged_and_the_loser_cancelled(
@@ -538,17 +536,17 @@ async def test_a_late_first_token_is_hedged_and_the_loser_cancelled(
 
 async def test_requests_in_flight_are_bounded_and_take_turns(engine: Make, proxy: FaultyProxy, prompt: Prompt) -> None:
     teacher = await engine(max_in_flight=2)
-    now, most, order = 0, 0, list[int]()
+    in_flight, most, order = 0, 0, list[int]()
 
     async def counted(exchange: Exchange) -> None:
-        nonlocal now, most
+        nonlocal in_flight, most
         order.append(exchange.request.json["max_tokens"])
-        now += 1
-        most = max(most, now)
+        in_flight += 1
+        most = max(most, in_flight)
         try:
             await pass_through(exchange)
         finally:
-            now -= 1
+            in_flight -= 1
 
     proxy.faults += [counted] * 6
     await asyncio.gather(*(collect(teacher, prompt, n) for n in range(5, 11)))
@@ -556,7 +554,7 @@ async def test_requests_in_flight_are_bounded_and_take_turns(engine: Make, proxy
     assert order == sorted(order), "first come, first served"
 
 
-# -- what else is promised -----------------------------------------------------------------------------------------
+# -- headers, keys, event loops and connections --------------------------------------------------------------------
 
 
 async def test_headers_query_and_key_are_sent(engine: Make, proxy: FaultyProxy, prompt: Prompt) -> None:
@@ -595,11 +593,11 @@ async def test_connections_are_pooled(engine: Make, proxy: FaultyProxy, prompt: 
     teacher = await engine()
     ports: set[Any] = set()
 
-    async def seen(exchange: Exchange) -> None:
+    async def record_port(exchange: Exchange) -> None:
         ports.add(exchange.writer.get_extra_info("peername"))
         await pass_through(exchange)
 
-    proxy.faults += itertools.repeat(seen, 6)
+    proxy.faults += itertools.repeat(record_port, 6)
     for _ in range(6):
         await collect(teacher, prompt, 2)
     assert len(ports) == 1

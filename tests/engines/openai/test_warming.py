@@ -1,10 +1,9 @@
-"""A warmed endpoint: a real vLLM server, spoken to in every mode, behind the tests' proxy."""
+"""Warmed streams of a real vLLM server behind the faulty proxy, in every mode."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,28 +16,18 @@ from relay_core.engines.openai.retries import Patience
 from relay_core.engines.scripted import Delay, ScriptedEngine
 from relay_core.relay import Relay
 from relay_core.tokenizer import Tokenizer
-from testing.faulty_proxy import FaultyProxy, cut_after, headers_then_silence, status
+from testing.faults import cut_after, headers_then_silence, status
+from testing.faulty_proxy import FaultyProxy
 from testing.streams import collect
 
 pytestmark = pytest.mark.timeout(500)  # the first test waits for the server
 
-TEXT = "<|im_start|>user\nAdd 2 and 3.<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 STUDENT = [["It is <call>", Delay(0.3), "5</call>"], [" So <call>3</call>"], ["."]]
-
-
-@pytest.fixture(scope="session")
-def tokenizer(tiny_model: Path) -> Tokenizer:
-    return Tokenizer.load(tiny_model)
-
-
-@pytest.fixture
-def prompt(tokenizer: Tokenizer) -> Prompt:
-    return Prompt(TEXT, tokenizer.encode(TEXT), [{"role": "user", "content": "Add 2 and 3."}])
 
 
 @pytest.fixture(params=list(Mode))
 async def engine(request: Any, proxy: FaultyProxy, tokenizer: Tokenizer) -> AsyncIterator[OpenAIEngine]:
-    """In every mode, its endpoint found out about."""
+    """A started engine, in every mode."""
     engine = OpenAIEngine("tiny", proxy.url, mode=request.param, tokenizer=tokenizer, first_token_s=300, backoff_s=0.01)
     await engine.start()
     proxy.requests.clear()
@@ -49,12 +38,12 @@ async def engine(request: Any, proxy: FaultyProxy, tokenizer: Tokenizer) -> Asyn
 ids_only = pytest.mark.parametrize("engine", [Mode.IDS], indirect=True)
 
 
-def patient(engine: OpenAIEngine, **options: Any) -> None:
+def set_patience(engine: OpenAIEngine, **options: Any) -> None:
     engine.patience = Patience(**{"first_token_s": 300.0, "backoff_s": 0.01, **options})
 
 
 @pytest.mark.parametrize("n", [1, 5, 40])
-async def test_a_warmed_stream_is_as_if_n_had_been_asked_for(
+async def test_a_warmed_stream_is_the_same_as_one_for_n_tokens(
     engine: OpenAIEngine, prompt: Prompt, proxy: FaultyProxy, n: int
 ) -> None:
     expected, whole = await collect(engine, prompt, Sampling(n))
@@ -62,13 +51,13 @@ async def test_a_warmed_stream_is_as_if_n_had_been_asked_for(
     warming = Warming(waste)
     task = asyncio.ensure_future(collect(engine, prompt, Sampling(40), warming))
     while len(proxy.generating) < 2 or engine._client().gate._value < engine.patience.max_in_flight:
-        await asyncio.sleep(0.01)  # until all that was asked for has come
+        await asyncio.sleep(0.01)  # until the whole response has arrived
     assert not task.done()
     warming.want(n)
     tokens, last = await task
     if engine.mode is Mode.IDS:
         assert [t.id for t in tokens] == [t.id for t in expected]
-    else:  # an event may hold several tokens, which then are counted as the tokenizer would write them
+    else:  # an event may hold the text of several tokens, whose number is then counted by encoding it
         texts = ["".join(t.text for t in each) for each in (tokens, expected)]
         assert min(texts, key=len) and max(texts, key=len).startswith(min(texts, key=len))
     assert last.finish is Finish.LENGTH
@@ -76,12 +65,12 @@ async def test_a_warmed_stream_is_as_if_n_had_been_asked_for(
     assert last.usage.prompt_tokens == whole.usage.prompt_tokens
     assert last.usage.completion_tokens == n
     if engine.mode is Mode.IDS:
-        assert (waste.requests, waste.tokens) == (0, 40 - n), "all that came is counted"
-    else:  # its prompt was read for one token, then asked properly
+        assert (waste.requests, waste.tokens) == (0, 40 - n), "every token that arrived is counted"
+    else:  # a request for one token made the endpoint read the prompt; the real request followed
         assert (waste.requests, waste.prompt_tokens, waste.tokens) == (1, whole.usage.prompt_tokens, 1)
 
 
-async def test_what_is_dropped_ends_at_the_server_and_is_counted(
+async def test_a_dropped_stream_is_cancelled_at_the_server_and_counted(
     engine: OpenAIEngine, prompt: Prompt, proxy: FaultyProxy
 ) -> None:
     proxy.always = headers_then_silence
@@ -100,13 +89,13 @@ async def test_what_is_dropped_ends_at_the_server_and_is_counted(
 async def test_the_answer_is_the_same(engine: OpenAIEngine, tokenizer: Tokenizer, proxy: FaultyProxy) -> None:
     relay = Relay(ScriptedEngine(STUDENT, tokenizer), engine)
     cold = await relay.agenerate("Add 2 and 3.", warming="off")
-    asked = len(proxy.generating)
+    cold_requests = len(proxy.generating)
     warm = await relay.agenerate("Add 2 and 3.", warming="on")
     assert (warm.segments, warm.text, warm.finish_reason) == (cold.segments, cold.text, cold.finish_reason)
     assert warm.usage.teacher_prompt_tokens == cold.usage.teacher_prompt_tokens
-    assert asked == cold.usage.calls == 2
-    assert len(proxy.generating) - asked == warm.usage.calls + warm.usage.wasted_requests
-    assert engine.warms is (engine.mode is Mode.IDS), "where what was asked in vain is not billed"
+    assert cold_requests == cold.usage.calls == 2
+    assert len(proxy.generating) - cold_requests == warm.usage.calls + warm.usage.wasted_requests
+    assert engine.warms is (engine.mode is Mode.IDS), "only where wasted tokens are free"
 
 
 @ids_only
@@ -114,11 +103,11 @@ async def test_a_busy_teacher_is_not_warmed(engine: OpenAIEngine, prompt: Prompt
     await engine.start()
     proxy.always = headers_then_silence
     tasks = [asyncio.ensure_future(collect(engine, prompt, Sampling(9))) for _ in range(LIGHT_BELOW)]
-    seen = []
+    warms_so_far = []
     while len(proxy.generating) < LIGHT_BELOW:
-        seen.append(engine.warms)
+        warms_so_far.append(engine.warms)
         await asyncio.sleep(0.01)
-    assert seen[0] and not engine.warms
+    assert warms_so_far[0] and not engine.warms
     tasks.pop().cancel()
     async with asyncio.timeout(1):
         while not engine.warms:
@@ -134,15 +123,15 @@ async def test_a_busy_endpoint_sends_several_tokens_at_a_time(
 ) -> None:
     alone, _ = await collect(engine, prompt, Sampling(30))
     assert "stream_interval" not in proxy.generating[-1].json
-    asked = len(proxy.generating)
+    requests_before = len(proxy.generating)
     answers = await asyncio.gather(*(collect(engine, prompt, Sampling(30)) for _ in range(32)))
     assert all([t.id for t in tokens] == [t.id for t in alone] for tokens, _ in answers)
-    intervals = [request.json.get("stream_interval", 1) for request in proxy.generating[asked:]]
+    intervals = [request.json.get("stream_interval", 1) for request in proxy.generating[requests_before:]]
     assert (min(intervals), max(intervals)) == (1, 1 + 32 // REQUESTS_PER_TOKEN)
 
 
 @ids_only
-async def test_a_warmed_stream_that_breaks_goes_on(engine: OpenAIEngine, prompt: Prompt, proxy: FaultyProxy) -> None:
+async def test_a_warmed_stream_that_breaks_is_resumed(engine: OpenAIEngine, prompt: Prompt, proxy: FaultyProxy) -> None:
     expected, _ = await collect(engine, prompt, Sampling(9))
     proxy.faults += [status(500), cut_after(4)]
     warming = Warming()
@@ -153,13 +142,13 @@ async def test_a_warmed_stream_that_breaks_goes_on(engine: OpenAIEngine, prompt:
     assert [t.id for t in tokens] == [t.id for t in expected]
     assert last.notes == {"resumed": 1}
     assert last.usage is not None
-    assert last.usage.prompt_tokens == 2 * len(prompt.token_ids or ()), "it was read twice"
+    assert last.usage.prompt_tokens == 2 * len(prompt.token_ids or ()), "two responses read it"
     assert proxy.generating[-1].json["max_tokens"] == 40 - 4
 
 
 @ids_only
 async def test_the_request_that_loses_is_counted(engine: OpenAIEngine, prompt: Prompt, proxy: FaultyProxy) -> None:
-    patient(engine, hedge_after_s=0.2)
+    set_patience(engine, hedge_after_s=0.2)
     proxy.faults.append(headers_then_silence)
     _, last = await collect(engine, prompt, Sampling(3))
     waste = last.waste
@@ -172,11 +161,9 @@ async def test_the_request_that_loses_is_counted(engine: OpenAIEngine, prompt: P
 
 
 @ids_only
-async def test_the_breaker_is_told_of_in_the_result(
-    engine: OpenAIEngine, tokenizer: Tokenizer, proxy: FaultyProxy
-) -> None:
+async def test_the_result_shows_the_breaker(engine: OpenAIEngine, tokenizer: Tokenizer, proxy: FaultyProxy) -> None:
     engine._breaker._after = 1
-    patient(engine, retries=0)
+    set_patience(engine, retries=0)
     proxy.always = status(500)
     result = await Relay(ScriptedEngine(STUDENT, tokenizer), engine).agenerate("Add 2 and 3.")
     assert result.text == "It is  So ."
@@ -186,8 +173,8 @@ async def test_the_breaker_is_told_of_in_the_result(
 
 
 @ids_only
-async def test_a_turn_that_never_comes_ends_with_the_request_s_time(engine: OpenAIEngine, prompt: Prompt) -> None:
-    patient(engine, total_s=0.3)
+async def test_waiting_for_a_turn_ends_at_the_deadline(engine: OpenAIEngine, prompt: Prompt) -> None:
+    set_patience(engine, total_s=0.3)
     for _ in range(engine.patience.max_in_flight):
         await engine._client().gate.acquire()
     task = asyncio.ensure_future(collect(engine, prompt, Sampling(3)))
