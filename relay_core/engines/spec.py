@@ -80,6 +80,19 @@ class EngineSpec:
         """Whether the model runs behind a URL."""
         return self.scheme is Scheme.OPENAI
 
+    @property
+    def source(self) -> str:
+        """The folder or hub id that the model is loaded from; for an endpoint, the name of its model.
+
+        Raises:
+            ConfigurationError: there is no such bundled model, or it has no weights.
+        """
+        if self.scheme is Scheme.BUNDLED:
+            from relay_core import bundled
+
+            return str(bundled.path(self.model))
+        return self.model
+
     def for_role(self, role: Role) -> EngineSpec:
         """The same spec, with a bare ``bundled`` replaced by the bundled model of that role."""
         if self.scheme is not Scheme.BUNDLED or self.model:
@@ -115,10 +128,8 @@ def engine_from_spec(spec: str | EngineSpec, *, role: Role = "student", **option
     from relay_core.engines.transformers import TransformersEngine
 
     if parsed.scheme is Scheme.BUNDLED:
-        from relay_core import bundled
-
-        return TransformersEngine(bundled.path(parsed.model), spec=str(parsed), **options)
-    return TransformersEngine(parsed.model, **options)
+        return TransformersEngine(parsed.source, spec=str(parsed), **options)
+    return TransformersEngine(parsed.source, **options)
 
 
 def _looks_like_path(spec: str) -> bool:

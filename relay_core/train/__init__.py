@@ -13,7 +13,7 @@
     scoring.py       a rollout's rewards group by group, and its figures
     trainer.py       arguments, checkpoints and progress of TRL's trainers
     unpadded.py      TRL's GRPO trainer without the work on padding
-    models.py        a student's weights: from an engine spec, to a folder
+    models.py        a student's weights: the folder of an engine spec, the loaded model, an engine on it
     store.py         files that survive a kill: journals of JSON lines, whole JSON files
     plot.py          a run as one picture
     progress.py      how far a stage is

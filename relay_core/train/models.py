@@ -1,9 +1,7 @@
-"""A student's weights: from an engine spec to a loaded model, and from the model to a folder."""
+"""A student's weights: the folder that an engine spec means, the model loaded from it, and an engine on the model."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +19,13 @@ def folder_of(spec: str) -> str:
         ConfigurationError: the spec names a model that cannot be trained in this process.
     """
     parsed = EngineSpec.parse(spec)
-    if parsed.scheme is Scheme.TRANSFORMERS:
-        return parsed.model
-    if parsed.scheme is Scheme.BUNDLED:
-        from relay_core import bundled
-
-        return str(bundled.path(parsed.model or "student-base"))
-    raise ConfigurationError(
-        f"student {spec!r} cannot be trained here: write bundled:NAME, transformers:PATH_OR_ID or a path"
-    )
+    if parsed == EngineSpec(Scheme.BUNDLED, ""):
+        parsed = EngineSpec(Scheme.BUNDLED, "student-base")
+    if parsed.scheme not in (Scheme.BUNDLED, Scheme.TRANSFORMERS):
+        raise ConfigurationError(
+            f"student {spec!r} cannot be trained here: write bundled:NAME, transformers:PATH_OR_ID or a path"
+        )
+    return parsed.source
 
 
 def load(folder: str) -> tuple[Any, Any]:
@@ -78,16 +74,6 @@ def engine_on(model: Any, tokenizer: Any, name: str) -> TransformersEngine:
     return TransformersEngine(model, tokenizer=tokenizer, spec=name)
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a complete model folder (config, tokenizer, template, safetensors), whole or not at all."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)
-
-
 def is_saved(folder: Path) -> bool:
-    """Whether :func:`save` has written this folder."""
+    """Whether ``save_model`` has written this folder."""
     return (folder / "model.safetensors").is_file()

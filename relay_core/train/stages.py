@@ -23,6 +23,7 @@ import yaml
 
 from relay_core import portal
 from relay_core.engines.base import Engine
+from relay_core.engines.model_folder import save_model
 from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.comparison import Comparison, Method
@@ -106,7 +107,7 @@ class Run:
             )
         rows = warmup.rows(samples, engine.tokenizer.encode, config, seed=self.recipe.seed)
         warmup.fine_tune(model, tokenizer, rows, config, folder, seed=self.recipe.seed)
-        models.save(model, tokenizer, self.warm)
+        save_model(model, tokenizer, self.warm)
         return self.warm
 
     def filter(self) -> list[Problem]:
@@ -142,7 +143,7 @@ class Run:
             if teacher is not None:
                 portal.run(teacher.aclose)
         plot.draw(rows, self.out / "training.png", f"GRPO, seed {self.recipe.seed}")
-        models.save(model, tokenizer, self.trained)
+        save_model(model, tokenizer, self.trained)
         return self.trained
 
     def measure(self) -> Comparison:
