@@ -58,7 +58,7 @@ async def test_a_slow_consumer_gets_several_tokens_at_once(engine: TransformersE
 async def warmed(
     engine: TransformersEngine, ids: Sequence[int], n: int, most: int, *, late: bool
 ) -> tuple[list[int], Chunk, Waste]:
-    """The ids, the last chunk and the waste of a warmed stream; ``late``: n is told after ``most`` tokens are written."""
+    """The ids, the last chunk and the waste of a warmed stream; ``late``: told n after writing ``most`` tokens."""
     waste = Waste()
     warming = Warming(waste)
     async with aclosing(engine.warm_stream(Prompt("", ids), Sampling(most), warming)) as stream:
