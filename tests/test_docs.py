@@ -1,7 +1,7 @@
-"""Every example in README and docs runs: Python blocks, one namespace a page, and `relay` lines of bash blocks.
+"""Every example in README and docs runs: Python blocks, with one namespace per page, and `relay` lines of bash blocks.
 
 docs/langchain.md and docs/llamaindex.md need models that follow instructions; tests/langchain and tests/llamaindex
-run them. Blocks of other kinds show what needs a server or a download.
+run them. Blocks of other kinds hold commands that need a server or a download.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def test_python_on_the_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def lines() -> list[str]:
-    every = [line for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()]
-    return [line for line in every if line.startswith("relay ")]
+    all_lines = [line for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()]
+    return [line for line in all_lines if line.startswith("relay ")]
 
 
 @pytest.mark.parametrize("line", lines())

@@ -1,8 +1,8 @@
-"""Every example on docs/engines.md and docs/deploy.md is checked, whatever it needs to run.
+"""Every example on docs/engines.md and docs/deploy.md is checked, also those that need a server or a GPU.
 
-Python blocks run in test_docs.py. Here: no block is of a kind that nothing checks; `relay` lines are parsed by the real
-command line, their specs by the real engines; what Python prints is what the page says. Lines of vLLM are parsed by
-vLLM's own parser in tests/engines/test_docs_vllm.py.
+test_docs.py runs the Python blocks. The tests here check that every block is of a kind that some test checks, that the
+real command line parses the `relay` lines and the real engines their specs, and that Python prints the figures on the
+page. In tests/engines/test_docs_vllm.py, vLLM's own parser parses the lines of vLLM.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 
 def commands(page: Path) -> list[str]:
-    """The lines of a page's shell blocks, continued ones joined."""
+    """The lines of a page's shell blocks; continued lines are joined."""
     shell = [body for kind, body in blocks(page) if kind != "python"]
     return [line for body in shell for line in body.replace("\\\n", " ").splitlines() if line.strip()]
 
 
 def mentioned(page: Path) -> list[str]:
-    """Commands within the prose, without those that are left open."""
+    """The commands within the prose, except those with an ellipsis."""
     prose = FENCED.sub("", page.read_text(encoding="utf-8"))
-    found = [" ".join(command.split()) for command in INLINE.findall(prose)]
-    return [command for command in found if "..." not in command]
+    inline = [" ".join(command.split()) for command in INLINE.findall(prose)]
+    return [command for command in inline if "..." not in command]
 
 
 ALL = [command for page in PAGES for command in (*commands(page), *mentioned(page))]
@@ -60,8 +60,8 @@ def test_a_relay_line_is_one_that_the_command_line_takes(line: str) -> None:
     group: Any = typer.main.get_command(app)
     with group.make_context("relay", shlex.split(line)[1:]) as context:
         name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
-        with command.make_context(name, rest, parent=context) as given:
-            specs = {role: given.params.get(role) for role in ("student", "teacher")}
+        with command.make_context(name, rest, parent=context) as parsed:
+            specs = {role: parsed.params.get(role) for role in ("student", "teacher")}
     for role, spec in specs.items():
         if spec is not None and spec.startswith("openai:"):
             assert isinstance(engine_from_spec(spec, role=role), OpenAIEngine)
@@ -74,8 +74,8 @@ def test_a_pip_line_names_extras_that_there_are(line: str) -> None:
     import tomllib
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    name, _, given = shlex.split(line)[2].rstrip("]").partition("[")
-    assert name == "relay-decoding" and set(given.split(",")) <= set(extras)
+    name, _, named = shlex.split(line)[2].rstrip("]").partition("[")
+    assert name == "relay-decoding" and set(named.split(",")) <= set(extras)
 
 
 @pytest.mark.parametrize("line", [command for command in ALL if command.startswith("make ")])
@@ -93,13 +93,13 @@ def test_python_prints_what_the_page_says(page: Path, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "example"}
     source = "\n".join(body for kind, body in blocks(page) if kind == "python")
-    said = re.findall(r"^print\(.*\) +# (\S+)$", source, re.MULTILINE)
+    figures = re.findall(r"^print\(.*\) +# (\S+)$", source, re.MULTILINE)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(source, page.name, "exec"), names)
     shown = printed.getvalue().splitlines()
-    assert len(shown) == source.count("print(") == len(said)
-    for line, figure in zip(shown, said, strict=True):
+    assert len(shown) == source.count("print(") == len(figures)
+    for line, figure in zip(shown, figures, strict=True):
         assert figure in line.split(": ")[1].split()
 
 
@@ -130,7 +130,7 @@ def test_the_options_of_our_engines_are_there() -> None:
 
 
 def test_calls_of_vllm_engine_are_found() -> None:
-    """What tests/engines/test_docs_vllm.py looks for is there to be found."""
+    """The calls that tests/engines/test_docs_vllm.py looks for exist."""
     text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     tree = ast.parse("\n".join(body for kind, body in FENCED.findall(text) if kind == "python"))
     calls = [

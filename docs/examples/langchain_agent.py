@@ -1,8 +1,8 @@
-"""An agent with two tools, streaming.
+"""An agent with two tools; its answer is streamed.
 
 python docs/examples/langchain_agent.py --student vllm:./my-student --teacher openai:MODEL@http://localhost:8000/v1
 
-The student must know Qwen's tool form; the bundled pair does not.
+The student must know Qwen's format for tool calls; the bundled pair does not.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ PRICES = {"tea": 4, "coffee": 7}
 
 @tool
 def stock(item: str) -> int:
-    """How many of an item are in stock."""
+    """The number of pieces of an item in stock."""
     return STOCK[item]
 
 
 @tool
 def price(item: str, pieces: int) -> int:
-    """What so many pieces of an item cost, in euros."""
+    """The price of a number of pieces of an item, in euros."""
     return PRICES[item] * pieces
 
 
 def main(chat: ChatRelay, question: str) -> str:
     agent: Any = create_agent(chat, [stock, price], system_prompt="You keep a shop.")
-    said = ""
+    answer = ""
     for chunk, _ in agent.stream({"messages": [("human", question)]}, stream_mode="messages"):
         if chunk.type == "tool":
             print(f"\n{chunk.name} -> {chunk.text}")
         else:
-            said += chunk.text
+            answer += chunk.text
             print(chunk.text, end="", flush=True)
-    return said
+    return answer
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""An agent that answers from a shop's lists: the facts that fit the question go into its system message.
+"""An agent that answers from the lists of a shop: middleware puts the matching facts into its system message.
 
 python docs/examples/langchain_context.py
 
-The lists are under data/shop and the search counts words, so that nothing has to be downloaded.
+The lists are in data/shop. The search counts words, so that nothing has to be downloaded.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def words(text: str) -> set[str]:
     return {word.removesuffix("s") for word in re.findall(r"[a-z]+", text.lower()) if word not in COMMON}
 
 
-def search(question: str, most: int = 2) -> list[str]:
-    """The paragraphs of the lists that share most words with the question, rare words counting more."""
+def search(question: str, limit: int = 2) -> list[str]:
+    """The ``limit`` paragraphs of the lists that share the most words with the question; rare words count more."""
     paragraphs = [p.strip() for path in sorted(LISTS.glob("*.txt")) for p in path.read_text().split("\n\n")]
-    spread = Counter(word for paragraph in paragraphs for word in words(paragraph))
-    asked = words(question)
-    return sorted(paragraphs, key=lambda p: -sum(1 / spread[word] for word in words(p) & asked))[:most]
+    frequency = Counter(word for paragraph in paragraphs for word in words(paragraph))
+    wanted = words(question)
+    return sorted(paragraphs, key=lambda p: -sum(1 / frequency[word] for word in words(p) & wanted))[:limit]
 
 
 @dynamic_prompt
@@ -49,5 +49,5 @@ if __name__ == "__main__":
     import json
 
     questions = json.loads((Path(__file__).parent / "data" / "questions.json").read_text())
-    for asked in questions[:3]:
-        print(asked["question"], "\n   ", main(asked["question"]))
+    for example in questions[:3]:
+        print(example["question"], "\n   ", main(example["question"]))

@@ -1,4 +1,4 @@
-"""ChatRelay on the bundled pair: an answer, who wrote it, what it cost, and the same as a stream.
+"""ChatRelay on the bundled pair: an answer, its authors and its cost, and the same answer as a stream.
 
 python docs/examples/langchain_first.py
 """

@@ -1,8 +1,8 @@
-"""An agent with two tools, streaming.
+"""An agent with two tools; its answer is streamed.
 
 python docs/examples/llamaindex_agent.py --student vllm:./my-student --teacher openai:MODEL@http://localhost:8000/v1
 
-The student must know Qwen's tool form; the bundled pair does not.
+The student must know Qwen's format for tool calls; the bundled pair does not.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ STOCK = {"lamp": 36, "chair": 9}
 
 
 def price(item: str) -> int:
-    """What one piece costs, in coins."""
+    """The price of one piece, in coins."""
     return PRICES[item]
 
 
 def stock(item: str) -> int:
-    """How many pieces there are."""
+    """The number of pieces in stock."""
     return STOCK[item]
 
 

@@ -1,9 +1,9 @@
-"""Questions to a shop's lists, through a chat engine, on the bundled pair.
+"""A chat engine that answers questions from the lists of a shop, on the bundled pair.
 
-The pair knows single questions: each begins a new conversation here. Larger models need no `reset`.
+The pair can answer single questions only, so each question begins a new conversation. Larger models need no `reset`.
 
-python docs/examples/llamaindex_chat.py                  # two questions
-python docs/examples/llamaindex_chat.py --interactive    # yours
+python docs/examples/llamaindex_chat.py                  # asks two questions
+python docs/examples/llamaindex_chat.py --interactive    # asks yours
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Questions to a shop's lists, through a query engine, on the bundled pair; streamed.
+"""A query engine that answers questions from the lists of a shop, on the bundled pair; its answers are streamed.
 
 python docs/examples/llamaindex_query.py
 """

@@ -1,6 +1,6 @@
-"""The shop of the examples: its lists, a paragraph a document, in a LlamaIndex index.
+"""The shop of the examples: a LlamaIndex index of its lists, with one document per paragraph.
 
-The embedding counts words, so that nothing has to be downloaded; put any embedding model of yours in its place.
+The embedding counts words, so that nothing has to be downloaded; you can use any embedding model in its place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ COMMON = frozenset(("a", "and", "at", "but", "does", "for", "how", "in", "is", "
 
 
 class WordCount(BaseEmbedding):
-    """Counts words, plurals as singulars, in as many dimensions as ``size`` says."""
+    """Counts words in ``size`` dimensions; a plural counts as its singular."""
 
     size: int = 4096
 
@@ -36,11 +36,11 @@ class WordCount(BaseEmbedding):
 
 
 def documents() -> list[Document]:
-    """Every paragraph of the shop's lists."""
+    """One document for each paragraph of the lists."""
     lists = [path.read_text() for path in sorted(LISTS.glob("*.txt"))]
     return [Document(text=paragraph.strip()) for text in lists for paragraph in text.split("\n\n")]
 
 
 def index() -> VectorStoreIndex:
-    """The shop's lists, ready to be asked."""
+    """An index of the lists."""
     return VectorStoreIndex.from_documents(documents(), embed_model=WordCount())

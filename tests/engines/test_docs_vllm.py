@@ -1,4 +1,4 @@
-"""vLLM's lines and arguments on docs/engines.md and docs/deploy.md, by vLLM's own parser; nothing is started."""
+"""vLLM's own parser accepts the vLLM lines and arguments on docs/engines.md and docs/deploy.md; nothing is started."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def test_vllm_takes_the_line(line: str) -> None:
 
     parser = make_arg_parser(FlexibleArgumentParser())
     words = shlex.split(line.removeprefix(SERVER).removeprefix("vllm serve "))
-    given = parser.parse_args(words)
-    validate_parsed_serve_args(given)
-    assert given.port in (8000, 8001, 8002)
+    parsed = parser.parse_args(words)
+    validate_parsed_serve_args(parsed)
+    assert parsed.port in (8000, 8001, 8002)
     if line.startswith("vllm serve "):
-        assert given.model_tag == words[0]
+        assert parsed.model_tag == words[0]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_vllm_has_the_arguments_of_vllm_engine(page: Path) -> None:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-    theirs = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     calls = [node for node in ast.walk(ast.parse(text(page, "python"))) if isinstance(node, ast.Call)]
-    given = {k.arg for node in calls if getattr(node.func, "id", "") == "VLLMEngine" for k in node.keywords}
+    named = {k.arg for node in calls if getattr(node.func, "id", "") == "VLLMEngine" for k in node.keywords}
     prose = re.search(r"`AsyncEngineArgs` pass through: (.*?)…", page.read_text(encoding="utf-8"), re.DOTALL)
-    given |= set(re.findall(r"`(\w+)`", prose[1])) if prose else set()
-    given -= set(inspect.signature(VLLMEngine).parameters)  # its own
-    assert given and given <= theirs, given - theirs
+    named |= set(re.findall(r"`(\w+)`", prose[1])) if prose else set()
+    named -= set(inspect.signature(VLLMEngine).parameters)  # the engine's own arguments
+    assert named and named <= known, named - known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,5 +1,8 @@
-"""All code of docs/langchain.md and of the example scripts runs: on the bundled pair; and where a model must know
-tools, with a student that follows instructions under the names of the page's own models."""
+"""All code of docs/langchain.md and of the example scripts runs.
+
+It runs on the bundled pair. Where a model must know tools, a scripted student that follows instructions stands in for
+the models that the page names.
+"""
 
 from __future__ import annotations
 
@@ -71,8 +74,8 @@ def test_the_context_script_answers_from_the_lists() -> None:
 
 def test_the_agent_script(follower: ScriptedEngine) -> None:
     main = runpy.run_path(str(EXAMPLES / "langchain_agent.py"))["main"]
-    said = main(ChatRelay(student=follower, teacher=None), "How many of the item 'tea' are in stock?")
-    assert said == "The tool says: 12"
+    answer = main(ChatRelay(student=follower, teacher=None), "How many of the item 'tea' are in stock?")
+    assert answer == "The tool says: 12"
 
 
 CHAIN = """
@@ -89,14 +92,14 @@ llm = ChatOpenAI(model="vllm:./my-student", temperature=0, max_tokens=200, timeo
 prompt = ChatPromptTemplate.from_messages([("system", "You keep a shop."), ("human", "{question}")])
 chain = prompt | llm.bind_tools([stock])
 calls = chain.invoke({"question": "How many of the item 'tea' are in stock?"}).tool_calls
-said = [stock.invoke(call).content for call in calls]
+results = [stock.invoke(call).content for call in calls]
 """
-THEIRS = "from langchain_openai import ChatOpenAI"
-OURS = "from langchain_relay import ChatRelay as ChatOpenAI"
+THEIR_IMPORT = "from langchain_openai import ChatOpenAI"
+OUR_IMPORT = "from langchain_relay import ChatRelay as ChatOpenAI"
 
 
 @pytest.mark.usefixtures("models_of_the_page")
 def test_a_stranger_changes_one_line() -> None:
     names: dict[str, Any] = {}
-    exec(CHAIN.replace(THEIRS, OURS), names)
-    assert names["said"] == ["12"]
+    exec(CHAIN.replace(THEIR_IMPORT, OUR_IMPORT), names)
+    assert names["results"] == ["12"]

@@ -1,4 +1,4 @@
-"""Everything on docs/llamaindex.md, and the examples, as they stand; models that are named there are scripts here."""
+"""All code of docs/llamaindex.md and of the example scripts runs; scripts stand in for the models that they name."""
 
 from __future__ import annotations
 
