@@ -12,9 +12,9 @@ from relay_core.relay import Relay
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_whether_an_endpoint_constrains_is_known_from_its_mode(mode: Mode) -> None:
+def test_the_mode_decides_whether_an_engine_constrains(mode: Mode) -> None:
     engine = OpenAIEngine("m", "http://localhost:1/v1", api_key="k")
-    assert engine.constrains, "as far as is known before it is asked"
+    assert engine.constrains, "the assumption before probing"
     engine._adopt(Endpoint(Dialect(mode)))
     assert engine.constrains is (mode is not Mode.COMPLETIONS)
 
@@ -22,24 +22,24 @@ def test_whether_an_endpoint_constrains_is_known_from_its_mode(mode: Mode) -> No
 def test_a_student_that_is_down_is_an_engine_error_of_its_own_role() -> None:
     engine = OpenAIEngine("s", "http://127.0.0.1:9/v1", retries=0, breaker_after=1)
     relay = Relay(engine, None)
-    for why in ("could not be reached", "circuit breaker is open"):
-        with pytest.raises(EngineError, match=f"^student: .*{why}") as failed:
+    for reason in ("could not be reached", "circuit breaker is open"):
+        with pytest.raises(EngineError, match=f"^student: .*{reason}") as failed:
             relay.generate("Hi")
         assert type(failed.value) is EngineError
         assert failed.value.role == "student"
         assert failed.value.__cause__ is not None
 
 
-def test_what_was_passed_over_is_said_in_plain_words() -> None:
+def test_modes_are_described_by_their_plain_names() -> None:
     engine = OpenAIEngine("m", "http://localhost:1/v1", api_key="k")
     engine._adopt(Endpoint(Dialect(Mode.CHAT), passed_over={Mode.IDS: "why"}))
     assert "{'ids': 'why'}" in str(engine.describe())
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_no_beginning_is_forced_where_none_is_taken(mode: Mode) -> None:
+def test_the_mode_decides_whether_an_engine_continues(mode: Mode) -> None:
     engine = OpenAIEngine("m", "http://localhost:1/v1", api_key="k", mode=mode, retries=0)
-    assert engine.continues, "as far as is known before it is asked"
+    assert engine.continues, "the assumption before probing"
     engine._adopt(Endpoint(Dialect(mode)))
     assert engine.continues is (mode is not Mode.CHAT)
 

@@ -1,4 +1,4 @@
-"""How the events of a response are read, without a network."""
+"""Reading the events of a response, without a network."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_ids_are_read_with_their_own_text(reader: EventReader, qwen3: Tokenizer)
     assert "".join(texts) == "Fox 🦊!"
 
 
-def test_the_end_token_is_apart(reader: EventReader, qwen3: Tokenizer) -> None:
+def test_the_end_token_is_not_among_the_tokens(reader: EventReader, qwen3: Tokenizer) -> None:
     end = qwen3.hf.eos_token_id
     chunk = reader.read(event([end], finish="stop"))
     assert (chunk.tokens, chunk.finish, chunk.end_token and chunk.end_token.id) == ((), Finish.END, end)
@@ -75,7 +75,7 @@ def test_wrong_ids_are_a_fault(reader: EventReader, ids: Any) -> None:
         reader.read(event(ids, "text"))
 
 
-def test_ids_that_say_something_else_than_the_text_are_a_fault(reader: EventReader, qwen3: Tokenizer) -> None:
+def test_ids_whose_text_is_not_the_servers_are_a_fault(reader: EventReader, qwen3: Tokenizer) -> None:
     reader.read(event(qwen3.encode("one"), "one"))
     reader.read(event(qwen3.encode(" two"), ""))  # the server may hold text back
     reader.read(event(qwen3.encode(" three"), " two three"))
@@ -128,7 +128,7 @@ def test_tool_calls_that_a_server_parsed_are_text_again() -> None:
     assert chunks[-1].finish is Finish.END
 
 
-def test_a_tool_call_that_was_cut_short_stays_open() -> None:
+def test_a_tool_call_that_ends_at_the_length_limit_stays_open() -> None:
     reader = EventReader(Mode.CHAT, None, [])
     cut = [tool_delta(0, '{"item": ', "price"), {"delta": {}, "finish_reason": "length"}]
     text = "".join(token.text for choice in cut for token in reader.read({"choices": [choice]}).tokens)
@@ -141,10 +141,10 @@ def test_malformed_tool_calls_are_a_fault(calls: Any) -> None:
         EventReader(Mode.CHAT, None, []).read({"choices": [{"delta": {"tool_calls": calls}}]})
 
 
-def test_usage_is_read_and_never_made_up() -> None:
+def test_usage_that_is_not_reported_is_none() -> None:
     read = EventReader(Mode.CHAT, None, []).read
-    given = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 8}}
-    assert read({"choices": [], "usage": given}).usage == EngineUsage(9, 8, 3)
+    usage = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 8}}
+    assert read({"choices": [], "usage": usage}).usage == EngineUsage(9, 8, 3)
     assert read({"choices": [], "usage": {"prompt_tokens": "9"}}).usage == EngineUsage(None, None, None)
     assert read({"choices": []}).usage is None
 

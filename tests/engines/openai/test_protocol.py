@@ -22,33 +22,33 @@ def body(dialect: Dialect, sampling: Sampling | None = None, prompt: Prompt = PR
     )
 
 
-def test_ids_are_sent_as_they_are_and_asked_for_back() -> None:
+def test_ids_are_sent_unchanged_and_requested_back() -> None:
     sent = body(Dialect(Mode.IDS), Sampling(7, 0.5, 0.9, 40, 3, ("</call>",)), ids=[8, 9], left=5)
     assert sent["prompt"] == [1, 2, 8, 9]
     assert sent["max_tokens"] == 5
     assert sent["return_token_ids"] is True
     assert (sent["temperature"], sent["top_p"], sent["top_k"]) == (0.5, 0.9, 40)
     assert (sent["stop"], sent["include_stop_str_in_output"]) == (["</call>"], True)
-    assert sent["seed"] == 5, "taken up after 2 tokens: other draws than the first time"
+    assert sent["seed"] == 5, "resumed after 2 tokens, the request draws other numbers than the first one"
 
 
-def test_nothing_is_left_to_the_models_own_generation_config() -> None:
+def test_no_field_is_left_to_the_models_generation_config() -> None:
     sent = body(Dialect(Mode.IDS))
     assert (sent["top_p"], sent["top_k"], sent["min_p"], sent["repetition_penalty"]) == (1.0, 0, 0.0, 1.0)
 
 
-def test_text_goes_on_from_what_came() -> None:
+def test_text_is_resumed_after_the_text_so_far() -> None:
     assert body(Dialect(Mode.COMPLETIONS), text=" world")["prompt"] == "<user>Hi world"
 
 
-def test_chat_goes_on_from_a_trailing_message() -> None:
+def test_chat_continues_a_trailing_message() -> None:
     dialect = Dialect(Mode.CHAT_CONTINUE, {"continue_final_message": True}, {"prefix": True})
     sent = body(dialect, text=" and on")
     assert sent["messages"][-1] == {"role": "assistant", "content": "So far and on", "prefix": True}
     assert sent["continue_final_message"] is True
 
 
-def test_plain_chat_is_asked_in_words() -> None:
+def test_plain_chat_is_asked_in_words_to_go_on() -> None:
     sent = body(Dialect(Mode.CHAT, limit_name="max_completion_tokens"))
     assert [m["role"] for m in sent["messages"]] == ["user", "assistant", "user"]
     assert sent["messages"][-1]["content"] == GO_ON
@@ -56,7 +56,7 @@ def test_plain_chat_is_asked_in_words() -> None:
 
 
 @pytest.mark.parametrize("mode", [Mode.CHAT, Mode.CHAT_CONTINUE])
-def test_an_answer_not_begun_is_a_plain_question(mode: Mode) -> None:
+def test_without_a_continuation_the_request_is_a_plain_question(mode: Mode) -> None:
     sent = body(Dialect(mode, {"continue_final_message": True}), prompt=Prompt("", None, PROMPT.messages))
     assert sent["messages"] == [{"role": "user", "content": "Hi"}]
     assert "continue_final_message" not in sent
@@ -67,14 +67,14 @@ def test_a_schema_is_sent_as_each_mode_takes_it() -> None:
     sampling = Sampling(7, json_schema=schema)
     assert body(Dialect(Mode.IDS), sampling)["structured_outputs"] == {"json": schema}
     for mode in (Mode.CHAT_CONTINUE, Mode.CHAT):
-        asked = body(Dialect(mode), sampling)["response_format"]
-        assert asked == {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        response_format = body(Dialect(mode), sampling)["response_format"]
+        assert response_format == {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
         assert "response_format" not in body(Dialect(mode))
     assert "structured_outputs" not in body(Dialect(Mode.IDS))
 
 
 @given(st.text(st.characters(codec=None), max_size=20))
-def test_whatever_is_in_the_text_the_body_can_be_sent(text: str) -> None:
+def test_any_text_can_be_encoded_and_sent(text: str) -> None:
     prompt = Prompt(text, None, [{"role": "user", "content": text}], text)
     for mode in (Mode.COMPLETIONS, Mode.CHAT, Mode.CHAT_CONTINUE):
         json.dumps(body(Dialect(mode), prompt=prompt), ensure_ascii=False).encode()
