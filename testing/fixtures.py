@@ -1,4 +1,4 @@
-"""Fixtures: real servers, one of each a session, and a faulty proxy before one. A pytest plugin of all our tests."""
+"""A pytest plugin with the fixtures that need a server or vLLM: each server starts once a session."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from relay_core.engines.vllm import VLLMEngine
 from testing.faulty_proxy import FaultyProxy
 from testing.servers import EXECUTOR, Starting, environment, make_model, starting_transformers, starting_vllm
 
-ITS_CPUS = {max(os.sched_getaffinity(0))}  # of the model in vLLM in this process
+VLLM_CPUS = {max(os.sched_getaffinity(0))}  # for the engine in `in_vllm`
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Qwen3 of 0.1 M parameters."""
+    """The folder of a random Qwen3 with 0.1 M parameters."""
     return make_model(tmp_path_factory.mktemp("tiny"))
 
 
@@ -29,72 +29,75 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def servers(
     request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mapping[str, Callable[[], str]]]:
-    """The servers that this session's tests need, started together: each takes half a minute of one core."""
+    """The servers that this session's tests need, by fixture name.
+
+    They start at the same time, since each takes half a minute of one core. Calling one waits for its URL.
+    """
     logs = tmp_path_factory.mktemp("servers")
-    of_the_pair: dict[str, Any] = {
+    options_of_the_pair: dict[str, Any] = {
         "context": 2048, "options": ["--block-size", "32", "--max-num-seqs", "64"], "VLLM_SERVER_DEV_MODE": "1",
     }  # fmt: skip
 
-    def vllm(name: str, model: Path, **given: Any) -> Starting:
-        return starting_vllm(model, logs / name, name=name, **given)
+    def vllm(name: str, model: Path, **options: Any) -> Starting:
+        return starting_vllm(model, logs / name, name=name, **options)
 
-    known: dict[str, Callable[[], Starting]] = {
+    starters: dict[str, Callable[[], Starting]] = {
         "vllm_url": lambda: vllm("tiny", tiny_model),
         "transformers_url": lambda: starting_transformers(tiny_model, logs / "transformers"),
-        "student_url": lambda: vllm("student", bundled.path("student-relay"), **of_the_pair),
-        "teacher_url": lambda: vllm("teacher", bundled.path("teacher"), **of_the_pair),
+        "student_url": lambda: vllm("student", bundled.path("student-relay"), **options_of_the_pair),
+        "teacher_url": lambda: vllm("teacher", bundled.path("teacher"), **options_of_the_pair),
     }
-    if running := os.environ.get("RELAY_TEST_VLLM_URL"):
-        known["vllm_url"] = lambda: contextlib.nullcontext(lambda: running)
+    if running_url := os.environ.get("RELAY_TEST_VLLM_URL"):
+        starters["vllm_url"] = lambda: contextlib.nullcontext(lambda: running_url)
     needed = {name for item in request.session.items if isinstance(item, pytest.Function) for name in item.fixturenames}
     with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(start()) for name, start in known.items() if name in needed}
+        yield {name: stack.enter_context(start()) for name, start in starters.items() if name in needed}
 
 
 @pytest.fixture(scope="session")
 def vllm_url(servers: Mapping[str, Callable[[], str]]) -> str:
-    """A real vLLM server with the tiny model, called ``tiny``; a context of 512 tokens.
+    """A real vLLM server with the tiny model, under the name ``tiny``, with a context of 512 tokens.
 
-    While working on these tests, RELAY_TEST_VLLM_URL names one that runs already.
+    The environment variable RELAY_TEST_VLLM_URL names a running server to use instead.
     """
     return servers["vllm_url"]()
 
 
 @pytest.fixture(scope="session")
 def transformers_url(servers: Mapping[str, Callable[[], str]]) -> str:
-    """A real ``transformers serve`` with the tiny model, called by its path."""
+    """A real ``transformers serve`` with the tiny model, under the name of its path."""
     return servers["transformers_url"]()
 
 
 @pytest.fixture(scope="session")
 def student_url(servers: Mapping[str, Callable[[], str]]) -> str:
-    """A real vLLM server with the bundled student, called ``student``."""
+    """A real vLLM server with the bundled student, under the name ``student``."""
     return servers["student_url"]()
 
 
 @pytest.fixture(scope="session")
 def teacher_url(servers: Mapping[str, Callable[[], str]]) -> str:
-    """A real vLLM server with the bundled teacher, called ``teacher``."""
+    """A real vLLM server with the bundled teacher, under the name ``teacher``."""
     return servers["teacher_url"]()
 
 
 @pytest.fixture(scope="session")
 def in_vllm() -> Iterator[VLLMEngine]:
-    """The bundled student in vLLM, in this process; a context of 512 tokens. Shut down clean, its processes gone."""
+    """The bundled student in a VLLMEngine, with a context of 512 tokens; its processes must be gone after closing."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment().items():
             patch.setenv(name, value)
         before = set(psutil.Process().children(recursive=True))
         engine = VLLMEngine(
             bundled.path("student-relay"), dtype="float32", max_model_len=512, enforce_eager=True, block_size=32,
-            distributed_executor_backend=EXECUTOR, cpus=ITS_CPUS,
+            distributed_executor_backend=EXECUTOR, cpus=VLLM_CPUS,
         )  # fmt: skip
         assert not engine.running
         portal.run(engine.start)
     started = [child for child in psutil.Process().children(recursive=True) if child not in before]
     children = [child for child in started if "VLLM" in " ".join(child.cmdline())]
     assert children
-    assert all(os.sched_getaffinity(thread.id) == ITS_CPUS for child in children for thread in child.threads())
+    assert all(os.sched_getaffinity(thread.id) == VLLM_CPUS for child in children for thread in child.threads())
     yield engine
     portal.run(engine.aclose)
     assert not engine.running
@@ -104,6 +107,6 @@ def in_vllm() -> Iterator[VLLMEngine]:
 
 @pytest.fixture
 async def proxy(vllm_url: str) -> AsyncIterator[FaultyProxy]:
-    """A faulty proxy before vLLM."""
-    async with FaultyProxy(vllm_url) as between:
-        yield between
+    """A faulty proxy in front of vLLM."""
+    async with FaultyProxy(vllm_url) as faulty_proxy:
+        yield faulty_proxy

@@ -1,5 +1,7 @@
-"""Real OpenAI-compatible servers that nobody here wrote, started on loopback and stopped for certain; and the tiny
-random model that they serve."""
+"""OpenAI-compatible servers as child processes on loopback, and the tiny random model that they serve.
+
+vLLM's server and `transformers serve` are the real ones. Each is stopped with all its children when its context ends.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,14 @@ import httpx
 import psutil
 
 Starting = AbstractContextManager[Callable[[], str]]
-# The model in vLLM's engine process. By default it has a worker process of its own, and the two wait for each other by
-# spinning: two servers on two cores then stand still for seconds.
+# Runs the model within vLLM's engine process. By default the model has a worker process, and the two processes wait for
+# each other by spinning, so that two servers on two cores make no progress for seconds.
 EXECUTOR = "uni"
-READY_S = 400  # of a machine that has much else to do
+READY_TIMEOUT_S = 400  # for a machine that is busy with other work
 
 
 def make_model(folder: Path) -> Path:
-    """A Qwen3 of random weights with a vocabulary of about 1,000, which writes printable ASCII and never ends."""
+    """Write a Qwen3 with random weights and about 1,000 tokens, which writes printable ASCII and never ends."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -57,25 +59,27 @@ def make_model(folder: Path) -> Path:
                 weights.normal_(0, 0.5)
         for token_id, text in enumerate(table):
             if not text or any(byte < 32 or byte > 126 for byte in text) or token_id in hf.get_added_vocab().values():
-                model.model.embed_tokens.weight[token_id] = 0  # never the likeliest
+                model.model.embed_tokens.weight[token_id] = 0  # so that the token is never the likeliest
     model.save_pretrained(folder)
     hf.save_pretrained(folder)
     return folder
 
 
 def free_port() -> int:
+    """A TCP port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def environment() -> dict[str, str]:
+    """This process's environment, with what the servers need."""
     return {
         **os.environ,
         "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else all servers compute on the same core
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # otherwise all servers run on the same core
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # lets the executor be "uni"
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # required by the executor "uni"
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
@@ -85,7 +89,16 @@ def environment() -> dict[str, str]:
 def starting_vllm(
     model: Path, log: Path, *, name: str = "tiny", context: int = 512, options: Sequence[str] = (), **variables: str
 ) -> Starting:
-    """vLLM's OpenAI server. ``options`` of its command line and ``variables`` of its environment."""
+    """vLLM's OpenAI server.
+
+    Args:
+        model: the model's folder.
+        log: the file for the server's output.
+        name: the name under which the model is served.
+        context: the context length, in tokens.
+        options: further options of the command line.
+        variables: environment variables.
+    """
     port = free_port()
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--port", str(port),
@@ -98,14 +111,14 @@ def starting_vllm(
 
 
 @contextlib.contextmanager
-def vllm_server(model: Path, log: Path, **given: Any) -> Iterator[str]:
-    """:func:`starting_vllm`, from when it answers; its URL."""
-    with starting_vllm(model, log, **given) as url:
-        yield url()
+def vllm_server(model: Path, log: Path, **options: Any) -> Iterator[str]:
+    """As :func:`starting_vllm`, once the server answers; yields its URL."""
+    with starting_vllm(model, log, **options) as ready:
+        yield ready()
 
 
 def starting_transformers(model: Path, log: Path) -> Starting:
-    """``transformers serve``. Without a hub cache, as on a fresh machine, its list of models answers 500."""
+    """``transformers serve``, without a hub cache, as on a new machine; its list of models then answers 500."""
     port = free_port()
     command = [
         str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--host", "127.0.0.1",
@@ -116,7 +129,7 @@ def starting_transformers(model: Path, log: Path) -> Starting:
 
 @contextlib.contextmanager
 def scripted_server(log: Path, *, delay_s: float = 0.0, keep_alive_s: int = 5) -> Iterator[str]:
-    """``scripted_server.py`` as a process of its own; its URL."""
+    """``scripted_server.py`` in a child process; yields its URL."""
     port = free_port()
     script = str(Path(__file__).with_name("scripted_server.py"))
     command = [sys.executable, script, "--port", str(port), "--delay-s", str(delay_s)]
@@ -127,7 +140,7 @@ def scripted_server(log: Path, *, delay_s: float = 0.0, keep_alive_s: int = 5) -
 
 @contextlib.contextmanager
 def delayed(upstream: str, log: Path, seconds: float) -> Iterator[str]:
-    """The faulty proxy as a process of its own, with no fault but a delay of every request; its URL."""
+    """The faulty proxy in a child process, which delays every request and does nothing else; yields its URL."""
     port = free_port()
     script = str(Path(__file__).with_name("faulty_proxy.py"))
     command = [sys.executable, script, upstream, "--port", str(port), "--delay-s", str(seconds)]
@@ -137,16 +150,23 @@ def delayed(upstream: str, log: Path, seconds: float) -> Iterator[str]:
 
 @contextlib.contextmanager
 def running(command: list[str], url: str, health: str, log: Path, **variables: str) -> Iterator[str]:
-    """:func:`starting`, from when it answers; its URL."""
+    """As :func:`starting`, once the server answers; yields its URL."""
     with starting(command, url, health, log, **variables) as ready:
         yield ready()
 
 
 @contextlib.contextmanager
 def starting(command: list[str], url: str, health: str, log: Path, **variables: str) -> Iterator[Callable[[], str]]:
-    """A server process; with all its children it is gone at the end.
+    """Start a server process, and stop it with all its children when the context ends.
 
-    What it gives waits until the server answers and returns its URL.
+    Yields a function that waits until the server answers, and returns its URL.
+
+    Args:
+        command: the command line.
+        url: the server's URL.
+        health: the path of its health check.
+        log: the file for its output.
+        variables: environment variables.
     """
     with open(log, "wb") as out:
         process = subprocess.Popen(
@@ -157,14 +177,14 @@ def starting(command: list[str], url: str, health: str, log: Path, **variables: 
             cwd=log.parent,
             start_new_session=True,
         )
-    until = time.monotonic() + READY_S
+    give_up_at = time.monotonic() + READY_TIMEOUT_S
 
     def ready() -> str:
         while True:
             with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(url + health, timeout=5, trust_env=False).status_code == 200:
                     return url
-            if process.poll() is not None or time.monotonic() > until:
+            if process.poll() is not None or time.monotonic() > give_up_at:
                 raise RuntimeError(f"{command[:4]} did not come up:\n{log.read_text(errors='replace')[-3000:]}")
             time.sleep(0.2)
 

@@ -13,6 +13,7 @@ What several engines use:
 
 model_folder.py    checks, loads and saves model folders
 warmed_stream.py   holds back a stream until the number of tokens is known
+cross_loop.py      reads an async generator that runs on another event loop
 in_flight.py       counts running requests, and how many tokens to send at a time
 cpu_affinity.py    binds other processes to CPUs
 gc_freeze.py       keeps imported modules out of garbage collections

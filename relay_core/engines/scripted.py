@@ -18,7 +18,7 @@ The engine keeps no state between requests: ``Prompt.turn`` says which turn to p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -186,8 +186,8 @@ class ScriptedEngine(Engine):
             return tuple(batch)
         return (Token(None, "".join(token.text for token in batch), batch[0].logprob),)
 
-    def _steps(self, prompt: Prompt) -> Iterator[Token | Delay | BaseException | Finish]:
-        """The steps of this request's turn, with text and ids turned into tokens."""
+    def _turn(self, prompt: Prompt) -> Sequence[Step]:
+        """The steps of this request's turn, as the script has them."""
         turn: Turn
         if callable(self.script):
             turn = self.script(prompt)
@@ -195,24 +195,23 @@ class ScriptedEngine(Engine):
             turn = self.script
         else:
             turn = self.script[prompt.turn] if prompt.turn < len(self.script) else ""
-        steps: Iterable[Step] = [turn] if isinstance(turn, str) else turn
-        decoder = None if self.tokenizer is None else self.tokenizer.decoder(prompt.token_ids or ())
-        for step in steps:
-            if isinstance(step, Finish):  # before `str`, since a Finish is a string too
+        return [turn] if isinstance(turn, str) else turn
+
+    def _steps(self, prompt: Prompt) -> Iterator[Token | Delay | BaseException | Finish]:
+        """The steps of this request's turn, with text and ids turned into tokens."""
+        tokenizer = self.tokenizer
+        decoder = None if tokenizer is None else tokenizer.decoder(prompt.token_ids or ())
+        for step in self._turn(prompt):
+            if not isinstance(step, (str, int)) or isinstance(step, Finish):  # a Finish is a string, too
                 yield step
-            elif isinstance(step, str) and self.tokenizer is not None:
-                for token_id in self.tokenizer.encode(step):
-                    assert decoder is not None
-                    yield Token(token_id, decoder.step(token_id), self._logprob)
-            elif isinstance(step, str):
+            elif tokenizer is None or decoder is None:
+                if isinstance(step, int):
+                    raise ConfigurationError("a token id in a script needs a tokenizer")
                 for char in step:
                     yield Token(None, char, self._logprob)
-            elif isinstance(step, int):
-                if decoder is None:
-                    raise ConfigurationError("a token id in a script needs a tokenizer")
-                yield Token(step, decoder.step(step), self._logprob)
             else:
-                yield step
+                for token_id in [step] if isinstance(step, int) else tokenizer.encode(step):
+                    yield Token(token_id, decoder.step(token_id), self._logprob)
 
     def _end_token(self) -> Token | None:
         tokenizer = self.tokenizer
