@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from relay_core import ConfigurationError, EngineError, Prices, RelaySettings, ScriptedEngine
 from relay_core.cli import app, terminal
-from relay_core.cli.chat import Conversation
+from relay_core.cli.chat import ChatHistory
 from relay_core.cli.doctor import missing
 from relay_core.cli.options import _SETTINGS, read_prices
 from relay_core.engines.base import Engine, Prompt
@@ -264,14 +264,14 @@ def test_a_turn_that_fails_ends_neither_the_chat_nor_stays_in_it(play: Play) -> 
 
 def test_an_interrupt_cuts_one_answer_short(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     play(student=echo)
-    stream = Conversation.asked
+    prompt_of = ChatHistory.prompt
 
-    def asked(self: Conversation, text: str) -> list[dict[str, Any]]:
-        if text == "long":
+    def prompt(self: ChatHistory, question: str) -> list[dict[str, Any]]:
+        if question == "long":
             raise KeyboardInterrupt
-        return stream(self, text)
+        return prompt_of(self, question)
 
-    monkeypatch.setattr(Conversation, "asked", asked)
+    monkeypatch.setattr(ChatHistory, "prompt", prompt)
     result = relay("chat", input="long\nnext\n")
     assert result.exit_code == 0 and result.stdout == "<next>\n" and "cut short" in result.stderr
 
@@ -279,18 +279,18 @@ def test_an_interrupt_cuts_one_answer_short(play: Play, monkeypatch: pytest.Monk
 # -- demo ------------------------------------------------------------------------------------------------------
 
 
-def solver(bands: set[str], *, calls: bool) -> Callable[[Prompt], str]:
-    """Boxes the right answer of problems in these bands; calls before it, where it may."""
+def solver(groups: set[str], *, calls: bool) -> Callable[[Prompt], str]:
+    """Boxes the right answer of problems in these groups; calls before it, where it may."""
     from relay_core.bundled.task import demo_problems
 
     answers = {p.messages[-1]["content"]: p for p in demo_problems(20)}
 
     def script(prompt: Prompt) -> str:
         problem = answers[prompt.messages[-1]["content"]]
-        boxed = f"\\boxed{{{problem.answer}}}" if problem.band in bands else "\\boxed{no}"
+        boxed = f"\\boxed{{{problem.answer}}}" if problem.group in groups else "\\boxed{no}"
         if prompt.continuation:
             return boxed
-        return f"So <call>40</call> {boxed}" if calls and problem.band == "medium" else f"So {boxed}"
+        return f"So <call>40</call> {boxed}" if calls and problem.group == "medium" else f"So {boxed}"
 
     return script
 

@@ -1,10 +1,16 @@
-"""The command line: `relay ask | chat | demo | doctor`.
+"""The command line ``relay``. This module builds the application and turns exceptions into messages and exit codes.
 
-One module a command; what they share is in `options.py` (flags -> engines and settings) and `terminal.py` (colours,
-JSON). Nothing heavy is imported before a command runs: `relay --help` loads no torch.
+    ask        relay ask: one answer, streamed
+    chat       relay chat: a conversation
+    demo       relay demo: student, relay and teacher measured on held-out problems
+    doctor     relay doctor: what is installed, and whether a model answers
+    options    the flags for models and settings that the commands share
+    terminal   what the commands print: styled answers, the line of usage, errors, JSON
 
-Every command takes `--json`: one JSON object on stdout and nothing else there, errors included. Exit codes: 0; 1, it
-could not be done; 2, the command line is wrong; 130, interrupted.
+Nothing heavy is imported before a command runs: ``relay --help`` loads no torch.
+
+With ``--json`` every command writes one JSON object to stdout and nothing else there; errors are written this way too.
+Exit codes: 0, success; 1, the command failed; 2, the command line is wrong; 130, interrupted.
 """
 
 from __future__ import annotations
@@ -12,6 +18,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -27,38 +34,49 @@ from relay_core.errors import RelayError
 
 
 class _Group(TyperGroup):
-    """Says in one place how anything that goes wrong is told: as JSON, or in one line on stderr."""
+    """Reports every exception of a command: as JSON, or as one line on stderr."""
 
-    def main(self, *given: Any, **options: Any) -> Any:
-        args = given[0] if given else options.pop("args", None)
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command; the parameters are click's."""
         args = list(sys.argv[1:] if args is None else args)
         as_json = "--json" in args
-        standalone_mode = options.pop("standalone_mode", True)
+        # In standalone mode click reports errors itself, and never as JSON.
+        click_reports = standalone_mode and not as_json
         try:
-            code = super().main(args, standalone_mode=standalone_mode and not as_json, **options)
-        except RelayError as error:
-            code = 1
-            self.report(error, as_json)
+            code = super().main(args, prog_name, complete_var, click_reports, windows_expand_args, **extra)
         except Exception as error:
-            if hasattr(error, "format_message"):  # a wrong command line, as typer tells it
-                code = int(getattr(error, "exit_code", 2))
-                terminal.error(error.format_message(), kind="UsageError", as_json=as_json)
-            elif os.environ.get("RELAY_DEBUG"):
-                raise
-            else:
-                code = 1
-                message = f"{type(error).__name__}: {error}"
-                hint = "this is not an error that relay knows; RELAY_DEBUG=1 shows where it comes from"
-                terminal.error(message, kind=type(error).__name__, as_json=as_json, hint=hint)
+            code = self._report(error, as_json)
         if standalone_mode:
             sys.exit(code if isinstance(code, int) else 0)
         return code
 
     @staticmethod
-    def report(error: RelayError, as_json: bool) -> None:
-        """An error of ours: its message, and the answer so far where there is one."""
-        partial = None if error.transcript is None else error.transcript.reader_text
-        terminal.error(str(error), kind=type(error).__name__, as_json=as_json, text=partial)
+    def _report(error: Exception, as_json: bool) -> int:
+        """Print the error; returns the exit code. With RELAY_DEBUG set, an error that is not relay's is raised."""
+        if isinstance(error, RelayError):
+            text_so_far = None if error.transcript is None else error.transcript.reader_text
+            terminal.print_error(str(error), kind=type(error).__name__, as_json=as_json, text=text_so_far)
+            return 1
+        if hasattr(error, "format_message"):  # click's errors about the command line
+            terminal.print_error(error.format_message(), kind="UsageError", as_json=as_json)
+            return int(getattr(error, "exit_code", 2))
+        if os.environ.get("RELAY_DEBUG"):
+            raise error
+        terminal.print_error(
+            f"{type(error).__name__}: {error}",
+            kind=type(error).__name__,
+            as_json=as_json,
+            hint="this is not an error that relay knows; RELAY_DEBUG=1 shows where it comes from",
+        )
+        return 1
 
 
 app = typer.Typer(
@@ -77,8 +95,8 @@ app.command()(demo)
 app.command()(doctor)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"relay-decoding {__version__}")
         raise typer.Exit()
 
@@ -89,12 +107,13 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    logging.getLogger("relay_core").addHandler(logging.NullHandler())  # commands say themselves what failed
+    # The commands print failed calls themselves; without a handler, logging would print them to stderr once more.
+    logging.getLogger("relay_core").addHandler(logging.NullHandler())
 
 
 def main() -> None:
-    """The console script `relay`."""
+    """The console script ``relay``."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to fail
+            stream.reconfigure(errors="replace")  # a character that the terminal cannot encode must not end the command
     app()

@@ -1,4 +1,4 @@
-"""`python -m relay_core.cli` is `relay`."""
+"""``python -m relay_core.cli`` runs ``relay``."""
 
 from relay_core.cli import main
 

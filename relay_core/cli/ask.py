@@ -1,10 +1,10 @@
-"""`relay ask QUESTION`: one answer, streamed, the teacher's words marked, and a line of usage."""
+"""``relay ask QUESTION``: one answer, streamed with the teacher's words marked, and a line of usage."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from relay_core.cli import terminal
 from relay_core.cli.options import Options, with_options
 from relay_core.errors import RelayError
 from relay_core.events import CallEnded, Event, Finished, RelayResult, TextDelta
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @with_options
@@ -28,19 +31,27 @@ def ask(
     messages.append({"role": "user", "content": text})
     with options.relay() as relay:
         if options.json:
-            terminal.write_json(relay.generate(messages).as_dict())
+            terminal.print_json(relay.generate(messages).as_dict())
         else:
-            show(relay.stream(messages), console_legend=True)
+            show(relay.stream(messages), legend=True)
 
 
-def show(events: Iterable[Event], *, console_legend: bool = False) -> RelayResult:
-    """Print an answer as it comes; then, on stderr, the legend and the line of usage."""
+def show(events: Iterable[Event], *, legend: bool) -> RelayResult:
+    """Print an answer as it is streamed, then failed calls and the line of usage on stderr; returns the result.
+
+    Args:
+        events: of one answer.
+        legend: whether a terminal is shown the author of each style.
+
+    Raises:
+        RelayError: the stream ended without a result, or one of its own errors.
+    """
     out, err = terminal.out(), terminal.err()
     result: RelayResult | None = None
     failures: list[str] = []
-    with err.status("loading the models") as waiting:  # a spinner on a terminal, nothing elsewhere
+    with err.status("loading the models") as spinner:  # shown on a terminal only
         for event in events:
-            waiting.stop()
+            spinner.stop()
             if isinstance(event, TextDelta) and event.text:
                 if out.is_terminal:
                     out.print(terminal.authored(event.author, event.text), end="")
@@ -55,11 +66,11 @@ def show(events: Iterable[Event], *, console_legend: bool = False) -> RelayResul
         raise RelayError("the stream ended without a result")
     out.file.write("\n")
     out.file.flush()
-    _after(err, result, failures, styled=out.is_terminal, legend=console_legend)
+    _print_report(err, result, failures, styled=out.is_terminal, legend=legend)
     return result
 
 
-def _after(err: Any, result: RelayResult, failures: Sequence[str], *, styled: bool, legend: bool) -> None:
+def _print_report(err: Console, result: RelayResult, failures: Sequence[str], *, styled: bool, legend: bool) -> None:
     from rich.text import Text
 
     for failure in failures:

