@@ -34,7 +34,7 @@ _OMITTED_BLOCKS = frozenset(
 
 
 class MessageError(ConfigurationError, LangChainException):
-    """A message that the models cannot be given; also LangChain's own error."""
+    """A message that cannot be converted: an error of ours and of LangChain's."""
 
     def __init__(self, message: str, code: ErrorCode = ErrorCode.MESSAGE_COERCION_FAILURE) -> None:
         super().__init__(create_message(message=message, error_code=code))

@@ -84,8 +84,8 @@ def test_a_forced_prefix_is_a_beginning_of_what_the_template_renders(qwen3: Toke
     assert forced_prefix("add") in text
     whole = text[text.index("<tool_call>") : text.index("</tool_call>")]
     for prefix in (forced_prefix(), forced_prefix("add")):  # it ends where a token of the usual spelling ends
-        ids, begun = qwen3.encode(whole), qwen3.encode(prefix)
-        assert ids[: len(begun)] == begun
+        ids, prefix_ids = qwen3.encode(whole), qwen3.encode(prefix)
+        assert ids[: len(prefix_ids)] == prefix_ids
 
 
 # -- what goes back

@@ -11,7 +11,7 @@ from relay_core.adapters.answer_report import report
 
 def test_what_the_engines_had_to_say_is_in_it_and_all_is_json() -> None:
     answer = Relay(ScriptedEngine("Yes."), None).generate("Hi")
-    said = report(dataclasses.replace(answer, notes={"teacher_approximate": "begins anew", "answer": "Yes."}), [])
-    assert said["notes"] == {"teacher_approximate": "begins anew"}
+    reported = report(dataclasses.replace(answer, notes={"teacher_approximate": "begins anew", "answer": "Yes."}), [])
+    assert reported["notes"] == {"teacher_approximate": "begins anew"}
     assert report(answer, [])["notes"] == {}
-    assert json.loads(json.dumps(said)) == said
+    assert json.loads(json.dumps(reported)) == reported

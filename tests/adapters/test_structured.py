@@ -38,9 +38,9 @@ def answers(prompt: Prompt) -> str:
 
 
 async def ask(relay: Relay, by: Any, **settings: Any) -> tuple[RelayResult, list[Any]]:
-    wanted = RelaySettings(**settings)
+    finished_settings = RelaySettings(**settings)
     answer = await relay.agenerate(MESSAGES, **settings)
-    events = [e async for e in write_json(relay, MESSAGES, answer, SCHEMA, by=by, settings=wanted)]
+    events = [e async for e in write_json(relay, MESSAGES, answer, SCHEMA, by=by, settings=finished_settings)]
     assert isinstance(events[-1], Finished)
     return answer, events
 
@@ -81,9 +81,9 @@ async def test_the_other_side_is_named_where_it_can(engine: Make) -> None:
         constraining_engine(Relay(engine("a"), engine("b", constrains=True)), "student")
 
 
-@pytest.mark.parametrize(("by", "said"), [("teacher", "no teacher"), ("both", "write 'student' or 'teacher'")])
-async def test_a_side_that_is_not_there_is_refused(engine: Make, by: Any, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said):
+@pytest.mark.parametrize(("by", "message"), [("teacher", "no teacher"), ("both", "write 'student' or 'teacher'")])
+async def test_a_side_that_is_not_there_is_refused(engine: Make, by: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         constraining_engine(Relay(engine("a"), None), by)
 
 

@@ -84,16 +84,16 @@ def follow(prompt: Prompt) -> str:
     """What an instructed model writes for this prompt, after its continuation."""
     functions = {f["name"]: f for f in tools_in(prompt.text)}
     role, question = last_turn(prompt.text)
-    begun = prompt.continuation
-    if begun == "{":
+    beginning = prompt.continuation
+    if beginning == "{":
         keys = re.findall(r"'(\w+)'", question)
         return json.dumps({key: f"a {key} about cats" for key in keys})[1:]
-    if begun.startswith("<tool_call>"):
-        named = re.match(r'<tool_call>\n\{"name": "([^"]+)", "arguments":$', begun)
-        chosen = functions[named[1]] if named else max(functions.values(), key=lambda f: wants(f, question))
+    if beginning.startswith("<tool_call>"):
+        forced_name = re.match(r'<tool_call>\n\{"name": "([^"]+)", "arguments":$', beginning)
+        chosen = functions[forced_name[1]] if forced_name else max(functions.values(), key=lambda f: wants(f, question))
         whole = written_call(chosen["name"], fill(chosen["parameters"], question))
-        assert whole.startswith(begun)
-        return whole[len(begun) :]
+        assert whole.startswith(beginning)
+        return whole[len(beginning) :]
     if "<tool_response>" in question and role == "user":
         return f"The tool says: {question.removeprefix('<tool_response>').removesuffix('</tool_response>').strip()}"
     best = max(functions.values(), key=lambda f: wants(f, question), default=None)

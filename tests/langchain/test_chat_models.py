@@ -110,8 +110,8 @@ def test_a_batch_may_return_its_errors(scripted: Make) -> None:
 async def test_events_of_a_chain(pair: dict[str, Any]) -> None:
     chain = ChatPromptTemplate.from_messages([("human", "{q}")]) | ChatRelay(**pair) | StrOutputParser()
     events = [e async for e in chain.astream_events({"q": "47 * 6?"}, version="v2")]
-    said = [e["data"]["chunk"].text for e in events if e["event"] == "on_chat_model_stream"]
-    assert "".join(said) == TEXT
+    texts = [e["data"]["chunk"].text for e in events if e["event"] == "on_chat_model_stream"]
+    assert "".join(texts) == TEXT
     assert chain.invoke({"q": "47 * 6?"}) == TEXT
     (end,) = [e["data"]["output"] for e in events if e["event"] == "on_chat_model_end"]
     assert (end.text, end.usage_metadata) == (TEXT, ChatRelay(**pair).invoke("47 * 6?").usage_metadata)
@@ -136,7 +136,7 @@ async def test_callbacks_hear_every_token(pair: dict[str, Any], ask: str) -> Non
     assert len(hearing.tokens) > 5
 
 
-# -- what is said of an answer
+# -- what is reported of an answer
 
 
 def test_usage_and_report(pair: dict[str, Any]) -> None:
@@ -170,10 +170,10 @@ def test_usage_and_report(pair: dict[str, Any]) -> None:
 
 
 def test_what_came_from_a_cache_is_told_apart() -> None:
-    told = usage_metadata(Usage(prompt_tokens=10, teacher_prompt_tokens=30, teacher_cached_tokens=20))
-    assert dict(told["input_token_details"]) == {"student": 10, "teacher": 10, "cache_read": 20}
-    untold = usage_metadata(Usage(teacher_prompt_tokens=30, teacher_cached_tokens=None))
-    assert "cache_read" not in untold["input_token_details"]
+    with_cache = usage_metadata(Usage(prompt_tokens=10, teacher_prompt_tokens=30, teacher_cached_tokens=20))
+    assert dict(with_cache["input_token_details"]) == {"student": 10, "teacher": 10, "cache_read": 20}
+    without_cache = usage_metadata(Usage(teacher_prompt_tokens=30, teacher_cached_tokens=None))
+    assert "cache_read" not in without_cache["input_token_details"]
 
 
 def test_langchains_own_count_adds_up_over_answers(pair: dict[str, Any]) -> None:
@@ -208,8 +208,8 @@ def test_tracing_parameters(pair: dict[str, Any]) -> None:
         "ls_max_tokens": 7,
         "ls_stop": ["x"],
     }
-    said = model._get_ls_params(stop=["y"], temperature=0, model="vllm:Q", max_completion_tokens=3)
-    assert (said["ls_stop"], said["ls_temperature"], said["ls_model_name"], said["ls_max_tokens"]) == (
+    params = model._get_ls_params(stop=["y"], temperature=0, model="vllm:Q", max_completion_tokens=3)
+    assert (params["ls_stop"], params["ls_temperature"], params["ls_model_name"], params["ls_max_tokens"]) == (
         ["y"],
         0,
         "vllm:Q",
@@ -241,13 +241,13 @@ EVERY_SETTING: dict[str, Any] = {
 }
 
 
-class Asked(Relay):
-    """Notes the settings that it is asked under."""
+class Recording(Relay):
+    """Records the settings of its last answer."""
 
-    asked: RelaySettings
+    settings_used: RelaySettings
 
     async def astream(self, prompt: Any, **options: Any) -> AsyncGenerator[Any, None]:
-        self.asked = options["settings"]
+        self.settings_used = options["settings"]
         assert set(options) <= {"tools", "prefix", "settings"}
         async for event in super().astream(prompt, **options):
             yield event
@@ -264,23 +264,23 @@ def test_there_is_a_field_for_every_setting() -> None:
 
 @pytest.mark.parametrize("name", EVERY_SETTING)
 def test_every_setting_can_be_given_bound_configured_or_passed(pair: dict[str, Any], name: str) -> None:
-    value, wanted = EVERY_SETTING[name], {name: EVERY_SETTING[name]}
-    relay = Asked(**pair)
+    value, override = EVERY_SETTING[name], {name: EVERY_SETTING[name]}
+    relay = Recording(**pair)
     default = getattr(RelaySettings(), name)
     model = ChatRelay(relay=relay)
     configurable = model.configurable_fields(**{name: ConfigurableField(id="it")})
     ways: list[Callable[[], Any]] = [
-        lambda: ChatRelay(relay=relay, **wanted).invoke("47 * 6?"),
-        lambda: model.bind(**wanted).invoke("47 * 6?"),
-        lambda: model.invoke("47 * 6?", **wanted),
+        lambda: ChatRelay(relay=relay, **override).invoke("47 * 6?"),
+        lambda: model.bind(**override).invoke("47 * 6?"),
+        lambda: model.invoke("47 * 6?", **override),
         lambda: configurable.invoke("47 * 6?", config={"configurable": {"it": value}}),
         lambda: configurable.with_config(configurable={"it": value}).invoke("47 * 6?"),
     ]
     for ask in ways:
         ask()
-        assert getattr(relay.asked, name) == value
+        assert getattr(relay.settings_used, name) == value
         model.invoke("47 * 6?")
-        assert getattr(relay.asked, name) == default
+        assert getattr(relay.settings_used, name) == default
 
 
 def test_usage_needs_no_asking_for() -> None:
@@ -294,13 +294,13 @@ def test_a_base_url_belongs_into_the_spec() -> None:
 
 
 def test_a_given_relays_settings_are_the_defaults(pair: dict[str, Any]) -> None:
-    relay = Asked(**pair, settings=RelaySettings(max_calls=0, stop="Done", prices=Prices(teacher_output=1)))
+    relay = Recording(**pair, settings=RelaySettings(max_calls=0, stop="Done", prices=Prices(teacher_output=1)))
     model = ChatRelay(relay=relay, max_tokens=50)
     assert model.invoke("47 * 6?").response_metadata["relay"]["usage"]["refused_calls"] == 1
-    assert relay.asked == relay.settings.merged({"max_tokens": 50})
+    assert relay.settings_used == relay.settings.merged({"max_tokens": 50})
     changed = model.configurable_fields(max_tokens=ConfigurableField(id="it"))
     changed.invoke("47 * 6?", config={"configurable": {"it": 9}})
-    assert relay.asked == relay.settings.merged({"max_tokens": 9})
+    assert relay.settings_used == relay.settings.merged({"max_tokens": 9})
 
 
 def test_other_models_names_are_understood(pair: dict[str, Any]) -> None:
@@ -314,7 +314,7 @@ def test_other_models_names_are_understood(pair: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"max_call": 3}, "did you mean max_calls"),
         ({"temprature": 1}, "did you mean temperature"),
@@ -325,19 +325,19 @@ def test_other_models_names_are_understood(pair: dict[str, Any]) -> None:
     ],
 )
 def test_a_bad_setting_is_refused_by_saying_what_to_write(
-    pair: dict[str, Any], wrong: dict[str, Any], said: str
+    pair: dict[str, Any], wrong: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises((ValidationError, TypeError), match=said):
+    with pytest.raises((ValidationError, TypeError), match=message):
         ChatRelay(**pair, **wrong)
     model = ChatRelay(**pair)
-    with pytest.raises((RelayError, TypeError), match=said.replace("temprature", "temperature")):
+    with pytest.raises((RelayError, TypeError), match=message.replace("temprature", "temperature")):
         model.invoke("hi", **wrong)
 
 
 def test_one_thing_under_two_names_is_refused(pair: dict[str, Any]) -> None:
-    for given in ({"teacher_timeout_s": 3, "timeout": 3}, {"timeout": 3, "teacher_timeout_s": 3}):
+    for arguments in ({"teacher_timeout_s": 3, "timeout": 3}, {"timeout": 3, "teacher_timeout_s": 3}):
         with pytest.raises(ValidationError, match="timeout is another name for teacher_timeout_s"):
-            ChatRelay(**pair, **given)  # type: ignore[arg-type]
+            ChatRelay(**pair, **arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("spec", ["nonsense:", "openai:no-url", "bundled:nobody", "/no/such/folder"])
@@ -398,8 +398,8 @@ def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, pair: d
 
 def test_no_secret_is_ever_written(pair: dict[str, Any]) -> None:
     specs = {"student": "openai:S@http://localhost:1/v1", "teacher": "openai:T@http://localhost:1/v1"}
-    for given in (specs, pair):
-        model = ChatRelay(**given, teacher_api_key="se-cret", student_api_key="se-cret")
+    for engines in (specs, pair):
+        model = ChatRelay(**engines, teacher_api_key="se-cret", student_api_key="se-cret")
         assert "se-cret" not in dumps(model) + repr(model) + str(model) + str(model.asdict())
         assert "se-cret" not in str(model._get_ls_params()) + model._get_llm_string()
 
@@ -439,10 +439,10 @@ def test_caching_tells_models_apart(scripted: Make) -> None:
 class Counting(BaseRateLimiter):
     """Counts those who ask for leave."""
 
-    asked = 0
+    acquired = 0
 
     def acquire(self, *, blocking: bool = True) -> bool:
-        self.asked += 1
+        self.acquired += 1
         return True
 
     async def aacquire(self, *, blocking: bool = True) -> bool:
@@ -450,18 +450,18 @@ class Counting(BaseRateLimiter):
 
 
 def test_retry_fallback_and_rate_limit(scripted: Make) -> None:
-    asked = 0
+    requests = 0
 
     def script(_: Prompt) -> Any:
-        nonlocal asked
-        asked += 1
-        return [EngineError("busy")] if asked == 1 else "back"
+        nonlocal requests
+        requests += 1
+        return [EngineError("busy")] if requests == 1 else "back"
 
     limiter = Counting()
     model = ChatRelay(student=scripted(script), teacher=None, rate_limiter=limiter)
     assert model.with_retry(wait_exponential_jitter=False).invoke("hi").content == "back"
     assert "".join(chunk.text for chunk in model.stream("hi")) == "back"
-    assert limiter.asked == asked == 3
+    assert limiter.acquired == requests == 3
     broken = ChatRelay(student=scripted([[EngineError("gone")]]), teacher=None)
     assert broken.with_fallbacks([model]).invoke("hi").content == "back"
     assert "".join(chunk.text for chunk in broken.with_fallbacks([model]).stream("hi")) == "back"
@@ -526,12 +526,12 @@ def test_an_interrupt_cancels_the_teacher(scripted: Make, ctrl_c: Any, ask: str)
 
 @pytest.mark.parametrize("ask", ["ainvoke", "astream"])
 async def test_a_cancelled_task_cancels_the_teacher(scripted: Make, ask: str) -> None:
-    teacher, heard = endless(), asyncio.Event()
+    teacher, teacher_heard = endless(), asyncio.Event()
 
     class Hear(AsyncCallbackHandler):
         async def on_llm_new_token(self, token: Any, **_: Any) -> None:
             if token == "word ":
-                heard.set()
+                teacher_heard.set()
 
     model = ChatRelay(student=scripted(["Well: <call>999999</call>"]), teacher=teacher, max_tokens=10**6)
 
@@ -542,7 +542,7 @@ async def test_a_cancelled_task_cancels_the_teacher(scripted: Make, ask: str) ->
             pass
 
     task = asyncio.ensure_future(go())
-    await heard.wait()
+    await teacher_heard.wait()
     assert not teacher.cancelled
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -51,19 +51,19 @@ def test_calls_and_their_results() -> None:
     assert result == {"role": "tool", "content": "3", "tool_call_id": "c1"}
 
 
-@pytest.mark.parametrize(("said", "sent"), [("no b", "Error: no b"), ("Error: no b", "Error: no b")])
-def test_a_failed_tool_says_so(said: str, sent: str) -> None:
-    failed = ToolMessage(said, tool_call_id="c1", status="error")
-    assert to_prompt([AIMessage("", tool_calls=[CALL]), failed])[1]["content"] == sent
+@pytest.mark.parametrize(("content", "converted"), [("no b", "Error: no b"), ("Error: no b", "Error: no b")])
+def test_a_failed_tool_says_so(content: str, converted: str) -> None:
+    failed = ToolMessage(content, tool_call_id="c1", status="error")
+    assert to_prompt([AIMessage("", tool_calls=[CALL]), failed])[1]["content"] == converted
 
 
 def test_broken_calls_go_back_as_they_were_written_and_may_be_answered() -> None:
     broken = {"id": "c2", "name": "add", "args": '{"a": ', "error": None, "type": "invalid_tool_call"}
     nameless = {**broken, "id": "c3", "name": None, "args": "<tool_call>x"}
     message = AIMessage("", invalid_tool_calls=[broken, nameless])
-    sent, _ = to_prompt([message, ToolMessage("bad", tool_call_id="c2")])
-    assert sent["tool_calls"][0]["function"]["arguments"] == '{"a": '
-    assert sent["content"] == "<tool_call>x"
+    converted, _ = to_prompt([message, ToolMessage("bad", tool_call_id="c2")])
+    assert converted["tool_calls"][0]["function"]["arguments"] == '{"a": '
+    assert converted["content"] == "<tool_call>x"
 
 
 def test_blocks_that_say_nothing_new_are_left_out() -> None:
@@ -72,9 +72,9 @@ def test_blocks_that_say_nothing_new_are_left_out() -> None:
         {"type": "text", "text": "yes"},
         {"type": "tool_use", "id": "c1", "name": "add", "input": {"a": 1}},
     ]
-    (sent,) = to_prompt([AIMessage(blocks, tool_calls=[CALL])])
-    assert sent["content"] == "yes"
-    assert len(sent["tool_calls"]) == 1
+    (converted,) = to_prompt([AIMessage(blocks, tool_calls=[CALL])])
+    assert converted["content"] == "yes"
+    assert len(converted["tool_calls"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,10 @@ def random_answer(rng: random.Random) -> tuple[list[str], list[str]]:
     text = "".join(parts)
     student, teacher, at = [], [], 0
     while at < len(text) and len(teacher) < rng.randrange(4):
-        mine, theirs = rng.randrange(at, len(text) + 1), rng.randrange(1, 9)
-        student.append(text[at:mine] + "<call>40</call>")
-        teacher.append(text[mine : mine + theirs])
-        at = mine + theirs
+        student_end, teacher_length = rng.randrange(at, len(text) + 1), rng.randrange(1, 9)
+        student.append(text[at:student_end] + "<call>40</call>")
+        teacher.append(text[student_end : student_end + teacher_length])
+        at = student_end + teacher_length
     return [*student, text[at:]], teacher
 
 
@@ -131,13 +131,13 @@ def test_a_teacher_may_write_a_calls_arguments(scripted: Callable[..., ScriptedE
 @pytest.mark.parametrize("whole", ['{"a": "b\\"c", "d": [1, {"e": "\\\\"}]}', "{}", '{"x": {"y": ["z"]}}'])
 def test_no_beginning_of_an_object_can_be_completed_behind_its_ending(whole: str) -> None:
     for end in range(len(whole) + 1):
-        begun = whole[:end]
+        beginning = whole[:end]
         chunk = AIMessageChunk(
             content="",
-            tool_call_chunks=[{"name": "pick", "args": begun + broken_ending(begun), "id": "1", "index": 0}],
+            tool_call_chunks=[{"name": "pick", "args": beginning + broken_ending(beginning), "id": "1", "index": 0}],
         )
         assert chunk.tool_calls == []
-        assert chunk.invalid_tool_calls[0]["args"].startswith(begun)
+        assert chunk.invalid_tool_calls[0]["args"].startswith(beginning)
     assert isinstance(parse_partial_json(whole[: len(whole) // 2 + 1] if len(whole) > 2 else whole), dict)
 
 

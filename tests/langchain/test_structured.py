@@ -36,17 +36,17 @@ AS_DICT = PRICE.model_dump()
 
 
 @pytest.mark.parametrize(
-    ("schema", "wanted"), [(Price, PRICE), (PriceDict, AS_DICT), (Price.model_json_schema(), AS_DICT)]
+    ("schema", "expected"), [(Price, PRICE), (PriceDict, AS_DICT), (Price.model_json_schema(), AS_DICT)]
 )
 @pytest.mark.parametrize("include_raw", [True, False])
-def test_by_a_tool(follower: ScriptedEngine, schema: Any, wanted: Any, include_raw: bool) -> None:
+def test_by_a_tool(follower: ScriptedEngine, schema: Any, expected: Any, include_raw: bool) -> None:
     chat = ChatRelay(student=follower, teacher=None).with_structured_output(schema, include_raw=include_raw)
     answer = chat.invoke(QUESTION)
     if include_raw:
         assert isinstance(answer["raw"], AIMessage)
         assert answer["parsing_error"] is None
         answer = answer["parsed"]
-    assert answer == wanted
+    assert answer == expected
     assert follower.requests[0][0].continuation.startswith('<tool_call>\n{"name": "Price')
     assert "What an item costs." in follower.requests[0][0].text
 
@@ -73,13 +73,13 @@ def constrained(prompt: Prompt) -> Any:
 
 
 @pytest.mark.parametrize("by", ["student", "teacher"])
-@pytest.mark.parametrize(("schema", "wanted"), [(Price, PRICE), (PriceDict, AS_DICT)])
-def test_by_constrained_decoding(scripted: Make, by: str, schema: Any, wanted: Any) -> None:
+@pytest.mark.parametrize(("schema", "expected"), [(Price, PRICE), (PriceDict, AS_DICT)])
+def test_by_constrained_decoding(scripted: Make, by: str, schema: Any, expected: Any) -> None:
     engines = {side: scripted(constrained, constrains=side == by, record=True) for side in ("student", "teacher")}
     model = ChatRelay(**engines)
     chat = model.with_structured_output(schema, method="json_schema", structured_by=by, include_raw=True)
     answer = chat.invoke(QUESTION)
-    assert answer["parsed"] == wanted
+    assert answer["parsed"] == expected
     relay = answer["raw"].response_metadata["relay"]
     assert relay["answer"] == "Tea costs 7 euros."
     assert relay["spans"] == [{"author": by, "start": 0, "end": len(answer["raw"].text)}]
@@ -87,7 +87,7 @@ def test_by_constrained_decoding(scripted: Make, by: str, schema: Any, wanted: A
     assert sampling.json_schema is not None
     assert set(sampling.json_schema["properties"]) == {"item", "euros"}
     *_, last = ChatRelay(**engines, structured_by=by).with_structured_output(schema, method="json_schema").stream("?")
-    assert last == wanted
+    assert last == expected
 
 
 class Endpoint(ScriptedEngine):
@@ -143,10 +143,11 @@ def test_an_answer_that_cannot_be_read(scripted: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "said"), [({"method": "xml"}, "function_calling, json_mode, json_schema"), ({"schema": None}, "schema")]
+    ("kwargs", "message"),
+    [({"method": "xml"}, "function_calling, json_mode, json_schema"), ({"schema": None}, "schema")],
 )
-def test_what_cannot_be_structured_is_refused(follower: ScriptedEngine, kwargs: Any, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said):
+def test_what_cannot_be_structured_is_refused(follower: ScriptedEngine, kwargs: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         ChatRelay(student=follower, teacher=None).with_structured_output(**{"schema": Price, **kwargs})
 
 
@@ -163,14 +164,14 @@ BROKEN = SOUND.replace("7}}", "")
 @pytest.mark.parametrize("schema", [Price, PriceDict])
 def test_a_broken_call_is_an_error_that_says_why(scripted: Make, schema: Any) -> None:
     chat = ChatRelay(student=scripted(BROKEN), teacher=None)
-    asked = chat.with_structured_output(schema)
+    structured = chat.with_structured_output(schema)
     with pytest.raises(OutputParserException, match="not JSON") as caught:
-        asked.invoke(QUESTION)
+        structured.invoke(QUESTION)
     assert '"item": "tea"' in (caught.value.llm_output or "")
     with pytest.raises(OutputParserException, match="not JSON"):
-        list(asked.stream(QUESTION))
+        list(structured.stream(QUESTION))
     raw = chat.with_structured_output(schema, include_raw=True).invoke(QUESTION)
     assert raw["parsed"] is None
     assert isinstance(raw["parsing_error"], OutputParserException)
     sound = ChatRelay(student=scripted(SOUND), teacher=None).with_structured_output(schema)
-    assert asked.with_fallbacks([sound]).invoke(QUESTION) == (PRICE if schema is Price else AS_DICT)
+    assert structured.with_fallbacks([sound]).invoke(QUESTION) == (PRICE if schema is Price else AS_DICT)

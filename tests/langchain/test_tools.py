@@ -69,7 +69,7 @@ def test_what_is_no_tool_is_langchains_own_error(follower: ScriptedEngine, wrong
 
 
 @pytest.mark.parametrize(
-    ("choice", "begun"),
+    ("choice", "prefix"),
     [
         *((any_, forced_prefix()) for any_ in ("any", "required", True)),
         ("price", forced_prefix("price")),
@@ -78,19 +78,19 @@ def test_what_is_no_tool_is_langchains_own_error(follower: ScriptedEngine, wrong
         *((free, "") for free in (None, "auto", False)),
     ],
 )
-def test_a_choice_begins_the_turn(follower: ScriptedEngine, choice: Any, begun: str) -> None:
+def test_a_choice_begins_the_turn(follower: ScriptedEngine, choice: Any, prefix: str) -> None:
     ChatRelay(student=follower, teacher=None).bind_tools([stock, price], tool_choice=choice).invoke("Hello!")
     prompt, _ = follower.requests[0]
-    assert prompt.continuation == begun
-    assert prompt.text.endswith("</think>\n\n" + begun)
+    assert prompt.continuation == prefix
+    assert prompt.text.endswith("</think>\n\n" + prefix)
 
 
 def test_none_shows_no_tools_and_reads_no_calls(scripted: Make) -> None:
-    said = '<tool_call>\n{"name": "stock", "arguments": {}}\n</tool_call>'
-    student = scripted(said, record=True)
+    tool_call = '<tool_call>\n{"name": "stock", "arguments": {}}\n</tool_call>'
+    student = scripted(tool_call, record=True)
     message = ChatRelay(student=student, teacher=None).bind_tools([stock], tool_choice="none").invoke("Hello!")
     assert "<tools>" not in student.requests[0][0].text
-    assert (message.content, message.tool_calls) == (said, [])
+    assert (message.content, message.tool_calls) == (tool_call, [])
 
 
 def test_a_choice_that_is_not_there_is_refused_while_binding(follower: ScriptedEngine) -> None:
@@ -99,8 +99,10 @@ def test_a_choice_that_is_not_there_is_refused_while_binding(follower: ScriptedE
 
 
 def test_several_calls_in_one_turn_or_only_the_first(scripted: Make) -> None:
-    said = "".join(f'<tool_call>\n{{"name": "stock", "arguments": {{"item": "{i}"}}}}\n</tool_call>\n' for i in "ab")
-    model = ChatRelay(student=scripted("Both:\n" + said), teacher=None)
+    tool_calls = "".join(
+        f'<tool_call>\n{{"name": "stock", "arguments": {{"item": "{i}"}}}}\n</tool_call>\n' for i in "ab"
+    )
+    model = ChatRelay(student=scripted("Both:\n" + tool_calls), teacher=None)
     both = model.bind_tools([stock]).invoke("Hello!")
     assert [c["args"] for c in both.tool_calls] == [{"item": "a"}, {"item": "b"}]
     assert len({c["id"] for c in both.tool_calls}) == 2
@@ -110,14 +112,14 @@ def test_several_calls_in_one_turn_or_only_the_first(scripted: Make) -> None:
 
 
 def test_a_call_that_is_cut_short_is_never_a_call(scripted: Make) -> None:
-    said = '<tool_call>\n{"name": "price", "arguments": {"item": "tea", "pieces": 1200'
-    model = ChatRelay(student=scripted(said), teacher=None).bind_tools([price])
+    cut_tool_call = '<tool_call>\n{"name": "price", "arguments": {"item": "tea", "pieces": 1200'
+    model = ChatRelay(student=scripted(cut_tool_call), teacher=None).bind_tools([price])
     message = model.invoke("Hello!")
     assert message.tool_calls == []
     (broken,) = message.invalid_tool_calls
     assert broken["name"] == "price"
     assert (broken["args"] or "").startswith('{"item": "tea", "pieces": 1200')
-    assert message.response_metadata["relay"]["written"]["text"] == said
+    assert message.response_metadata["relay"]["written"]["text"] == cut_tool_call
     streamed = AIMessageChunk(content="")
     for chunk in model.stream("Hello!"):
         streamed += chunk
@@ -142,21 +144,21 @@ def test_an_agent_uses_two_tools(scripted: Make) -> None:
     """The student reads each result off the rendered prompt before it goes on."""
 
     def student(prompt: Any) -> str:
-        asked = prompt.text.rsplit("<|im_start|>user\n", 1)[1]
-        if "euros" in asked:
+        turns = prompt.text.rsplit("<|im_start|>user\n", 1)[1]
+        if "euros" in turns:
             return "12 are there; 3 cost <call>9</call>"
-        if "<tool_response>\n12\n" in asked:
+        if "<tool_response>\n12\n" in turns:
             call = '{"name": "price", "arguments": {"item": "tea", "pieces": 3}}'
             return f"12 are in stock.\n<tool_call>\n{call}\n</tool_call>"
-        assert "3 pieces of tea" in asked
+        assert "3 pieces of tea" in turns
         return '<tool_call>\n{"name": "stock", "arguments": {"item": "tea"}}\n</tool_call>'
 
     model = ChatRelay(student=scripted(student), teacher=scripted("12 euros."))
     agent = create_agent(model, [stock, price], system_prompt=SYSTEM)
     question = {"messages": [HumanMessage("Are 3 pieces of tea there, and what do they cost?")]}
     state = agent.invoke(question)  # type: ignore[call-overload]
-    said = [m.content for m in state["messages"] if isinstance(m, ToolMessage)]
-    assert said == ["12", "12 euros"]
+    results = [m.content for m in state["messages"] if isinstance(m, ToolMessage)]
+    assert results == ["12", "12 euros"]
     assert state["messages"][-1].content == "12 are there; 3 cost 12 euros."
     assert state["messages"][-1].response_metadata["relay"]["calls"] == 1
 
@@ -179,8 +181,8 @@ def test_a_tools_error_goes_back_to_the_model(follower: ScriptedEngine) -> None:
     from langgraph.prebuilt import ToolNode
 
     model = ChatRelay(student=follower, teacher=None).bind_tools([price])
-    asked = HumanMessage("What do 0 pieces of the item 'tea' cost?")
-    call = model.invoke([asked])
+    question = HumanMessage("What do 0 pieces of the item 'tea' cost?")
+    call = model.invoke([question])
     assert call.tool_calls[0]["args"] == {"item": "tea", "pieces": 0}
     node: Any = ToolNode([price], handle_tool_errors=True)
     from langgraph.graph import MessagesState, StateGraph
@@ -188,9 +190,9 @@ def test_a_tools_error_goes_back_to_the_model(follower: ScriptedEngine) -> None:
     graph = StateGraph(MessagesState)
     graph.add_node("tools", node)
     graph.set_entry_point("tools")
-    result = graph.compile().invoke({"messages": [asked, call]})["messages"][-1]
+    result = graph.compile().invoke({"messages": [question, call]})["messages"][-1]
     assert result.status == "error"
-    assert "pieces must be 1 or more" in model.invoke([asked, call, result]).text
+    assert "pieces must be 1 or more" in model.invoke([question, call, result]).text
 
 
 def test_an_agent_with_a_response_format(follower: ScriptedEngine) -> None:

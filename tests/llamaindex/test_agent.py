@@ -30,18 +30,18 @@ def stock(item: str) -> int:
 def clerk(prompt: Prompt) -> str:
     """A student that was trained for tools: looks both figures up, then answers, leaving the product to the teacher."""
     *_, turns = prompt.text.rpartition("<|im_start|>user\nWhat do")
-    asked = re.match(r" (\d+) (\w+?)s cost\?", turns)
-    assert asked is not None
+    question = re.match(r" (\d+) (\w+?)s cost\?", turns)
+    assert question is not None
     assert "<tools>" in prompt.text
     results = re.findall(r"<tool_response>\n(.*?)\n</tool_response>", turns, re.DOTALL)
     if not results:
-        calls = [{"name": name, "arguments": {"item": asked[2]}} for name in ("price", "stock")]
+        calls = [{"name": name, "arguments": {"item": question[2]}} for name in ("price", "stock")]
         return "".join(f"<tool_call>\n{json.dumps(call)}\n</tool_call>\n" for call in calls)
     if not results[0].isdigit():
         return f"I am sorry: {results[0]}."
     if prompt.turn:
         return f" coins, and there are {results[1]}."
-    return f"They cost {asked[1]} * {results[0]} = <call>3</call>"
+    return f"They cost {question[1]} * {results[0]} = <call>3</call>"
 
 
 def calculator(prompt: Prompt) -> str:

@@ -165,12 +165,12 @@ def test_every_setting_of_the_relay_is_one_of_the_llm() -> None:
 
 def test_settings_count_for_the_llm_and_for_one_call(make_llm: Any) -> None:
     llm = make_llm("47 is the answer.", temperature=0.5, max_tokens=9)
-    asked = llm.relay.student.requests
+    requests = llm.relay.student.requests
     llm.complete("?")
     assert llm.complete("?", temperature=0.25, stop=" the").text == "47 is"
     llm.temperature = 0.75
     llm.chat(ASKED, max_tokens=2)
-    assert [(s.temperature, s.max_tokens) for _, s in asked] == [(0.5, 9), (0.25, 9), (0.75, 2)]
+    assert [(s.temperature, s.max_tokens) for _, s in requests] == [(0.5, 9), (0.25, 9), (0.75, 2)]
 
 
 def test_settings_are_built_once_a_call(llm: RelayLLM, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_a_relays_own_settings_stand_unless_replaced(qwen3: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({"temprature": 1.0}, "did you mean temperature"),
         ({"model": "m"}, "write student= and teacher="),
@@ -203,9 +203,9 @@ def test_a_relays_own_settings_stand_unless_replaced(qwen3: Tokenizer) -> None:
         ({"relay": "bundled"}, "relay is a str"),
     ],
 )
-def test_bad_arguments_say_what_to_write(given: dict[str, Any], message: str) -> None:
+def test_bad_arguments_say_what_to_write(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        RelayLLM(**given)
+        RelayLLM(**arguments)
 
 
 @pytest.mark.parametrize("beside", [{"teacher": "bundled"}, {"max_retries": 1}])

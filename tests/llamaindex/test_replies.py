@@ -42,9 +42,9 @@ def comparable(response: ChatResponse) -> dict[str, Any]:
 
 
 async def both(llm: RelayLLM, **options: Any) -> tuple[list[ChatResponse], ChatResponse]:
-    asked = [ChatMessage(content="How much?")]
-    streamed = [response async for response in await llm.astream_chat(asked, **options)]
-    return streamed, await llm.achat(asked, **options)
+    messages = [ChatMessage(content="How much?")]
+    streamed = [response async for response in await llm.astream_chat(messages, **options)]
+    return streamed, await llm.achat(messages, **options)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

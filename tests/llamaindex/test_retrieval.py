@@ -69,13 +69,13 @@ def figure(shop: ModuleType) -> str:
 async def test_the_query_engine_answers_from_the_context(
     index: VectorStoreIndex, scripted: RelayLLM, figure: str
 ) -> None:
-    asked = "What does a hat cost?"
-    assert str(index.as_query_engine(llm=scripted).query(asked)) == figure
-    assert str(await index.as_query_engine(llm=scripted).aquery(asked)) == figure
-    streamed = index.as_query_engine(llm=scripted, streaming=True).query(asked)
+    question = "What does a hat cost?"
+    assert str(index.as_query_engine(llm=scripted).query(question)) == figure
+    assert str(await index.as_query_engine(llm=scripted).aquery(question)) == figure
+    streamed = index.as_query_engine(llm=scripted, streaming=True).query(question)
     assert isinstance(streamed, StreamingResponse)
     assert "".join(streamed.response_gen) == figure
-    refined = index.as_query_engine(llm=scripted, response_mode="tree_summarize").query(asked)
+    refined = index.as_query_engine(llm=scripted, response_mode="tree_summarize").query(question)
     assert str(refined) == figure
 
 
@@ -83,12 +83,12 @@ async def test_the_query_engine_answers_from_the_context(
 async def test_the_chat_engine_answers_from_the_context(
     index: VectorStoreIndex, scripted: RelayLLM, figure: str, mode: Any
 ) -> None:
-    asked = "What does a hat cost?"
-    assert str(index.as_chat_engine(chat_mode=mode, llm=scripted).chat(asked)) == figure
-    assert str(await index.as_chat_engine(chat_mode=mode, llm=scripted).achat(asked)) == figure
+    question = "What does a hat cost?"
+    assert str(index.as_chat_engine(chat_mode=mode, llm=scripted).chat(question)) == figure
+    assert str(await index.as_chat_engine(chat_mode=mode, llm=scripted).achat(question)) == figure
     engine = index.as_chat_engine(chat_mode=mode, llm=scripted)
-    assert "".join(engine.stream_chat(asked).response_gen) == figure
-    streamed = await index.as_chat_engine(chat_mode=mode, llm=scripted).astream_chat(asked)
+    assert "".join(engine.stream_chat(question).response_gen) == figure
+    streamed = await index.as_chat_engine(chat_mode=mode, llm=scripted).astream_chat(question)
     assert "".join([token async for token in streamed.async_response_gen()]) == figure
     assert str(engine.chat_history[-1].content) == figure
 

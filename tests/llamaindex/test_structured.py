@@ -42,16 +42,16 @@ TOOLS = [FunctionTool.from_defaults(price), FunctionTool.from_defaults(stock)]
 
 def speaks_qwen(prompt: Prompt) -> str | list[Any]:
     """A student that can follow tools: goes on with the call that its turn begins with, or makes one of its own."""
-    asked = re.findall(r"a (\w+) cost", prompt.text)[-1]
-    begun = prompt.text.rpartition("<|im_start|>assistant")[2].partition("</think>\n\n")[2]
-    if begun.endswith('"arguments":'):
-        return f' {{"item": "{asked}"}}}}\n</tool_call>'
-    if begun.endswith('"name": "'):
-        return f'price", "arguments": {{"item": "{asked}"}}}}\n</tool_call>'
+    item = re.findall(r"a (\w+) cost", prompt.text)[-1]
+    beginning = prompt.text.rpartition("<|im_start|>assistant")[2].partition("</think>\n\n")[2]
+    if beginning.endswith('"arguments":'):
+        return f' {{"item": "{item}"}}}}\n</tool_call>'
+    if beginning.endswith('"name": "'):
+        return f'price", "arguments": {{"item": "{item}"}}}}\n</tool_call>'
     if "<tools>" not in prompt.text:
         return "I cannot look."
     return "\n".join(
-        f'<tool_call>\n{{"name": "{name}", "arguments": {{"item": "{asked}"}}}}\n</tool_call>'
+        f'<tool_call>\n{{"name": "{name}", "arguments": {{"item": "{item}"}}}}\n</tool_call>'
         for name in re.findall(r'"name": "(\w+)", "description"', prompt.text)
     )
 
@@ -70,10 +70,10 @@ def speaks_qwen(prompt: Prompt) -> str | list[Any]:
 )
 async def test_the_choice_of_tools_is_enforced(make_llm: Any, options: dict[str, Any], called: list[str]) -> None:
     llm = make_llm(speaks_qwen)
-    asked = {"user_msg": "What does a lamp cost?", **options}
-    answers = [llm.chat_with_tools(TOOLS, **asked), await llm.achat_with_tools(TOOLS, **asked)]
-    answers.append(list(llm.stream_chat_with_tools(TOOLS, **asked))[-1])
-    answers.append([r async for r in await llm.astream_chat_with_tools(TOOLS, **asked)][-1])
+    arguments = {"user_msg": "What does a lamp cost?", **options}
+    answers = [llm.chat_with_tools(TOOLS, **arguments), await llm.achat_with_tools(TOOLS, **arguments)]
+    answers.append(list(llm.stream_chat_with_tools(TOOLS, **arguments))[-1])
+    answers.append([r async for r in await llm.astream_chat_with_tools(TOOLS, **arguments)][-1])
     for answer in answers:
         calls = llm.get_tool_calls_from_response(answer, error_on_no_tool_call=False)
         assert [call.tool_name for call in calls] == called
@@ -95,8 +95,8 @@ def test_a_choice_that_is_not_there_is_refused(make_llm: Any) -> None:
 
 
 def test_predict_and_call_runs_the_tool(make_llm: Any) -> None:
-    asked = [ChatMessage(content="What does a lamp cost?")]
-    assert str(make_llm(speaks_qwen).predict_and_call(TOOLS, chat_history=asked)) == "A lamp costs 47 coins."
+    messages = [ChatMessage(content="What does a lamp cost?")]
+    assert str(make_llm(speaks_qwen).predict_and_call(TOOLS, chat_history=messages)) == "A lamp costs 47 coins."
 
 
 # -- objects -------------------------------------------------------------------------------------------------------
@@ -104,10 +104,10 @@ def test_predict_and_call_runs_the_tool(make_llm: Any) -> None:
 
 async def test_objects_by_a_forced_call_the_number_by_the_teacher(make_llm: Any) -> None:
     llm = make_llm(ARGUMENTS, "47", on_teacher_stop="continue")
-    wanted = Offer(item="lamp", coins=47)
-    assert llm.structured_predict(Offer, ASK, item="lamp") == wanted
-    assert await llm.astructured_predict(Offer, ASK, item="lamp") == wanted
-    assert llm.as_structured_llm(Offer).complete("What does a lamp cost?").raw == wanted
+    expected = Offer(item="lamp", coins=47)
+    assert llm.structured_predict(Offer, ASK, item="lamp") == expected
+    assert await llm.astructured_predict(Offer, ASK, item="lamp") == expected
+    assert llm.as_structured_llm(Offer).complete("What does a lamp cost?").raw == expected
     prompt, _ = llm.relay.student.requests[0]
     assert prompt.text.endswith('<tool_call>\n{"name": "Offer", "arguments":')
 
