@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from relay_core import (
     RelaySettings,
     ScriptedEngine,
     TextDelta,
+    Usage,
 )
 from relay_core.adapters.structured import constraining_engine, start_constraining_engine, write_json
 from relay_core.engines.scripted import Delay
@@ -113,6 +115,21 @@ async def test_the_deadline_holds_for_both_together(engine: Make) -> None:
     _, events = await ask(Relay(engine(slow, constrains=True), None), "student", deadline_s=2.0)
     result = events[-1].result
     assert (result.text, result.finish_reason) == ('{"a', "deadline")
+
+
+class SlowToStart(ScriptedEngine):
+    async def start(self) -> None:
+        await asyncio.sleep(60)
+
+
+async def test_the_deadline_may_pass_before_the_engine_has_started(engine: Make, qwen3: Tokenizer) -> None:
+    settings = RelaySettings(deadline_s=1.0)
+    answer = await Relay(engine("So."), None).agenerate(MESSAGES)
+    relay = Relay(SlowToStart("{}", qwen3, constrains=True), None)
+    *_, last = [e async for e in write_json(relay, MESSAGES, answer, SCHEMA, by="student", settings=settings)]
+    assert isinstance(last, Finished)
+    assert (last.result.text, last.result.finish_reason) == ("", "deadline")
+    assert last.result.usage == answer.usage + Usage(student_cached_tokens=None, teacher_cached_tokens=0)
 
 
 class Endpoint(ScriptedEngine):
