@@ -6,6 +6,7 @@ How one answer comes about is in ``decoding/``; what a user may set in ``setting
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal, overload
@@ -13,7 +14,8 @@ from typing import Any, Literal, overload
 from relay_core import portal
 from relay_core.chat import Conversation
 from relay_core.concurrency import map_concurrently
-from relay_core.decoding.loop import Answer
+from relay_core.decoding.deadline import OutOfTime, deadline_in, within
+from relay_core.decoding.loop import Answer, unanswered
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError, RelayError, attributed_to
 from relay_core.events import Event, Finished, RelayResult
@@ -109,15 +111,20 @@ class Relay:
         """
         settings = (self.settings if settings is None else settings).merged(overrides)
         conversation = Conversation.of(prompt, tools=tools, prefix=prefix)
-        with attributed_to("student"):
-            await self.student.start()
+        began, deadline = time.monotonic(), deadline_in(settings.deadline_s)
+        try:
+            with attributed_to("student"):
+                await within(self.student.start(), deadline)
+        except OutOfTime:
+            yield Finished(unanswered(settings, time.monotonic() - began))
+            return
         if prefix and not self.student.continues:
             raise ConfigurationError(
                 f"the student ({self.student.spec}) cannot be made to begin an answer: its endpoint takes no beginning "
                 "(mode chat). A tool call cannot be forced there, nor json_mode or function_calling used: write "
                 "tool_choice='auto', method='json_schema', or (RelayLLM) is_function_calling_model=False"
             )
-        answer = Answer(self.student, self.teacher, conversation, settings)
+        answer = Answer(self.student, self.teacher, conversation, settings, deadline=deadline)
         async with aclosing(answer.run()) as events:
             async for event in events:
                 yield event

@@ -38,7 +38,8 @@ class RelaySettings:
 
     Args:
         max_tokens: tokens of the whole answer: student, command and teacher together.
-        max_calls: hand-overs per answer.
+        max_calls: calls per answer; ``None`` for no limit. The default is three times what the paper's evaluation
+            allows (5), so that a student that never stops calling is stopped; ``RelayResult.notes`` says so then.
         max_call_tokens: teacher tokens per call.
         max_teacher_tokens: teacher tokens per answer.
         deadline_s: seconds for the whole answer.
@@ -63,7 +64,7 @@ class RelaySettings:
     """
 
     max_tokens: int = 1024
-    max_calls: int | None = None
+    max_calls: int | None = 16
     max_call_tokens: int | None = None
     max_teacher_tokens: int | None = None
     deadline_s: float | None = None

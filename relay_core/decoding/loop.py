@@ -27,7 +27,7 @@ from relay_core.engines.base import Chunk, Engine, Finish, Prompt, Token, Warmin
 from relay_core.errors import ContextOverflow, EngineError, RelayError, TeacherUnavailable
 from relay_core.events import CallEnded, CallStarted, Event, Finished, FinishReason, RelayResult, TextDelta
 from relay_core.settings import RelaySettings
-from relay_core.transcript import Author
+from relay_core.transcript import Author, Transcript
 
 
 class Answer:
@@ -39,6 +39,7 @@ class Answer:
         conversation: what is asked.
         settings: budgets, sampling, prices.
         trigger: what makes a call; ``None``: what ``settings.calls`` says.
+        deadline: the loop's time at which the answer must end; ``None`` for no such time.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class Answer:
         conversation: Conversation,
         settings: RelaySettings,
         trigger: Trigger | None = None,
+        deadline: float | None = None,
     ) -> None:
         self._began = time.monotonic()
-        self._deadline = deadline_in(settings.deadline_s)
+        self._deadline = deadline
         self._student, self._teacher, self._settings = student, teacher, settings
         self._prompts = Prompts(student, teacher, conversation)
         self._transcript = self._prompts.transcript
@@ -256,6 +258,13 @@ class Answer:
 
     # -- the result ----------------------------------------------------------------------------------------
 
+    def _limit_note(self) -> dict[str, str]:
+        """A note where calls were refused because ``max_calls`` were made."""
+        limit, refused = self._settings.max_calls, self._tally.refused
+        if not limit or not refused or len(self._calls) < limit:
+            return {}
+        return {"max_calls": f"all {limit} calls that max_calls allows were made; {refused} more were refused"}
+
     def _result(self) -> RelayResult:
         transcript = self._transcript
         assert self._finish is not None
@@ -268,6 +277,22 @@ class Answer:
             seconds=time.monotonic() - self._began,
             transcript=transcript,
             prices=self._settings.prices,
-            notes=self._tally.notes,
+            notes={**self._tally.notes, **self._limit_note()},
             breaker=None if self._teacher is None else self._teacher.breaker,
         )
+
+
+def unanswered(settings: RelaySettings, seconds: float) -> RelayResult:
+    """The result of an answer whose student had not started by the deadline."""
+    transcript = Transcript()
+    return RelayResult(
+        text="",
+        segments=[],
+        usage=Tally([]).usage(transcript),
+        finish_reason=FinishReason.DEADLINE,
+        calls=[],
+        seconds=seconds,
+        transcript=transcript,
+        prices=settings.prices,
+        notes={"student_start": "the student had not started by the deadline (deadline_s)"},
+    )

@@ -276,6 +276,34 @@ async def test_an_engines_own_timeout_error_is_not_taken_for_the_deadline(qwen3:
         await answer([[TimeoutError("its own")]], tokenizer=qwen3, deadline_s=3000)
 
 
+def test_the_deadline_counts_the_students_start(qwen3: Tokenizer, timeless) -> None:
+    class Slow(ScriptedEngine):
+        async def start(self) -> None:
+            await asyncio.sleep(14)
+
+    async def timed() -> tuple[RelayResult, float]:
+        result = await answer(Slow("a", qwen3), None, deadline_s=1)
+        return result, asyncio.get_running_loop().time()
+
+    result, seconds = timeless(timed())
+    assert seconds == pytest.approx(1)
+    assert (result.text, result.finish_reason) == ("", FinishReason.DEADLINE)
+    assert "had not started" in result.notes["student_start"]
+    assert timeless(answer(Slow("a b", qwen3), None, deadline_s=20)).text == "a b"
+
+
+async def test_a_student_that_never_stops_calling_is_stopped_and_said(qwen3: Tokenizer) -> None:
+    student, teacher = ["a<call>1</call>"] * 40 + ["end"], "x"
+    result = await answer(student, teacher, tokenizer=qwen3, **CONTINUE)
+    assert result.usage.calls == RelaySettings().max_calls == 16
+    assert result.usage.refused_calls > 0
+    assert "all 16 calls" in result.notes["max_calls"]
+    unlimited = await answer(student, teacher, tokenizer=qwen3, **CONTINUE, max_calls=None)
+    assert (unlimited.usage.calls, unlimited.notes) == (40, {})
+    refused = await answer(student, teacher, tokenizer=qwen3, **CONTINUE, calls=False)
+    assert refused.notes == {}
+
+
 # -- failures --------------------------------------------------------------------------------------------------
 
 
