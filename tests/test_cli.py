@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -333,6 +334,21 @@ def test_demo_fits_a_terminal_of_80_columns(trio: None) -> None:
     for said in ("student alone", "relay", "teacher alone", "100.0%", "recovers 100% of the gap", "Question:"):
         assert said in result.stdout
     assert "relay: 20 of 20 answered" in result.stderr
+
+
+def test_demo_on_a_task_from_a_file(play: Play, tmp_path: Path) -> None:
+    play(student=lambda prompt: "no", teacher=lambda prompt: "yes")
+    file = tmp_path / "questions.jsonl"
+    file.write_text("".join(json.dumps({"question": f"Is {i} {i}?", "answer": "yes"}) + "\n" for i in range(100)))
+    demo = answer_of(relay("demo", "--task", str(file), "--problems", "10", "--json"))
+    assert {name: method["accuracy"] for name, method in demo["methods"].items()} == {
+        "student": 0.0, "relay": 0.0, "teacher": 1.0,
+    }  # fmt: skip
+    assert demo["problems"] == 10 and demo["methods"]["relay"]["bands"] == {} and demo["example"] is None
+    table = relay("demo", "--task", str(file), "--problems", "10")
+    assert table.exit_code == 0 and "recovers 0% of the gap" in table.stdout and "easy" not in table.stdout
+    missing = relay("demo", "--task", str(tmp_path / "nowhere.jsonl"), "--json")
+    assert missing.exit_code == 1 and "there is no file" in answer_of(missing)["error"]["message"]
 
 
 # -- doctor ----------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from relay_core.errors import ConfigurationError
 from relay_core.evaluate.comparison import Comparison, Method
 from relay_core.evaluate.measure import Measured
 from relay_core.evaluate.task import Problem, task_from_spec
+from relay_core.keys import Role
 from relay_core.relay import Relay
 from relay_core.train import data_filter, grpo, models, plot, sampling, warmup
 from relay_core.train.recipe import Recipe, build
@@ -153,8 +154,8 @@ class Run:
         settings = self.recipe.settings(temperature=0.0)
         measured: dict[str, Measured] = {}
 
-        def add(name: str, relay: Relay, **how: Any) -> None:
-            measured[name] = portal.run(Method(name, relay, **how).measure, self.task, problems)
+        def add(name: str, relay: Relay, written_by: Role = "student") -> None:
+            measured[name] = portal.run(Method(name, relay, written_by).measure, self.task, problems)
 
         teacher = _engine(self.recipe.teacher)
         add("teacher", Relay(teacher, None, settings), written_by="teacher")
