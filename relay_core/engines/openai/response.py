@@ -108,7 +108,7 @@ class ChunkStream:
         response: its lines.
         reader: reads its events.
         limit: how long to wait for each chunk.
-        resources: closed with the stream; it holds the response, and what the request occupies.
+        resources: closed with the stream: the response, and the request's place among those in flight.
         first: the chunk with the first token.
     """
 
@@ -187,7 +187,7 @@ class ChunkStream:
         return chunk
 
     async def aclose(self) -> None:
-        """Close the response and free what the request occupies; unfinished work is cancelled."""
+        """Close the response and give up the request's place among those in flight; unfinished work is cancelled."""
         await self._resources.aclose()
 
 

@@ -12,7 +12,7 @@ from relay_core.engines.openai.probe import Endpoint
 from relay_core.engines.openai.protocol import RUNNING_USAGE, Mode, request_body
 from relay_core.engines.openai.response import ChunkStream
 
-_CONTEXT_TOKENS = 4  # decode a character that is split between two responses
+_CONTEXT_TOKENS = 4  # enough to decode a character that is split between two responses
 
 
 class StreamProgress:
@@ -110,7 +110,7 @@ class StreamProgress:
                 finish = Finish.STOP
                 break
             if reported_count is None and self._tokens_left <= 0:
-                is_last = token is chunk.tokens[-1]  # never for text, of which more tokens may have come
+                is_last = token is chunk.tokens[-1]  # never for text, which may have been cut
                 finish = (chunk.finish if is_last else None) or Finish.LENGTH
                 break
         if reported_count is not None:
@@ -137,8 +137,8 @@ class StreamProgress:
     def _reported_count(self, chunk: Chunk) -> int | None:
         """The number of tokens so far by the server's count, for a server that sends text with a running usage.
 
-        ``None`` if the server reports no count, or one that cannot be right (fewer tokens than the text can hold, more
-        than were requested): then the text is encoded and counted here.
+        ``None`` if the server reports no count, or one that cannot be right (too few tokens for the text, or more than
+        were requested): then the text is encoded and counted here.
         """
         if self.endpoint.dialect.stream_options != RUNNING_USAGE or chunk.usage is None or not chunk.tokens:
             return None
