@@ -48,7 +48,7 @@ def test_the_same_transcripts_through_every_engine(
     in_vllm: VLLMEngine,
     over_http: tuple[OpenAIEngine, OpenAIEngine],
 ) -> None:
-    """Transformers in both places; vLLM over HTTP in both; and vLLM in this process as the student."""
+    """Both models on transformers; both on vLLM over HTTP; and the student on a VLLMEngine, the teacher over HTTP."""
     messages = [list(problem.messages) for problem in task.problems(PROBLEMS, split="test", seed=10)]
 
     def answers(relay: Relay) -> list[list[tuple[Any, ...]]]:
@@ -58,11 +58,11 @@ def test_the_same_transcripts_through_every_engine(
 
     reference = answers(Relay(*in_transformers))
     calls = sum(segment[0] == "teacher" for transcript in reference for segment in transcript)
-    assert calls > PROBLEMS / 4, "the teacher was not asked often enough to compare anything"
+    assert calls > PROBLEMS / 4, "too few calls to compare anything"
     for name, relay in {
         "http, http": Relay(*over_http),
         "vllm, http": Relay(in_vllm, over_http[1]),
     }.items():
         pairs = zip(reference, answers(relay), strict=True)
-        different = [i for i, (expected, got) in enumerate(pairs) if expected != got]
+        different = [i for i, (expected, written) in enumerate(pairs) if expected != written]
         assert not different, f"{name}: {len(different)} of {PROBLEMS} differ, such as problem {different[0]}"

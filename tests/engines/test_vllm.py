@@ -1,4 +1,4 @@
-"""vLLM in this process, on the bundled student: the real AsyncLLM on this machine's CPU."""
+"""VLLMEngine with the bundled student: the real AsyncLLM, on this machine's CPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from relay_core.relay import Relay
 from testing.servers import environment
 from testing.streams import collect, text_of
 
-pytestmark = pytest.mark.timeout(500)  # starting takes half a minute of an idle machine
+pytestmark = pytest.mark.timeout(500)  # starting takes half a minute on an idle machine
 
 ARGS: dict[str, Any] = {"dtype": "float32", "max_model_len": 512, "enforce_eager": True, "block_size": 32}
 
@@ -56,11 +56,11 @@ async def test_ids_in_and_out_with_log_probabilities(engine: VLLMEngine, prompt:
     assert engine.context_length == 512
 
 
-async def test_a_longer_prompt_is_read_from_where_the_cache_ends(engine: VLLMEngine, prompt: Prompt) -> None:
+async def test_the_cached_part_of_a_prompt_is_not_read_again(engine: VLLMEngine, prompt: Prompt) -> None:
     tokens, _ = await collect(engine, prompt, Sampling(40))
     ids = [*(prompt.token_ids or ()), *(t.id for t in tokens if t.id is not None)]
     rest, last = await collect(engine, Prompt("", ids[: len(prompt.token_ids or ()) + 36]), Sampling(4))
-    assert rest == tokens[36:], "cut and taken up again, the answer is the same"
+    assert rest == tokens[36:], "continued in a second request, the answer is the same"
     assert last.usage is not None
     assert last.usage.cached_tokens is not None
     assert last.usage.cached_tokens > len(prompt.token_ids or ())
@@ -88,14 +88,14 @@ async def test_closing_a_stream_ends_its_request(engine: VLLMEngine, prompt: Pro
 
 
 @pytest.mark.parametrize("n", [1, 7, 30])
-async def test_a_warmed_stream_is_cut_where_it_is_wanted(engine: VLLMEngine, prompt: Prompt, n: int) -> None:
+async def test_a_warmed_stream_is_cut_at_n(engine: VLLMEngine, prompt: Prompt, n: int) -> None:
     expected, whole = await collect(engine, prompt, Sampling(n))
     for late in (False, True):
         waste = Waste()
         warming = Warming(waste)
         task = asyncio.ensure_future(collect(engine, prompt, Sampling(30), warming))
         if late:
-            await collect(engine, prompt, Sampling(40))  # by then the other has come to its end
+            await collect(engine, prompt, Sampling(40))  # by then the warmed stream has been written
         assert not task.done()
         warming.want(n)
         tokens, last = await task
@@ -117,7 +117,7 @@ async def test_a_warmed_stream_that_is_dropped_is_counted(engine: VLLMEngine, pr
     assert (waste.requests, waste.prompt_tokens, waste.tokens) == (1, len(prompt.token_ids or ()), 30)
 
 
-async def test_many_at_once_are_as_each_alone(engine: VLLMEngine, prompt: Prompt) -> None:
+async def test_many_requests_at_once_write_what_each_writes_alone(engine: VLLMEngine, prompt: Prompt) -> None:
     alone, _ = await collect(engine, prompt, Sampling(10))
     many = await asyncio.gather(*(collect(engine, prompt, Sampling(10)) for _ in range(32)))
     assert all([t.id for t in tokens] == [t.id for t in alone] for tokens, _ in many)
@@ -128,33 +128,33 @@ async def chunks_of(stream: AsyncGenerator[Chunk, None]) -> list[Chunk]:
         return [chunk async for chunk in source]
 
 
-async def test_many_at_once_get_several_tokens_at_a_time(engine: VLLMEngine, prompt: Prompt) -> None:
+async def test_with_many_requests_a_chunk_has_several_tokens(engine: VLLMEngine, prompt: Prompt) -> None:
     sampling = Sampling(60)
     alone = await chunks_of(engine.stream(prompt, sampling))
     many = await asyncio.gather(*(chunks_of(engine.stream(prompt, sampling)) for _ in range(64)))
-    assert len(alone) > 30, "a lone one gets each by itself, unless it is late in taking it"
-    assert sum(map(len, many)) < 64 * 60 / 3, "a chunk is several tokens"
-    for got in many:
-        assert [t.id for c in got for t in c.tokens] == [t.id for c in alone for t in c.tokens]
+    assert len(alone) > 30, "a lone request gets tokens one by one, unless it reads late"
+    assert sum(map(len, many)) < 64 * 60 / 3, "a chunk has several tokens"
+    for chunks in many:
+        assert [t.id for c in chunks for t in c.tokens] == [t.id for c in alone for t in c.tokens]
 
 
 async def test_the_first_token_does_not_wait_for_others(
     engine: VLLMEngine, prompt: Prompt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of what vLLM hands on: whoever is late in taking it gets more at once."""
+    """Counted where vLLM puts its outputs into a queue, since a late reader gets several outputs at once."""
     from vllm.v1.engine.output_processor import RequestOutputCollector as Collector
 
-    handed_on: dict[Collector, list[int]] = {}  # one collector a request
+    queued: dict[Collector, list[int]] = {}  # one collector a request; tokens of each output
 
     def put(collector: Any, output: Any, real: Any = Collector.put) -> None:
-        handed_on.setdefault(collector, []).append(len(output.outputs[0].token_ids))
+        queued.setdefault(collector, []).append(len(output.outputs[0].token_ids))
         real(collector, output)
 
     monkeypatch.setattr(Collector, "put", put)
     await asyncio.gather(*(chunks_of(engine.stream(prompt, Sampling(60))) for _ in range(64)))
-    assert len(handed_on) == 64
-    assert {numbers[0] for numbers in handed_on.values()} == {1}
-    assert max(map(max, handed_on.values())) == 8
+    assert len(queued) == 64
+    assert {token_counts[0] for token_counts in queued.values()} == {1}
+    assert max(map(max, queued.values())) == 8
 
 
 async def test_a_seed_repeats_a_lone_request(engine: VLLMEngine, prompt: Prompt) -> None:
@@ -165,7 +165,7 @@ async def test_a_seed_repeats_a_lone_request(engine: VLLMEngine, prompt: Prompt)
     assert first != other
 
 
-async def test_a_schema_is_kept_to(engine: VLLMEngine, prompt: Prompt) -> None:
+async def test_a_schema_is_followed(engine: VLLMEngine, prompt: Prompt) -> None:
     schema = {"enum": ["yes", "no"]}
     tokens, last = await collect(engine, prompt, Sampling(40, json_schema=schema))
     assert json.loads(text_of(tokens)) in ("yes", "no")
@@ -190,14 +190,14 @@ def test_a_relay_on_the_background_loop_and_on_others(engine: VLLMEngine) -> Non
     assert Relay(engine, engine).generate("Add 2 and 3.", max_tokens=9).usage.student_tokens == 9
 
 
-def test_what_cannot_be_used_is_said_when_building(tmp_path: Path) -> None:
+def test_unusable_arguments_are_refused_by_the_constructor(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"config\.json"):
         VLLMEngine(tmp_path)
     with pytest.raises(ConfigurationError, match="trust_remote_code"):
         VLLMEngine(bundled.path("teacher"), trust_remote_code=True)
 
 
-async def test_an_argument_that_vllm_does_not_have() -> None:
+async def test_an_argument_that_vllm_does_not_have_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no_such_argument"):
         await VLLMEngine(bundled.path("teacher"), no_such_argument=1).start()
 
@@ -209,17 +209,17 @@ from relay_core import Relay, ScriptedEngine, VLLMEngine, bundled
 if __name__ == "__main__":
     engine = VLLMEngine(bundled.path("student-relay"), **{ARGS!r})
     student = ScriptedEngine([["It is <call>5</call>"], [" So."]], engine.tokenizer)
-    print("said:", Relay(student, engine).generate("Add 2 and 3.").usage.teacher_tokens)
+    print("teacher tokens:", Relay(student, engine).generate("Add 2 and 3.").usage.teacher_tokens)
 """
     code, out, err, alive = run_alone("-c", script)
     assert code == 0, err
-    assert "said: 5" in out
+    assert "teacher tokens: 5" in out
     assert "Traceback" not in err, err
     assert not alive
 
 
 @pytest.mark.slow
-def test_a_script_that_vllms_process_would_run_again_is_told_so(tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         f"from relay_core import Relay, VLLMEngine, bundled\n"
@@ -231,7 +231,7 @@ def test_a_script_that_vllms_process_would_run_again_is_told_so(tmp_path: Path) 
 
 
 def run_alone(*arguments: str) -> tuple[int, str, str, list[psutil.Process]]:
-    """Python in a session of its own: how it ended, what it said, and which of its processes had to be killed."""
+    """Run Python in a session of its own; its exit status, output, errors, and the processes that had to be killed."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
         env={**environment(), "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -244,8 +244,8 @@ def run_alone(*arguments: str) -> tuple[int, str, str, list[psutil.Process]]:
         out, err = process.communicate(timeout=400)
         _, alive = psutil.wait_procs(in_session(process.pid), timeout=30)
     finally:
-        for left in in_session(process.pid):
-            left.kill()
+        for remaining in in_session(process.pid):
+            remaining.kill()
     return process.returncode, out, err, alive
 
 
