@@ -1,4 +1,4 @@
-"""DESIGN.md's ten properties, over the real Qwen3 vocabulary; the tenth through the engines that need no server.
+"""The ten properties of docs/method.md, over Qwen3's vocabulary; the tenth through the engines that need no server.
 
 Every answer is played twice, the second time with the teacher warmed: it is the same, and all properties hold of it."""
 
