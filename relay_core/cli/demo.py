@@ -128,7 +128,7 @@ def _progress(total: int, *, shown: bool) -> Iterator[Callable[[str], Callable[[
 def _example(problems: Sequence[Problem], answers: dict[str, list[Answered]]) -> Answered | None:
     """A right answer with a call to a problem that the student alone got wrong; a one-line question if there is one."""
     wrong = {answer.problem.id for answer in answers["student"] if not answer.correct}
-    order = {p.id: (len(p.messages) > 1 or "\n" in p.messages[-1]["content"], i) for i, p in enumerate(problems)}
+    order = {p.id: (len(p.messages) > 1 or "\n" in str(p.messages[-1]["content"]), i) for i, p in enumerate(problems)}
     fitting = [
         answer
         for answer in answers["relay"]

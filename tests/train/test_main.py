@@ -79,6 +79,20 @@ def test_plain_grpo_begins_with_the_student_as_it_is(tmp_path, capsys, model_fol
     assert not (tmp_path / "warmup").exists()
 
 
+def test_problems_of_ones_own(tmp_path, capsys, model_folder):
+    file = tmp_path / "sums.jsonl"
+    file.write_text("".join(json.dumps({"question": f"{i} + 1?", "answer": str(i + 1)}) + "\n" for i in range(20)))
+    own = ["--task", str(file), "--warmup.mix", "null", "--filter.mix", "null", "--measure.problems", "2"]
+    assert main(["filter", *flags(model_folder, tmp_path / "run"), *own, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kept"] == 3
+    rows = [json.loads(line) for line in (tmp_path / "run" / "filter.jsonl").read_text().splitlines()]
+    assert {row["band"] for row in rows} == {""} and len({row["key"] for row in rows}) == 3
+    assert main(["measure", *flags(model_folder, tmp_path / "run"), *own]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == "all call ratio calls/answer tokens/s".split()
+    assert main(["filter", *flags(model_folder, tmp_path / "mix"), "--task", str(file)]) == 2
+    assert "has no group 'easy'" in capsys.readouterr().err
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, capfd, model_folder):
     out = tmp_path / "run"
     more = ["--grpo.rollouts", "4"]

@@ -31,6 +31,16 @@ def test_a_file(tmp_path):
     assert load(str(file)).filter.keep == 0.7
 
 
+def test_a_task_of_ones_own(tmp_path):
+    file = tmp_path / "sums.jsonl"
+    file.write_text('{"q": "1 + 1?", "answer": 2}\n')
+    task = {"path": str(file), "question": "q", "grader": "number", "splits": {"train": 1.0}}
+    recipe = build({"task": task})
+    assert build(recipe.as_dict()).task == recipe.task == recipe.as_dict()["task"] == task
+    with pytest.raises(ConfigurationError, match=r"did you mean question\?"):
+        build({"task": {**task, "questoin": "q"}})
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
