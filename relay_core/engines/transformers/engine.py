@@ -152,10 +152,17 @@ class TransformersEngine(Engine):
             if self._retire is not None:
                 self._retire()  # the manager's thread has died
             self._end_ids = self._find_end_ids(self._model)
+            from relay_core.engines.transformers import self_check
             from relay_core.engines.transformers.manager import Manager
 
             with self._lent.starting() if self._lent is not None else nullcontext():
-                self._manager = Manager(self._model, self._batching, self._end_ids)
+                manager = Manager(self._model, self._batching, self._end_ids)
+                try:
+                    self_check.check_once(manager, self._model, self.tokenizer)
+                except BaseException:
+                    manager.retire()
+                    raise
+                self._manager = manager
             context, room = model_folder.context_in(self._model.config.to_dict()), self._manager.max_request_tokens
             self._context = room if context is None else min(context, room)
             self._retire = weakref.finalize(self, self._manager.retire)

@@ -60,7 +60,8 @@ class Manager:
         try:
             self._manager = _started(model, options, tokens, end_ids)
         except Exception as error:
-            raise EngineError(f"the cache for {tokens} tokens could not be made: {error}") from error
+            hint = "if memory is short, set a smaller cache_gib or cache_tokens"
+            raise EngineError(f"the cache for {tokens} tokens could not be made: {error}; {hint}") from error
         self.max_request_tokens: int = (self._manager.batch_processor.cache.num_blocks - 1) * options.page_size
         _note_cached_tokens(self._manager)
         _watch(self._manager)
@@ -158,7 +159,10 @@ def _started(
     manager.output_router = Router()
     paged_attention.install(model)
     with _random_state_kept(model.device):
-        manager.warmup()  # allocates the cache in this thread, so that a failure is raised here
+        # allocates the cache in this thread, so that a failure is raised here
+        processor = manager.batch_processor = manager._create_batch_processor()
+        paged_attention.serve(processor.cache, model)
+        manager.warmup()
     manager.start()
     return manager
 

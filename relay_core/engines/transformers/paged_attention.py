@@ -7,7 +7,9 @@ together, prompts (there are few in a step) one by one. The result is the same u
 whose layers all attend to the whole sequence.
 
 transformers offers attention functions no public access to the cache's tensors, nor a getter for a model's attention;
-this module reads the private attributes.
+this module reads the private attributes. How a layer hands the cache on depends on the version: until 5.23 as a keyword
+argument of the attention function; from 5.24 on the layer calls ``cache.update`` itself (see :func:`serve`). An
+attention function that gets no cache raises.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 NAME = "relay_paged"
 
@@ -77,16 +79,20 @@ def paged_attention(
     Args:
         query: shape [1, heads, tokens, head_dim].
         key, value: shape [1, key heads, tokens, head_dim].
-        cache: the manager's cache; without one this function is transformers' ``sdpa``.
+        cache: the manager's cache.
 
     Returns:
         The output, shape [1, tokens, heads, head_dim], and no attention weights.
+
+    Raises:
+        RuntimeError: the model does not hand the cache to its attention function. A guess would be attention without a
+            mask, whose output looks like text and is wrong.
     """
     if cache is None:
-        out, _ = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        raise RuntimeError(
+            f"{type(module).__name__} called the attention {NAME!r} without the paged cache: transformers "
+            f"{transformers.__version__} passes it in a way that relay-decoding does not know"
         )
-        return out, None
     layer: int = module.layer_idx
     allocator = cache.layer_to_allocator[layer]
     read_index, write_index = kwargs["read_index"][allocator.index], kwargs["write_index"][allocator.index]
@@ -161,6 +167,25 @@ def _read(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling
 
 
 AttentionInterface.register(NAME, paged_attention)
+
+
+def serve(cache: Any, model: PreTrainedModel) -> None:
+    """Have ``cache``, transformers' paged cache, reach :func:`paged_attention` where the model uses it.
+
+    From transformers 5.24 on, a layer calls ``cache.update(key, value, layer, kwargs=kwargs)``, which writes the new
+    keys and gathers those of all requests, and passes only ``kwargs`` on. :func:`paged_attention` does both itself, so
+    its ``update`` adds the cache to ``kwargs`` and returns the new keys and values untouched.
+    """
+    if model.config._attn_implementation != NAME:
+        return
+
+    def update(
+        key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, kwargs: dict[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        kwargs["cache"] = cache
+        return key_states, value_states
+
+    cache.update = update
 
 
 def install(model: PreTrainedModel) -> None:

@@ -110,7 +110,7 @@ class Request:
     def fail(self, cause: BaseException) -> None:
         """Have the consumer get an EngineError once it has taken the tokens sampled so far; from any thread."""
         self.is_over = True
-        error = EngineError(f"generation stopped: {cause}")
+        error = EngineError(f"generation stopped: {_describe(cause)}")
         error.__cause__ = cause
         with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits for the error
             self.loop.call_soon_threadsafe(self.receive, self.unsent, None, error)
@@ -182,3 +182,12 @@ class Ticket:
         """End the request with an error if it still runs under this ticket; from any thread."""
         if self.is_current:
             self.request.fail(cause)
+
+
+def _describe(cause: BaseException) -> str:
+    """The cause's message; after running out of memory, with the option that leaves more of it."""
+    import torch  # loaded long since, as a model has run
+
+    if isinstance(cause, (MemoryError, torch.OutOfMemoryError)):
+        return f"{cause} A smaller cache_gib leaves the model more memory."
+    return str(cause)
