@@ -13,11 +13,14 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import nullcontext
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, Engine, Prompt, Sampling, Warming
+from relay_core.engines.spec import Scheme, engine_from_spec
 from relay_core.engines.transformers.lent_model import LentModel
 from relay_core.engines.transformers.options import BatchingOptions
 from relay_core.engines.transformers.request import Request
@@ -93,6 +96,7 @@ class TransformersEngine(Engine):
             async_batching=async_batching,
         )
         self._tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)
+        self._has_own_tokenizer = tokenizer is None
         self._source = ""  # a folder or a hub id
         self._lent: LentModel | None = None
         self._context: int | None = None
@@ -116,6 +120,14 @@ class TransformersEngine(Engine):
         self._requests_lock = threading.Lock()  # requests may come from several event loops
         self._end_ids: frozenset[int] = frozenset()
         self._retire: weakref.finalize[..., Any] | None = None  # stops the manager if the engine is forgotten
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._lent is not None or not self._has_own_tokenizer:
+            raise self.not_picklable("it was built with a loaded model or a tokenizer")
+        options = {"device": self._device, "dtype": self._dtype, **asdict(self._batching)}
+        if self.spec.startswith(f"{Scheme.BUNDLED}:"):  # its folder may be elsewhere in the other process
+            return partial(engine_from_spec, self.spec, **options), ()
+        return partial(type(self), self._source, spec=self.spec, **options), ()
 
     # -- starting and closing ------------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ def check(manager: Manager, model: PreTrainedModel, tokenizer: Tokenizer) -> Non
     if not difference <= tolerance:  # also where it is NaN
         raise EngineError(
             f"{type(model).__name__} answers wrongly on transformers {transformers.__version__}: the log-probability "
-            f"of a token differs by {difference:.2f} from the model's own forward pass. This version has not been tested: "
+            f"of a token differs by {difference:.2f} from the model's own forward pass. This version is not tested: "
             f"install one of {TESTED_VERSIONS[0]} to {TESTED_VERSIONS[-1]} (pip install 'transformers=="
             f"{TESTED_VERSIONS[-1]}.*'), or serve the model elsewhere (vllm:, openai:)"
         )
