@@ -16,20 +16,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from relay_core.engines.base import BreakerState, Chunk, Engine, EngineUsage, Prompt, Sampling, Warming, Waste
+from relay_core.engines.base import BreakerState, Chunk, Engine, Prompt, Sampling, Warming
 from relay_core.engines.gc_freeze import freeze_imports
 from relay_core.engines.in_flight import RequestsInFlight
 from relay_core.engines.openai.address import Address, httpx_verify, secret_key
-from relay_core.engines.openai.faults import Fault, without_internal_types
-from relay_core.engines.openai.hedging import hedged
+from relay_core.engines.openai.faults import without_internal_types
 from relay_core.engines.openai.loop_client import LoopClient
 from relay_core.engines.openai.probe import Endpoint, probe
-from relay_core.engines.openai.protocol import APPROXIMATE, Mode
-from relay_core.engines.openai.response import ChunkStream, SilenceLimit
+from relay_core.engines.openai.protocol import Mode
+from relay_core.engines.openai.resumed_stream import fill_cache, resumed
 from relay_core.engines.openai.resumption import StreamProgress
 from relay_core.engines.openai.retries import Breaker, Patience, with_retries
 from relay_core.engines.warmed_stream import hold_until_wanted
-from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
+from relay_core.errors import ConfigurationError, ContextOverflow
 from relay_core.keys import Role
 
 if TYPE_CHECKING:
@@ -234,90 +233,19 @@ class OpenAIEngine(Engine):
             raise ContextOverflow(f"the prompt has {length} tokens, the model's context is {endpoint.context_length}")
         deadline = client.loop.time() + self.patience.total_s
         if warming is None:
-            chunks = self._resumed(client, StreamProgress(endpoint, prompt, sampling), deadline)
+            chunks = resumed(client, StreamProgress(endpoint, prompt, sampling), deadline)
         elif endpoint.mode is Mode.IDS:
             progress = StreamProgress(endpoint, prompt, sampling, warmed=True)
-            chunks = self._resumed(client, progress, deadline, warming.waste)
+            chunks = resumed(client, progress, deadline, warming.waste)
             chunks = hold_until_wanted(chunks, warming, length, read_on=True)
         else:
             # A stream of text cannot be cut afterwards at the number of tokens that the server counts: the endpoint
             # reads the prompt now, and is sent the request when the number is known.
-            await self._prefill(client, endpoint, prompt, sampling, deadline, warming.waste)
+            prefill = StreamProgress(endpoint, prompt, replace(sampling, max_tokens=1))
+            await fill_cache(client, prefill, deadline, warming.waste)
             wanted = replace(sampling, max_tokens=await warming.wanted())
-            chunks = self._resumed(client, StreamProgress(endpoint, prompt, wanted), deadline)
+            chunks = resumed(client, StreamProgress(endpoint, prompt, wanted), deadline)
         async with aclosing(chunks):
             with without_internal_types():
                 async for chunk in chunks:
                     yield chunk
-
-    async def _resumed(
-        self, client: LoopClient, progress: StreamProgress, deadline: float, waste: Waste | None = None
-    ) -> AsyncGenerator[Chunk, None]:
-        """One stream, over as many responses as it takes.
-
-        Args:
-            client: sends the requests.
-            progress: what the stream has delivered so far.
-            deadline: the loop's time at which the stream must be over.
-            waste: counts the requests that lost against their hedge; ``None`` reports them with the chunks.
-        """
-        lost_hedges = Waste() if waste is None else waste
-        notes: dict[str, Any] = {"approximate": APPROXIMATE} if progress.endpoint.mode is Mode.CHAT else {}
-        limit = SilenceLimit(self.patience.first_token_s, deadline)
-
-        def count_loser() -> None:
-            notes["hedged"] = notes.get("hedged", 0) + 1
-            lost_hedges.add(progress.prompt_tokens, None, 0)
-
-        async def attempt() -> ChunkStream:
-            return await hedged(
-                lambda: client.open(progress, limit),
-                self.patience.hedge_after_s,
-                ChunkStream.aclose,
-                may_hedge=lambda: not client.gate.locked(),
-                on_loser=count_loser,
-            )
-
-        while True:
-            response = await with_retries(attempt, self.patience, deadline)
-            async with aclosing(response):
-                while True:
-                    try:
-                        chunk = await progress.receive(response, notes)
-                    except Fault as fault:  # the response broke: request the rest
-                        self._breaker.record_failure(fault.message)
-                        progress.broken_responses += 1
-                        notes["resumed"] = notes.get("resumed", 0) + 1
-                        break
-                    if waste is None and lost_hedges.requests:
-                        chunk = replace(chunk, waste=replace(lost_hedges))
-                    yield chunk
-                    if chunk.finish is not None:
-                        return
-
-    async def _prefill(
-        self,
-        client: LoopClient,
-        endpoint: Endpoint,
-        prompt: Prompt,
-        sampling: Sampling,
-        deadline: float,
-        waste: Waste,
-    ) -> None:
-        """Make the endpoint read the prompt into its cache, by a request for one token that is thrown away.
-
-        There is one attempt, and its error is ignored: the request that follows will meet the same one.
-        """
-        progress = StreamProgress(endpoint, prompt, replace(sampling, max_tokens=1))
-        usage = EngineUsage(progress.prompt_tokens)
-        try:
-            response = await client.open(progress, SilenceLimit(self.patience.first_token_s, deadline))
-            async with aclosing(response):
-                while (chunk := await progress.receive(response, {})).finish is None:
-                    pass
-                usage = chunk.usage or usage
-        except EngineError:
-            pass
-        finally:
-            if progress.was_sent:
-                waste.add(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens or 0)

@@ -41,8 +41,8 @@ class LoopClient:
         self.loop = asyncio.get_running_loop()
         self.connection = Connection(address, patience)
         self.gate = asyncio.Semaphore(patience.max_in_flight)
-        self._address, self._max_in_flight = address, patience.max_in_flight
-        self._breaker, self._in_flight, self._logprobs = breaker, in_flight, logprobs
+        self._address, self.patience = address, patience
+        self.breaker, self._in_flight, self._logprobs = breaker, in_flight, logprobs
         self._probing: asyncio.Future[None] | None = None
 
     async def probe_once(self, probe: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -75,7 +75,7 @@ class LoopClient:
             BreakerOpen: the circuit breaker is open.
         """
         async with self.gate:
-            with self._breaker.attempt():
+            with self.breaker.attempt():
                 try:
                     async with asyncio.timeout(silence_s):
                         return await send()
@@ -96,8 +96,10 @@ class LoopClient:
                     await stack.enter_async_context(self.gate)
                     stack.enter_context(self._in_flight.track_request())
             except TimeoutError as error:
-                raise Fault(f"{self._address.spec}: no turn came: {self._max_in_flight} requests in flight") from error
-            with self._breaker.attempt():
+                raise Fault(
+                    f"{self._address.spec}: no turn came: {self.patience.max_in_flight} requests in flight"
+                ) from error
+            with self.breaker.attempt():
                 tokens_per_event = self._in_flight.tokens_per_message(warmed=progress.warmed)
                 body = progress.begin_request(
                     self._address.model, logprobs=self._logprobs, tokens_per_event=tokens_per_event
