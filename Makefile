@@ -42,7 +42,7 @@ $(STAMPS)/venv:
 
 $(STAMPS)/core: $(STAMPS)/venv pyproject.toml constraints.txt
 	@echo "Installing what relay needs (torch among it; once)"
-	$(PIP) -c constraints.txt -e .
+	$(PIP) -c constraints.txt -e '.[local]'
 	touch $@
 
 $(STAMPS)/dev: $(STAMPS)/core

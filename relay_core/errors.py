@@ -52,10 +52,17 @@ class BudgetError(RelayError, ValueError):
 
 
 class MissingExtraError(ConfigurationError, ImportError):
-    """An optional dependency is not installed; the message holds the ``pip install`` line."""
+    """An optional part is not installed; the message holds the ``pip install`` line.
+
+    Args:
+        what: what needs it.
+        extra: the extra of this package that brings it (``extras.py``).
+    """
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs packages that are not installed: pip install 'relay-decoding[{extra}]'")
+        from relay_core.extras import install_line
+
+        super().__init__(f"{what} needs packages that are not installed: {install_line(extra)}")
 
 
 class EngineError(RelayError):

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay_core.errors import ConfigurationError
+from relay_core.errors import ConfigurationError, MissingExtraError
 from relay_core.unicode import repair_surrogates
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ class Tokenizer:
         Raises:
             ConfigurationError: no tokenizer could be read.
         """
-        from transformers import AutoTokenizer
+        try:
+            from transformers import AutoTokenizer
+        except ImportError as error:
+            raise MissingExtraError("a tokenizer (transformers)", "local") from error
 
         try:
             hf = AutoTokenizer.from_pretrained(str(path_or_id), trust_remote_code=False)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from relay_core import ConfigurationError, EngineError, Prices, RelaySettings, ScriptedEngine
 from relay_core.cli import app, terminal
 from relay_core.cli.chat import ChatHistory
-from relay_core.cli.doctor import missing
+from relay_core.extras import missing
 from relay_core.cli.options import _SETTINGS, read_prices
 from relay_core.engines.base import Engine, Prompt
 from relay_core.engines.openai.retries import BreakerState
@@ -357,7 +357,7 @@ def test_demo_on_a_task_from_a_file(play: Play, tmp_path: Path) -> None:
 def test_doctor_json() -> None:
     report = answer_of(relay("doctor", "--json"))
     assert report["versions"]["torch"] and report["devices"]
-    assert set(report["extras"]) == {"langchain", "llamaindex", "vllm", "train", "eval", "serve"}
+    assert set(report["extras"]) == {"local", "langchain", "llamaindex", "vllm", "train", "eval"}
     assert report["engines"] == {}
 
 
@@ -367,7 +367,7 @@ def test_doctor_says_what_an_extra_lacks(monkeypatch: pytest.MonkeyPatch) -> Non
     assert missing("train") == ["nosuchthing>=3", "torch<1"]
     assert missing("eval") == []
     said = relay("doctor", COLUMNS="300").stdout
-    assert "nosuchthing>=3" in said and "pip install 'relay-decoding[train]'" in said.replace("\n", "")
+    assert "lacks nosuchthing>=3, torch<1: pip install 'nosuchthing>=3' 'torch<1' 'typer'" in said.replace("\n", "")
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])

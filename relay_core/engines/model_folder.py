@@ -140,7 +140,7 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
     except ImportError as error:
-        raise MissingExtraError("TransformersEngine (torch and transformers)", "train") from error
+        raise MissingExtraError("a model in this process (torch and transformers)", "local") from error
     folder = check_source(source, tokenizer=False)
     freeze_imports()
     progress_bars = logging.is_progress_bar_enabled()
