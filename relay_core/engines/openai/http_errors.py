@@ -11,15 +11,11 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from relay_core.engines.openai.address import Address
 from relay_core.engines.openai.faults import KEY_STATUSES, Fault, RequestRefused
 from relay_core.errors import ContextOverflow, EngineError
 from relay_core.keys import how_to_give_a_key
-
-if TYPE_CHECKING:
-    import httpx
 
 RETRIED = (408, 409, 429)  # and every status from 500 on
 _OVERFLOW = re.compile(
@@ -43,7 +39,7 @@ def translate_errors(address: Address) -> Iterator[None]:
     try:
         yield
     except openai.APIStatusError as error:
-        raise _status_error(address, error.status_code, error.response, error.message) from error
+        raise status_error(address, error.status_code, error.response.headers, error.message) from error
     except (openai.APIConnectionError, httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
@@ -55,11 +51,12 @@ def translate_errors(address: Address) -> Iterator[None]:
         raise Fault(f"{address.base_url} sent what cannot be read: {message}") from error
 
 
-def _status_error(address: Address, status: int, response: httpx.Response, message: str) -> EngineError:
+def status_error(address: Address, status: int, headers: Mapping[str, str], message: str) -> EngineError:
+    """The error that an HTTP status means; also of a status that an event of a stream names (``headers`` empty)."""
     detail = address.redact(message)[:300]
     answer = f"{address.base_url} answered {status}"
     if status in RETRIED or status >= 500:
-        return Fault(f"{answer}: {detail}", retry_after_s=_retry_after(response.headers), status=status)
+        return Fault(f"{answer}: {detail}", retry_after_s=_retry_after(headers), status=status)
     if status in (400, 413, 422) and _OVERFLOW.search(message):
         return ContextOverflow(f"{answer}: the prompt is too long: {detail}")
     if status in KEY_STATUSES:
