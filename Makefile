@@ -14,7 +14,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 STAMPS := $(VENV)/.stamps
 VLLM_STAMP := $(if $(filter yes,$(WITH_VLLM)),$(STAMPS)/vllm)
 
-.PHONY: demo test lint vllm clean
+.PHONY: demo test test-newest lint vllm clean
 
 demo: $(STAMPS)/core
 	$(BIN)/relay demo
@@ -28,10 +28,19 @@ lint: $(STAMPS)/dev
 	$(BIN)/mypy
 	$(BIN)/python tools/rooms.py
 
+# Installed anew every time, since what pip finds changes. PYTHON=python3.13 make test-newest takes another Python.
+NEWEST := $(VENV)-newest-$(notdir $(PYTHON))
+test-newest:
+	rm -rf $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(NEWEST)/bin/python -m pip install --quiet -e '.[all,dev]'
+	$(NEWEST)/bin/python -m pip list
+	WITH_VLLM=no $(NEWEST)/bin/python -m pytest $(PYTEST_ARGS)
+
 vllm: $(STAMPS)/vllm
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-newest-*
 
 $(STAMPS)/venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
