@@ -23,18 +23,23 @@ LOG = logging.getLogger("relay_core")
 
 Message = Mapping[str, Any]
 
+_MAX_COUNT = 10**9  # tokens of one request
+
 
 class Token(NamedTuple):
     """One sampled token.
 
     ``id``: ``None`` if the engine delivers text only; ``text`` may then span several tokens. ``text``: what the token
     adds to the reader's text; empty for control tokens and while a character is incomplete. ``logprob``: the natural
-    log-probability before temperature, top_p and top_k; ``None`` if the engine does not report it.
+    log-probability before temperature, top_p and top_k; ``None`` if the engine does not report it. ``is_tool_call``:
+    the text is part of a tool call that the server has parsed; it is delivered whole, and is not searched for commands
+    and stop strings.
     """
 
     id: int | None
     text: str
     logprob: float | None = None
+    is_tool_call: bool = False
 
 
 class BreakerState(StrEnum):
@@ -60,6 +65,18 @@ class EngineUsage:
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+
+    def believable(self) -> EngineUsage:
+        """The same without the counts that cannot be true: anything but a whole number from 0 to a billion, and more
+        cached tokens than were read."""
+        prompt_tokens, cached_tokens = _count(self.prompt_tokens), _count(self.cached_tokens)
+        if cached_tokens is not None and prompt_tokens is not None and cached_tokens > prompt_tokens:
+            cached_tokens = None
+        return EngineUsage(prompt_tokens, cached_tokens, _count(self.completion_tokens))
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
 
 
 @dataclass(slots=True)
@@ -95,7 +112,8 @@ class Waste:
 class Chunk:
     """Some tokens, in order. ``usage``, ``notes`` and ``waste`` describe the whole stream so far: the latest counts.
 
-    ``finish``: set on the last chunk only. ``end_token``: the model's end token, if ``finish`` is END and the engine
+    ``finish``: set on the last chunk only. ``ending``: why the stream ends unless more tokens come; an engine sets it
+    where all tokens have probably come and only the last chunk, with the usage, is awaited. ``end_token``: the model's end token, if ``finish`` is END and the engine
     delivers ids; it is not in ``tokens``. ``usage``: tokens used. ``notes``: remarks for reports, such as
     ``{"approximate": …}``; the loop adds up integers over an answer. ``waste``: the waste of the stream, such as a
     request that lost against its hedge.
@@ -107,6 +125,7 @@ class Chunk:
     usage: EngineUsage | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     waste: Waste | None = None
+    ending: Finish | None = None
 
 
 @dataclass(frozen=True, slots=True)
