@@ -145,7 +145,7 @@ class Answer:
         """The student's stream ended by itself, after ``taken`` tokens."""
         if chunk.finish is Finish.END:
             if chunk.end_token is not None and self._transcript.total < self._settings.max_tokens:
-                self._transcript.add_student(*chunk.end_token)
+                self._transcript.add_student(chunk.end_token.id, chunk.end_token.text, chunk.end_token.logprob)
             self._finish = FinishReason.STOP
         elif chunk.finish is Finish.LENGTH:
             self._finish = FinishReason.LENGTH
@@ -207,9 +207,10 @@ class Answer:
     def _take_teacher(self, tokens: Sequence[Token]) -> list[TextDelta]:
         deltas: list[TextDelta] = []
         for token in tokens:
-            self._transcript.add_teacher(*token)
+            self._transcript.add_teacher(token.id, token.text, token.logprob)
             ids = () if token.id is None else (token.id,)
-            deltas += self._stops.feed(TextDelta(Author.TEACHER, token.text, ids))
+            show = self._stops.pass_by if token.is_tool_call else self._stops.feed
+            deltas += show(TextDelta(Author.TEACHER, token.text, ids))
             if self._stops.hit is not None:
                 break
         return coalesce(deltas)

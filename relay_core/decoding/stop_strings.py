@@ -35,6 +35,17 @@ class StopFilter:
         partial = max((n for stop in self._stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
         return self._release(len(text) - partial)
 
+    def pass_by(self, delta: TextDelta) -> list[TextDelta]:
+        """Take a delta that no stop string may cut: what was held back is ordinary text, and the delta is shown whole.
+
+        For the tool calls that a server has parsed.
+        """
+        if self.hit is not None:
+            return []
+        held = self.flush()
+        self.kept += len(delta.text)
+        return [*held, delta]
+
     def flush(self) -> list[TextDelta]:
         """End the text: what was held back is ordinary."""
         if self.hit is not None:

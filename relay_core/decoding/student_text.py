@@ -71,8 +71,13 @@ class StudentText:
             if self._decider.reads_tokens and self._calls_instead_of(token):
                 deltas += self._release_held()
                 break
-            self._transcript.add_student(*token)
+            if token.is_tool_call:
+                deltas += self._release_held()
+            self._transcript.add_student(token.id, token.text, token.logprob)
             text = token.text
+            if token.is_tool_call:
+                deltas += self._stops.pass_by(TextDelta(Author.STUDENT, text))
+                continue
             if not self._waiting and not self._scanner.held and text and "<" not in text:
                 ids = () if token.id is None else (token.id,)
                 deltas += self._stops.feed(TextDelta(Author.STUDENT, text, ids))

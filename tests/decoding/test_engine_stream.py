@@ -88,7 +88,7 @@ async def test_text_is_as_many_tokens_as_the_engine_reports() -> None:
     chunk = Chunk((Token(None, "abcd"),), Finish.END, usage=EngineUsage(None, None, 7))
     async with reading(9, chunk, tally=Tally([]), transcript=transcript) as stream:
         for token in (await stream.next()).tokens:
-            transcript.add_teacher(*token)
+            transcript.add_teacher(token.id, token.text)
     assert transcript.total == 7
 
 
