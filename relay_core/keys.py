@@ -17,10 +17,36 @@ KEY_VARIABLES: dict[Role, tuple[str, ...]] = {
 _VARIABLES_WITHOUT_ROLE = ("OPENAI_API_KEY", "RELAY_TEACHER_API_KEY")  # for an engine that was built without a role
 
 
+def clean_key(key: object, setting: str) -> str:
+    """A key, or another value of an HTTP header, without the white space around it.
+
+    Mounted secrets end with a newline.
+
+    Args:
+        key: the value.
+        setting: the name of the setting or variable that holds it, for the error.
+
+    Raises:
+        ConfigurationError: the value has a character that no HTTP header can hold; the message does not show it.
+    """
+    if not isinstance(key, str):
+        raise ConfigurationError(f"{setting} is a {type(key).__name__}: write text")
+    cleaned = key.strip()
+    if not (cleaned.isascii() and cleaned.isprintable()):
+        raise ConfigurationError(f"{setting} has a character that no HTTP header can hold, such as a line break")
+    return cleaned
+
+
 def key_from_environment(role: Role | None) -> str | None:
-    """The API key of ``role``, from the first of its environment variables that is set."""
-    variables = _VARIABLES_WITHOUT_ROLE if role is None else KEY_VARIABLES[role]
-    return next((key for variable in variables if (key := os.environ.get(variable))), None)
+    """The API key of ``role``, from the first of its environment variables that is set.
+
+    Raises:
+        ConfigurationError: the key has a character that no HTTP header can hold; the message names the variable.
+    """
+    for variable in _VARIABLES_WITHOUT_ROLE if role is None else KEY_VARIABLES[role]:
+        if key := clean_key(os.environ.get(variable, ""), variable):
+            return key
+    return None
 
 
 def how_to_give_a_key(role: Role | None) -> str:
@@ -28,7 +54,8 @@ def how_to_give_a_key(role: Role | None) -> str:
     if role is None:
         return f"set api_key= or {_VARIABLES_WITHOUT_ROLE[0]}"
     first, second = KEY_VARIABLES[role]
-    return f"the {role}'s key is {role}_api_key= (ChatRelay, RelayLLM), else {first}, else {second}"
+    argument = f"{role}_api_key= (ChatRelay, RelayLLM; pickle does not keep it)"
+    return f"the {role}'s key is {argument}, else {first}, else {second}"
 
 
 def refuse_keys(names: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from llamaindex_relay import RelayLLM
 from relay_core import Relay, RelayError, ScriptedEngine, engine_from_spec
 from relay_core.engines.openai import OpenAIEngine
 from relay_core.errors import ConfigurationError
-from relay_core.keys import key_from_environment, refuse_keys
+from relay_core.keys import clean_key, key_from_environment, refuse_keys
 
 
 class _Refusing(BaseHTTPRequestHandler):
@@ -101,3 +101,17 @@ def test_keys_are_not_for_calls(name: str) -> None:
         assert "sk-given" not in str(refused.value)
     with pytest.raises(ConfigurationError, match=name):
         RelayLLM(student="bundled", teacher=None).complete("Hi", **{name: "sk-given"})
+
+
+def test_white_space_around_a_key_is_cut_and_other_characters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert clean_key("\n sk-1\r\n", "api_key=") == "sk-1"
+    for key in ("sk\n1", "sk\x00", "schlüssel", "sk-1\u2028x", 7, b"sk-1"):
+        with pytest.raises(ConfigurationError, match=r"^api_key= (has a character|is a)") as refused:
+            clean_key(key, "api_key=")
+        assert "sk" not in str(refused.value)
+    monkeypatch.setenv("RELAY_TEACHER_API_KEY", " \n")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-2\n")
+    assert key_from_environment("teacher") == "sk-2"
+    monkeypatch.setenv("OPENAI_API_KEY", "sk\n2")
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
+        key_from_environment("student")
