@@ -111,7 +111,7 @@ async def measure_cell(
 ) -> dict[str, Any]:
     """One answer for every concurrent request: of the student alone, of the relay, of the teacher alone."""
     figures, at_once, length = Figures(cell.at_once), cell.at_once, relay.settings.max_tokens
-    on_cuda = torch.cuda.is_available()
+    on_cuda = torch.cuda.is_initialized()
     if on_cuda:
         torch.cuda.reset_peak_memory_stats()
     relay.first_text_s.clear()
@@ -156,7 +156,8 @@ async def measure(options: argparse.Namespace, results: Results, deadline: Deadl
     student, teacher = (TransformersEngine(m, tokenizer, **engine_options) for m in (student_model, teacher_model))
     settings = RelaySettings(max_tokens=work.answer_tokens, on_teacher_stop="continue")
     caller = ScheduledCalls(student, random_schedule(work.every, CALL_TOKENS))
-    async with TimedRelay(caller, teacher, settings) as relay:
+    relay = TimedRelay(caller, teacher, settings)
+    async with relay:
         prompts = {length: FreshPrompts(RandomWords(tokenizer, length), seed=1) for length, _ in feasible}
         warm_up = FreshPrompts(RandomWords(tokenizer, 20), seed=0)
         for engine in (student, teacher):

@@ -74,7 +74,8 @@ def build(size: str, tokenizer: Tokenizer, device: str, *, tiny: bool = False, s
 def cache_bytes_per_token(model: PreTrainedModel) -> int:
     """Bytes of the keys and values of one token."""
     config = model.config
-    return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * model.dtype.itemsize
+    values: int = config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+    return 2 * values * model.dtype.itemsize
 
 
 @dataclass(frozen=True)
