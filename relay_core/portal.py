@@ -1,7 +1,8 @@
 """Blocking calls of async code, on one background event loop per process.
 
 A blocking call thus works anywhere, also in Jupyter and within a running event loop, and engines that are bound to a
-loop always run on the same one.
+loop always run on the same one. The one place where it cannot work is the background loop itself, where it would wait
+for its own end; there it raises. A forked child starts a loop of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from concurrent.futures import Future
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from relay_core.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
@@ -26,27 +29,51 @@ class _Background:
     """The background loop. It starts on first use, and starts again in a forked child."""
 
     def __init__(self) -> None:
+        self._abandoned: list[Any] = []
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: in a forked child the loop's thread does not exist, and another thread may hold the lock.
+
+        The parent's portal is kept: collected as garbage, it would wait for a thread that the child does not have.
+        """
+        self._abandoned.append((getattr(self, "_portal", None), getattr(self, "_exit", None)))
         self._lock = threading.Lock()
         self._portal: BlockingPortal | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._exit: Callable[[], Any] | None = None
-        self._pid = 0
+        self._thread_id = 0
 
-    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Begin ``work`` on the loop. Cancelling the future cancels ``work``."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop())
+    @property
+    def is_current(self) -> bool:
+        """Whether the calling thread is the loop's own."""
+        return threading.get_ident() == self._thread_id
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Begin ``work()`` on the loop. Cancelling the future cancels it.
+
+        Raises:
+            ConfigurationError: this is the loop's own thread, which would wait for itself.
+        """
+        if self.is_current:
+            raise ConfigurationError(
+                "a blocking call (generate, stream, batch, close, invoke, complete, ...) was made on relay's own event "
+                "loop, where it would wait for itself: await its async form (agenerate, astream, abatch, aclose, "
+                "ainvoke, acomplete, ...) instead"
+            )
+        return asyncio.run_coroutine_threadsafe(work(), self.loop())
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The running loop."""
         with self._lock:
-            if self._loop is None or self._pid != os.getpid():
+            if self._loop is None:
                 from anyio.from_thread import start_blocking_portal
 
                 manager = start_blocking_portal("asyncio", name="relay")
                 self._portal = manager.__enter__()
                 self._loop = self._portal.call(asyncio.get_running_loop)
+                self._thread_id = self._portal.call(threading.get_ident)
                 self._exit = lambda: manager.__exit__(None, None, None)
-                self._pid = os.getpid()
                 atexit.register(self.stop)
             return self._loop
 
@@ -54,19 +81,25 @@ class _Background:
         """Cancel what runs on the loop, and end it."""
         with self._lock:
             portal, stop, self._exit, self._loop = self._portal, self._exit, None, None
-        if portal is not None and stop is not None and self._pid == os.getpid():
+            self._thread_id = 0
+        if portal is not None and stop is not None:
             with suppress(RuntimeError):
                 portal.call(portal.stop, True)  # True cancels running tasks
             stop()
 
 
 _background = _Background()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_background.forget)
 
 
 def run(function: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Await ``function(*args)`` on the background loop and return its result; from any thread but the loop's own.
 
     An exception in the waiting thread, such as KeyboardInterrupt, cancels the call.
+
+    Raises:
+        ConfigurationError: it was called on the loop's own thread.
     """
     ended = threading.Event()
 
@@ -76,7 +109,7 @@ def run(function: Callable[..., Awaitable[T]], *args: Any) -> T:
         finally:
             ended.set()
 
-    future = _background.start(work())
+    future = _background.start(work)
     try:
         return future.result()
     except BaseException:
@@ -85,7 +118,11 @@ def run(function: Callable[..., Awaitable[T]], *args: Any) -> T:
 
 
 def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
-    """Iterate an async generator from a thread. Closing the iterator cancels the generator."""
+    """Iterate an async generator from a thread. Closing the iterator cancels the generator.
+
+    Raises:
+        ConfigurationError: it was called on the loop's own thread.
+    """
     items: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     ended = threading.Event()
 
@@ -103,7 +140,7 @@ def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
         finally:
             ended.set()
 
-    future = _background.start(pump())
+    future = _background.start(pump)
     try:
         while True:
             kind, value = items.get()
@@ -117,6 +154,10 @@ def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
 
 
 def _cancel(future: Future[Any], ended: threading.Event) -> None:
-    """Cancel the work behind ``future`` if it still runs, and wait until it sets ``ended``."""
-    if future.cancel():
+    """Cancel the work behind ``future`` if it still runs, and wait until it sets ``ended``.
+
+    The garbage collector may close an iterator on the loop's own thread. There is no waiting there, since the work ends
+    on that thread.
+    """
+    if future.cancel() and not _background.is_current:
         ended.wait(timeout=5)

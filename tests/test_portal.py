@@ -145,3 +145,57 @@ def test_a_stopped_loop_starts_again() -> None:
     portal.run(thread_name)
     portal._background.stop()
     assert portal.run(thread_name) == "relay"
+
+
+def test_a_blocking_call_on_the_loops_own_thread_says_what_to_call(tmp_path) -> None:
+    """It would wait for itself, without an end."""
+    from relay_core import ConfigurationError, Relay, ScriptedEngine
+
+    inner = Relay(ScriptedEngine("inner", None), None)
+    calls = {
+        "generate": lambda: inner.generate("Q"),
+        "stream": lambda: list(inner.stream("Q")),
+        "batch": lambda: inner.batch(["Q"]),
+    }
+    for name, call in calls.items():
+        outer = Relay(ScriptedEngine(lambda prompt, call=call: str(call()), None), None)
+        with pytest.raises(ConfigurationError, match=f"{name}.*await its async form"):
+            outer.generate("Q")
+    assert inner.generate("Q").text == "inner"
+
+
+def test_an_iterator_that_is_collected_on_the_loops_thread_does_not_block_it() -> None:
+    work = Work()
+    held = [portal.iterate(work)]
+    assert next(held[0]) == 0
+
+    async def let_go() -> float:
+        began = time.monotonic()
+        held.clear()
+        return time.monotonic() - began
+
+    assert portal.run(let_go) < 2
+    assert work.ended.wait(5)
+
+
+FORK = """
+import os, sys, threading
+from relay_core import Relay, ScriptedEngine, portal
+
+relay = Relay(ScriptedEngine("fine", None), None)
+assert relay.generate("Q").text == "fine"
+holder = threading.Thread(target=lambda: (portal._background._lock.acquire(), threading.Event().wait()), daemon=True)
+holder.start()
+while not portal._background._lock.locked():
+    pass
+child = os.fork()
+if not child:
+    os._exit(0 if relay.generate("Q").text == "fine" and relay.batch(["Q"] * 3)[2].text == "fine" else 1)
+assert os.waitpid(child, 0)[1] == 0
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="the system has no fork")
+def test_a_forked_child_answers_though_another_thread_held_the_lock() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=60)
