@@ -24,7 +24,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from langchain_core.utils import secret_from_env
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, field_serializer, model_validator
 
 from langchain_relay.arguments import constructor_arguments, translated
 from langchain_relay.counting import count, tokenizer_of
@@ -33,6 +33,7 @@ from langchain_relay.profiles import model_profile
 from langchain_relay.requests import Request, output_format
 from relay_core import portal
 from relay_core.adapters.build_relay import build_relay
+from relay_core.adapters.pickling import PickledWithoutKeys
 from relay_core.adapters.settings_fields import SETTINGS, SettingsFields, settings_of
 from relay_core.adapters.structured import constraining_engine
 from relay_core.chat import encode_text
@@ -42,7 +43,7 @@ from relay_core.relay import Relay
 from relay_core.tools import TOOL_CALL_CLOSE, offer
 
 
-class ChatRelay(SettingsFields, BaseChatModel):
+class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
     """A small student model that writes, and a large teacher model that it calls for a few tokens.
 
     Args:
@@ -108,6 +109,10 @@ class ChatRelay(SettingsFields, BaseChatModel):
             api_keys={"student": self.student_api_key, "teacher": self.teacher_api_key},
             retries=self.max_retries,
         )
+
+    @field_serializer("student", "teacher", when_used="json")
+    def _engine_as_spec(self, engine: Any) -> str | None:
+        return engine.spec if isinstance(engine, Engine) else engine
 
     # -- answering -----------------------------------------------------------------------------------------
 

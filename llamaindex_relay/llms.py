@@ -6,6 +6,7 @@ Not supported are images and other media, and raw prompts: every prompt goes thr
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from llama_index.core.base.llms.types import (
     MessageRole,
     ToolCallBlock,
 )
-from llama_index.core.bridge.pydantic import Field, SecretStr
+from llama_index.core.bridge.pydantic import ConfigDict, Field, SecretStr
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
@@ -34,6 +35,7 @@ from llamaindex_relay.messages import from_llamaindex, tool_schemas
 from llamaindex_relay.replies import ChatReply, CompletionReply, R, Reply
 from llamaindex_relay.requests import Request
 from relay_core.adapters.build_relay import build_relay
+from relay_core.adapters.pickling import PickledWithoutKeys
 from relay_core.adapters.settings_fields import SettingsFields, settings_of
 from relay_core.keys import refuse_keys
 from relay_core.relay import Relay
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
 
 
-class RelayLLM(SettingsFields, FunctionCallingLLM):
+class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
     """A small student model that writes and a large teacher model that it calls, as one LLM.
 
     Args:
@@ -83,9 +85,17 @@ class RelayLLM(SettingsFields, FunctionCallingLLM):
     stop: tuple[str, ...] = ()
     prices: Prices | None = None
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**constructor_arguments(arguments, type(self).model_fields))
         self._relay()  # a wrong spec is refused now, not with the first answer
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # LlamaIndex leaves fields that cannot be pickled out, with a warning: without its relay, the unpickled model
+        # would answer by other models. Here the relay's own error is raised.
+        pickle.dumps(self.relay)
+        return super().__getstate__()
 
     @classmethod
     def class_name(cls) -> str:

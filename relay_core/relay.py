@@ -6,10 +6,11 @@ How one answer comes about is in ``decoding/``; what a user may set in ``setting
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, overload
+from typing import Any, Literal, Self, overload
 
 from relay_core import portal
 from relay_core.chat import Conversation
@@ -35,6 +36,9 @@ class Relay:
         settings: budgets, sampling, prices. Each of them can be replaced per call, by name.
 
     The relay closes engines that it built from a spec; an engine that is passed in stays its owner's to close.
+
+    A copy shares the engines. A pickled relay holds their specs and options, but no model, connection or key: where it
+    is unpickled, the engines are built anew, and keys are read from the environment.
 
     Raises:
         ConfigurationError: a spec or a folder cannot be used; nothing heavy was loaded.
@@ -66,6 +70,20 @@ class Relay:
         built = engine_from_spec(engine, role=role)
         self._owned.append(built)
         return built
+
+    def __copy__(self) -> Self:
+        """A copy shares the engines, and leaves it to the original to close them."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self), _owned=[])
+        return twin
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return copy.copy(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickle. The engines were built anew, from their specs and options, so this relay closes them."""
+        vars(self).update(state)
+        self._owned = [engine for engine in (self.student, self.teacher) if engine is not None]
 
     @property
     def context_length(self) -> int | None:

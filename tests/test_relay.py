@@ -1,8 +1,11 @@
-"""The faces of a relay: sync, async and batch; whose engines are closed; settings for one answer."""
+"""The faces of a relay: sync, async and batch; who closes the engines; settings for one answer; copies and pickles."""
+
+import copy
+import pickle
 
 import pytest
 
-from relay_core import Author, ConfigurationError, Relay, RelaySettings, ScriptedEngine, TextDelta
+from relay_core import Author, ConfigurationError, OpenAIEngine, Relay, RelaySettings, ScriptedEngine, TextDelta
 from relay_core.engines.scripted import Delay
 from relay_core.tokenizer import Tokenizer
 
@@ -65,3 +68,41 @@ async def test_finished_settings_take_the_place_of_the_relays(qwen3: Tokenizer) 
     assert (await relay.agenerate("Q")).usage.completion_tokens == 3
     results = await relay.abatch(["Q", "R"], settings=RelaySettings(max_tokens=1))
     assert [r.usage.completion_tokens for r in results] == [1, 1]
+
+
+# -- copies and pickles
+
+
+def test_a_copy_shares_the_engines_and_does_not_close_them() -> None:
+    relay = Relay("openai:s@http://localhost:1/v1", ScriptedEngine("a"), RelaySettings(max_calls=3))
+    for twin in (copy.copy(relay), copy.deepcopy(relay)):
+        assert twin.student is relay.student
+        assert twin.teacher is relay.teacher
+        assert twin.settings == relay.settings
+        assert (twin._owned, relay._owned) == ([], [relay.student])
+
+
+def test_a_pickled_relay_holds_specs_and_settings_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_STUDENT_API_KEY", "sekrit")
+    engine = OpenAIEngine("t", "http://localhost:1/v1", api_key="sekrit", retries=1)
+    relay = Relay("openai:s@http://localhost:1/v1", engine, RelaySettings(max_calls=3, stop="x"))
+    pickled = pickle.dumps(relay)
+    assert b"sekrit" not in pickled
+    twin = pickle.loads(pickled)
+    assert (twin.student.spec, twin.teacher.spec) == (relay.student.spec, engine.spec)
+    assert (twin.settings, twin.teacher.patience) == (relay.settings, engine.patience)
+    assert twin._owned == [twin.student, twin.teacher]  # nobody else could close them
+    alone = pickle.loads(pickle.dumps(Relay(engine, None)))
+    assert (alone.teacher, alone._owned) == (None, [alone.student])
+
+
+def test_a_relay_with_an_engine_that_no_spec_names_cannot_be_pickled() -> None:
+    with pytest.raises(ConfigurationError, match=r"ScriptedEngine.*cannot be pickled"):
+        pickle.dumps(Relay(ScriptedEngine("a"), None))
+
+
+def test_an_unpickled_relay_answers() -> None:
+    with Relay("bundled", None, RelaySettings(max_tokens=4)) as relay:
+        answer = relay.generate("What is 2 + 3?").text
+        with pickle.loads(pickle.dumps(relay)) as twin:
+            assert twin.generate("What is 2 + 3?").text == answer

@@ -12,8 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from relay_core.errors import ConfigurationError
 from relay_core.usage import sum_or_none
 
 if TYPE_CHECKING:
@@ -300,3 +301,29 @@ class Engine(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.spec!r})"
+
+    # -- copies --------------------------------------------------------------------------------------------
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """The engine itself: copies of a relay share its models and connections."""
+        return self
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """How pickle builds the engine anew elsewhere: from its options, without its model, connections and keys.
+
+        Engines that a spec can name override this method.
+
+        Raises:
+            ConfigurationError: this engine cannot be built anew.
+        """
+        raise self.not_picklable("no spec names it")
+
+    def not_picklable(self, reason: str) -> ConfigurationError:
+        """The error of an engine that cannot be pickled; ``reason`` says why."""
+        return ConfigurationError(
+            f"{self!r} cannot be pickled ({reason}): build it in the process that uses it, or pickle a model that names "
+            "its engines by specs, such as Relay(student='transformers:PATH', teacher='openai:MODEL@URL')"
+        )

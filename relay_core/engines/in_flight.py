@@ -30,7 +30,7 @@ class RequestsInFlight:
     def __init__(self, stream_interval: int | None = None) -> None:
         if stream_interval is not None and (type(stream_interval) is not int or stream_interval < 1):
             raise ConfigurationError(f"stream_interval is {stream_interval!r}: write a whole number, 1 or more")
-        self._stream_interval = stream_interval
+        self.stream_interval = stream_interval
         self._lock = threading.Lock()
         self._count = 0
 
@@ -58,4 +58,4 @@ class RequestsInFlight:
         """
         if warmed:
             return 1
-        return self._stream_interval or min(1 + self._count // REQUESTS_PER_TOKEN, MOST_TOKENS)
+        return self.stream_interval or min(1 + self._count // REQUESTS_PER_TOKEN, MOST_TOKENS)

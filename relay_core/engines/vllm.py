@@ -16,6 +16,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,13 @@ class VLLMEngine(Engine):
         self._home: asyncio.AbstractEventLoop | None = None
         self._start_lock = threading.Lock()
         self._request_numbers = itertools.count()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._engine_args.get("hf_token"):
+            raise self.not_picklable("it was built with hf_token=; set HF_TOKEN in the environment")
+        options = {"logprobs": self._logprobs, "cpus": self._cpus, "priority": self._priority, **self._engine_args}
+        options["stream_interval"] = self._in_flight.stream_interval
+        return partial(type(self), self._source, **options), ()
 
     # -- starting and closing ------------------------------------------------------------------------------
 

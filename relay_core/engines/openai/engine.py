@@ -20,15 +20,17 @@ from relay_core.engines.base import BreakerState, Chunk, Engine, Prompt, Samplin
 from relay_core.engines.gc_freeze import freeze_imports
 from relay_core.engines.in_flight import RequestsInFlight
 from relay_core.engines.openai.address import Address, httpx_verify, secret_key
-from relay_core.engines.openai.faults import without_internal_types
+from relay_core.engines.openai.faults import Fault, RequestRefused
+from relay_core.engines.openai.http_errors import at_the_edge, call_at_the_edge
 from relay_core.engines.openai.loop_client import LoopClient
-from relay_core.engines.openai.probe import Endpoint, probe
+from relay_core.engines.openai.probe import Endpoint, probe, settled
 from relay_core.engines.openai.protocol import Mode
+from relay_core.engines.openai.refusals import Adjustments
 from relay_core.engines.openai.resumed_stream import fill_cache, resumed
 from relay_core.engines.openai.resumption import StreamProgress
 from relay_core.engines.openai.retries import Breaker, Patience, with_retries
 from relay_core.engines.warmed_stream import hold_until_wanted
-from relay_core.errors import ConfigurationError, ContextOverflow
+from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
 from relay_core.keys import Role
 
 if TYPE_CHECKING:
@@ -110,6 +112,7 @@ class OpenAIEngine(Engine):
         self._tokenizer_source, self._logprobs = tokenizer, logprobs
         self._in_flight = RequestsInFlight(stream_interval)
         self._breaker = Breaker(self.patience.breaker_after, self.patience.breaker_open_s)
+        self._adjustments = Adjustments()
         self._endpoint: Endpoint | None = None
         self._clients: dict[asyncio.AbstractEventLoop, LoopClient] = {}
 
@@ -139,7 +142,7 @@ class OpenAIEngine(Engine):
         return self._endpoint.context_length if self._endpoint is not None else None
 
     def timed_out(self, reason: str) -> str:
-        last_failure = self._breaker.last_failure
+        last_failure = self._address.shown(self._breaker.last_failure or "")
         self._breaker.record_failure(last_failure or reason)
         return f"{reason}; the last failure: {last_failure}" if last_failure else reason
 
@@ -154,6 +157,26 @@ class OpenAIEngine(Engine):
             "breaker": str(self.breaker),
         }
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        address = self._address
+        secret = {"headers": address.headers, "query": address.query, "proxy": address.proxy}
+        live = {
+            "verify": not isinstance(address.verify, bool),
+            "tokenizer": not isinstance(self._tokenizer_source, str | Path | None),
+        }
+        if names := [f"{name}=" for name, is_set in (secret | live).items() if is_set]:
+            raise self.not_picklable(f"it was built with {', '.join(names)}")
+        options: dict[str, Any] = {
+            "role": address.role,
+            "mode": self._chosen_mode,
+            "tokenizer": self._tokenizer_source,
+            "verify": address.verify,
+            "logprobs": self._logprobs,
+            "stream_interval": self._in_flight.stream_interval,
+            "patience": self.patience,
+        }
+        return partial(type(self), address.model, address.base_url, **options), ()
+
     # -- starting and ending -------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -164,26 +187,42 @@ class OpenAIEngine(Engine):
             EngineError: the endpoint could not be reached, after the retries.
         """
         if self._endpoint is None:
-            client = self._client()
-            with without_internal_types():
-                await client.probe_once(lambda: self._probe(client))
+            await call_at_the_edge(self._address, self._probe_once())
+
+    async def _probe_once(self) -> None:
+        client = self._client()
+        await client.probe_once(lambda: self._probe(client))
 
     async def _probe(self, client: LoopClient) -> None:
         deadline = client.loop.time() + self.patience.total_s
 
-        async def retried(send: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        async def question(send: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+            attempts = 0
+
             async def attempt() -> Any:
-                return await client.request(lambda: send(*args), self.patience.first_token_s)
+                nonlocal attempts
+                attempts += 1
+                is_last = attempts > min(1, self.patience.retries)
+                try:
+                    return await client.request(
+                        lambda: settled(send(*args)) if is_last else send(*args), self.patience.first_token_s
+                    )
+                except Fault as fault:
+                    if isinstance(fault.__cause__, TimeoutError):
+                        raise RequestRefused(fault.message) from fault  # it would be silent again
+                    raise
 
             return await with_retries(attempt, self.patience, deadline)
 
         endpoint = await probe(
-            partial(retried, client.connection.get),
-            partial(retried, client.connection.post),
-            partial(retried, client.connection.drain),
+            partial(question, client.connection.get),
+            partial(question, client.connection.post),
+            partial(question, client.connection.drain),
             model=self._address.model,
             mode=self._chosen_mode,
             tokenizer=self._tokenizer_source,
+            adjustments=self._adjustments,
+            shown=self._address.shown,
         )
         freeze_imports()
         self._adopt(endpoint)
@@ -201,7 +240,14 @@ class OpenAIEngine(Engine):
         if client is None:
             for other in [other for other in list(self._clients) if other.is_closed()]:
                 del self._clients[other]  # its connections were closed with it
-            client = LoopClient(self._address, self.patience, self._breaker, self._in_flight, logprobs=self._logprobs)
+            client = LoopClient(
+                self._address,
+                self.patience,
+                self._breaker,
+                self._in_flight,
+                self._adjustments,
+                logprobs=self._logprobs,
+            )
             self._clients[loop] = client
         return client
 
@@ -224,28 +270,37 @@ class OpenAIEngine(Engine):
     def warm_stream(self, prompt: Prompt, sampling: Sampling, warming: Warming) -> AsyncGenerator[Chunk, None]:
         return self._stream(prompt, sampling, warming)
 
-    async def _stream(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
+    def _stream(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
+        return at_the_edge(self._address, self._answer(prompt, sampling, warming))
+
+    async def _answer(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
         await self.start()
-        assert self._endpoint is not None
-        client, endpoint = self._client(), self._endpoint
+        client = self._client()
+        chunks = await client.until_closed(lambda: self._begin(client, prompt, sampling, warming))
+        async with aclosing(chunks):
+            while (chunk := await client.until_closed(lambda: anext(chunks, None))) is not None:
+                yield chunk
+
+    async def _begin(
+        self, client: LoopClient, prompt: Prompt, sampling: Sampling, warming: Warming | None
+    ) -> AsyncGenerator[Chunk, None]:
+        """The chunks of an answer, of which none was asked for yet."""
+        endpoint = self._endpoint
+        if endpoint is None:
+            raise EngineError(f"{self.spec} was closed while it answered")
         length = 0 if prompt.token_ids is None else len(prompt.token_ids)
         if endpoint.mode is Mode.IDS and endpoint.context_length is not None and length >= endpoint.context_length:
             raise ContextOverflow(f"the prompt has {length} tokens, the model's context is {endpoint.context_length}")
         deadline = client.loop.time() + self.patience.total_s
         if warming is None:
-            chunks = resumed(client, StreamProgress(endpoint, prompt, sampling), deadline)
-        elif endpoint.mode is Mode.IDS:
+            return resumed(client, StreamProgress(endpoint, prompt, sampling), deadline)
+        if endpoint.mode is Mode.IDS:
             progress = StreamProgress(endpoint, prompt, sampling, warmed=True)
             chunks = resumed(client, progress, deadline, warming.waste)
-            chunks = hold_until_wanted(chunks, warming, length, read_on=True)
-        else:
-            # A stream of text cannot be cut afterwards at the number of tokens that the server counts: the endpoint
-            # reads the prompt now, and is sent the request when the number is known.
-            prefill = StreamProgress(endpoint, prompt, replace(sampling, max_tokens=1))
-            await fill_cache(client, prefill, deadline, warming.waste)
-            wanted = replace(sampling, max_tokens=await warming.wanted())
-            chunks = resumed(client, StreamProgress(endpoint, prompt, wanted), deadline)
-        async with aclosing(chunks):
-            with without_internal_types():
-                async for chunk in chunks:
-                    yield chunk
+            return hold_until_wanted(chunks, warming, length, read_on=True)
+        # A stream of text cannot be cut afterwards at the number of tokens that the server counts: the endpoint reads
+        # the prompt now, and is sent the request when the number is known.
+        prefill = StreamProgress(endpoint, prompt, replace(sampling, max_tokens=1))
+        await fill_cache(client, prefill, deadline, warming.waste)
+        wanted = replace(sampling, max_tokens=await warming.wanted())
+        return resumed(client, StreamProgress(endpoint, prompt, wanted), deadline)

@@ -1,0 +1,24 @@
+"""Pickles of the plugins' models: a key never stands in one. The relay and its engines pickle themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from relay_core.keys import KEY_VARIABLES
+
+KEY_FIELDS = tuple(f"{role}_api_key" for role in KEY_VARIABLES)
+
+
+class PickledWithoutKeys(BaseModel):
+    """A model whose pickles hold none of its keys; an unpickled model reads them from the environment."""
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        return {**state, "__dict__": {name: v for name, v in state["__dict__"].items() if name not in KEY_FIELDS}}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        fields = type(self).model_fields
+        keys = {name: fields[name].get_default(call_default_factory=True) for name in KEY_FIELDS}
+        super().__setstate__({**state, "__dict__": {**state["__dict__"], **keys}})
