@@ -7,6 +7,7 @@ Scripts
     plugins.py       what LangChain and LlamaIndex add to the time of the relay itself
     startup.py       how long imports and ``relay --help`` take
     random_pair.py   writes a pair of models with random weights, for decode.py and serving.py
+    gpu/run.py       everything that needs a GPU, in ten minutes (gpu/README.md)
 
 Modules that scripts share
     command_line.py      the options that several scripts have; printing the result, and the exit status
