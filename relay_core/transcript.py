@@ -17,6 +17,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
+LONGEST_TOKEN = 256  # characters; no known vocabulary has a longer token
+
+
+def least_tokens(text: str) -> int:
+    """A lower bound of the number of tokens in a text that an engine delivered as one."""
+    return max(1, -(-len(text) // LONGEST_TOKEN))
+
+
 class Author(StrEnum):
     """Who produced a token. The student writes commands too, but the reader never sees them."""
 
@@ -122,7 +130,7 @@ class Transcript:
         self._texts.append(text)
         self._logprobs.append(logprob)
         self._authors.append(author)
-        self._counts.append(1)
+        self._counts.append(1 if token_id is not None else least_tokens(text))
         self._calls.append(self._call)
         self._starts.append(self._offset)
         if author is Author.STUDENT:
@@ -170,16 +178,21 @@ class Transcript:
         """Remove the last ``chars`` characters of the student's text, written by a text-only engine after a command."""
         if chars:
             self._texts[-1] = self._texts[-1][:-chars]
+            self._counts[-1] = least_tokens(self._texts[-1])
             self._offset -= chars
 
     def settle(self, first: int, tokens: int) -> None:
-        """Spread ``tokens``, the count that the engine reports, over the text-only entries from ``first`` on."""
+        """Spread ``tokens``, the count that the engine reports, over the text-only entries from ``first`` on.
+
+        A count that is too small for the text is not believed: every entry with text has at least :func:`least_tokens`.
+        """
         if any(token_id is not None for token_id in self._ids[first:]):
             return
         chars = [len(t) for t in self._texts[first:]]
         total, done, so_far = sum(chars), 0, 0
         if not total:
             return
+        tokens = max(tokens, sum(least_tokens(text) for text in self._texts[first:] if text))
         for i, n in enumerate(chars):
             so_far += n
             share = round(tokens * so_far / total)

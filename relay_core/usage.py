@@ -119,5 +119,5 @@ def sum_or_none(a: int | None, b: int | None) -> int | None:
 
 
 def _read(tokens: int, cached: int | None, price: float, cached_price: float | None) -> float:
-    cached = cached or 0
+    cached = min(cached or 0, tokens)
     return (tokens - cached) * price + cached * (price if cached_price is None else cached_price)

@@ -148,7 +148,7 @@ def test_text_that_ran_on_past_a_command_is_taken_back() -> None:
     assert t.reader_text == "ab"
 
 
-@pytest.mark.parametrize(("reported", "counts"), [(10, [5, 5]), (3, [2, 1]), (1, [0, 1]), (0, [0, 0]), (7, [4, 3])])
+@pytest.mark.parametrize(("reported", "counts"), [(10, [5, 5]), (3, [2, 1]), (2, [1, 1]), (7, [4, 3])])
 def test_text_only_entries_are_as_many_tokens_as_the_engine_says(reported: int, counts: list[int]) -> None:
     t = Transcript()
     t.add_student(None, "abcd")
@@ -157,6 +157,16 @@ def test_text_only_entries_are_as_many_tokens_as_the_engine_says(reported: int, 
     t.settle(0, reported)
     assert t.total == reported == sum(s.tokens for s in t.segments)
     assert sorted([t.count(S), t.count(T)]) == sorted(counts)
+
+
+@pytest.mark.parametrize("reported", [0, 1])
+def test_text_has_at_least_a_token_an_entry_and_one_in_256_characters(reported: int) -> None:
+    t = Transcript()
+    for text in ("ab", "c" * 513, ""):
+        t.add_teacher(None, text)
+    assert t.total == 1 + 3 + 1, "also before the engine reports anything"
+    t.settle(0, reported)
+    assert t.total == 4
 
 
 def test_tokens_with_ids_count_themselves() -> None:

@@ -30,9 +30,12 @@ class Reads:
         """Count one request; ``prompt_length`` stands in where the engine does not report what it read."""
         reported = usage.prompt_tokens if usage else None
         tokens = reported if reported is not None else (prompt_length or 0)
+        cached = usage.cached_tokens if usage else None
+        if cached is not None and cached > tokens:  # cannot be true
+            cached = None
         self.first = tokens if self.first is None else self.first
         self.tokens += tokens
-        self.cached = sum_or_none(self.cached, usage.cached_tokens if usage else None)
+        self.cached = sum_or_none(self.cached, cached)
 
 
 class Tally:

@@ -36,11 +36,16 @@ async def hold_until_wanted(
                 arrived_count += len(chunk.tokens)
                 usage = chunk.usage or usage
                 n = await warming.wanted()
+                was_complete = yielded_count >= n
                 tokens = chunk.tokens[: n - yielded_count]
                 yielded_count += len(tokens)
                 if yielded_count >= n:
                     arrived_count += chunk.end_token is not None
-                    yield Chunk(tokens, Finish.LENGTH, None, replace(usage, completion_tokens=n), chunk.notes)
+                    usage = replace(usage, completion_tokens=n)
+                    if chunk.finish is None and chunk.ending is not None and not was_complete:  # its usage follows
+                        yield Chunk(tokens, None, None, usage, chunk.notes, ending=Finish.LENGTH)
+                        continue
+                    yield Chunk(tokens, Finish.LENGTH, None, usage, chunk.notes)
                     return
                 yield chunk
                 if chunk.finish is not None:
