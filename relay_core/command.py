@@ -1,13 +1,13 @@
 """The grammar of the command ``<call>n</call>``: writing it, and finding it in a stream of text.
 
-    command := "<call>" body "</call>"       body: at most 32 characters
-    body    := ws digits ws                  1 to 9 ASCII digits; any other body is malformed
+    command := "<call>" body "</call>"       the body has at most 32 characters
+    body    := space* digit{1,9} space*      ASCII white space and digits; a command with another body is malformed
 
 These are malformed too, so that no reader sees a piece of a command:
 
-    </call>               where it closes nothing
-    <call>8</>            a number behind which another closing tag stands
-    </call><call>         a tag directly behind a command, where it opens nothing
+    </call>               a closing tag without an opening tag
+    <call>8</>            a number followed by some other closing tag
+    </call><call>         an unclosed <call> directly after a command
     <call>8 (the end)     a command that the end of the text cuts off
 
 Any other ``<call>`` that is not closed within 32 characters is ordinary text. The scanner sees text only; the
@@ -23,11 +23,15 @@ OPEN = "<call>"
 CLOSE = "</call>"
 MAX_BODY_CHARS = 32
 
+_MAX_COMMAND_CHARS = len(OPEN) + MAX_BODY_CHARS + len(CLOSE)
+#: a well-formed body, such as " 12 "
 _COUNT = re.compile(r"\s*([0-9]{1,9})\s*", re.ASCII)
-_WINDOW = len(OPEN) + MAX_BODY_CHARS + len(CLOSE)
-_NUMBER = OPEN + rf"[\s0-9.,+-]{{0,{MAX_BODY_CHARS}}}"
-_WRONGLY_CLOSED = re.compile(_NUMBER + r"</[a-z]{0,4}>?", re.ASCII)  # never longer than the window
-_CUT_OFF = re.compile(_NUMBER + "(?:<(?:/(?:c(?:a(?:l(?:l)?)?)?)?)?)?", re.ASCII)
+#: an opening tag and the beginning of a number, good or bad: "<call>", "<call>8", "<call> -3.5 "
+_NUMBER_LIKE = OPEN + rf"[\s0-9.,+-]{{0,{MAX_BODY_CHARS}}}"
+#: a number with some other closing tag: "<call>8</>", "<call>8</cal>"; at most as long as the longest command
+_WRONGLY_CLOSED = re.compile(_NUMBER_LIKE + r"</[a-z]{0,4}>?", re.ASCII)
+#: a command that ends early: "<call>", "<call>8", "<call>8</ca"
+_CUT_OFF = re.compile(_NUMBER_LIKE + "(?:<(?:/(?:c(?:a(?:l(?:l)?)?)?)?)?)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def write(n: int) -> str:
 
 
 def parse(source: str) -> Call | Malformed:
-    """Read one whole command, tags included; anything else is malformed."""
+    """Read one whole command, tags included; any other text is ``Malformed``."""
     if not (source.startswith(OPEN) and source.endswith(CLOSE)):
         return Malformed(source)
     count = _COUNT.fullmatch(source, len(OPEN), len(source) - len(CLOSE))
@@ -73,8 +77,8 @@ def parse(source: str) -> Call | Malformed:
 class CommandScanner:
     """Finds commands in text that arrives in pieces.
 
-    Text that may yet become a command is held back until it is one or cannot become one. The result does not depend on
-    where the stream is cut, except that ordinary text may come as several adjacent ``Text`` pieces.
+    Text that may yet become a command is held back until it is one or cannot become one. The pieces do not depend on
+    how the stream is cut into chunks, except that ordinary text may come as several adjacent ``Text`` pieces.
 
         scanner = CommandScanner()
         scanner.feed("so 47 * 6 = <ca")      # [Text("so 47 * 6 = ")]
@@ -82,11 +86,11 @@ class CommandScanner:
         scanner.flush()                      # []
     """
 
-    __slots__ = ("_behind_command", "_held")
+    __slots__ = ("_follows_command", "_held")
 
     def __init__(self) -> None:
         self._held = ""
-        self._behind_command = False  # what is held follows directly on a command
+        self._follows_command = False  # the last emitted piece is a command, or a piece of one
 
     @property
     def held(self) -> str:
@@ -101,74 +105,88 @@ class CommandScanner:
     def feed(self, text: str) -> list[Piece]:
         """Take the next piece of the stream; return the pieces that are now decided, in order."""
         if not self._held and "<" not in text:
-            self._behind_command &= not text
-            return [Text(text)] if text else []
+            if not text:
+                return []
+            self._follows_command = False
+            return [Text(text)]
         text = self._held + text
         pieces: list[Piece] = []
-        shown = 0  # text[shown:start] is ordinary text not yet emitted
+        emitted_to = 0  # text[emitted_to:start] is ordinary text that is not emitted yet
         start = 0
         while True:
             start = text.find("<", start)
             if start < 0:
                 start = len(text)
                 break
-            self._behind_command &= start == shown
-            end = _end_of_command(text, start, behind_command=self._behind_command)
+            if start > emitted_to:
+                self._follows_command = False
+            end = _end_of_command(text, start, follows_command=self._follows_command)
             if end is None:
                 break  # undecided
             if end == start:
                 start += 1
                 continue
-            if start > shown:
-                pieces.append(Text(text[shown:start]))
+            if start > emitted_to:
+                pieces.append(Text(text[emitted_to:start]))
             pieces.append(parse(text[start:end]))
-            shown = start = end
-            self._behind_command = True
-        if start > shown:
-            pieces.append(Text(text[shown:start]))
-            self._behind_command = False
+            emitted_to = start = end
+            self._follows_command = True
+        if start > emitted_to:
+            pieces.append(Text(text[emitted_to:start]))
+            self._follows_command = False
         self._held = text[start:]
         return pieces
 
     def flush(self, *, cut_off: bool = False) -> list[Piece]:
-        """End the stream: what was held back is a command cut off, or ordinary text.
+        """End the stream; returns the text that was held back, as ordinary text or as a command that was cut off.
 
         Args:
-            cut_off: the text did not end by itself; then the beginning of an opening tag (``<ca``) is a command cut
-                off too.
+            cut_off: a limit ended the text. The beginning of an opening tag (``<ca``) then counts as a command that
+                was cut off; otherwise it is ordinary text.
         """
         pieces: list[Piece] = []
         while held := self._held:
             self._held = ""
             if _CUT_OFF.fullmatch(held) or (cut_off and len(held) > 1 and OPEN.startswith(held)):
                 pieces.append(Malformed(held))
-                self._behind_command = True
+                self._follows_command = True
                 break
-            wrong = _WRONGLY_CLOSED.match(held)
-            end = wrong.end() if wrong else len(OPEN) if self._behind_command and held.startswith(OPEN) else 1
+            if wrong := _WRONGLY_CLOSED.match(held):
+                end = wrong.end()
+            elif self._follows_command and held.startswith(OPEN):
+                end = len(OPEN)
+            else:
+                end = 1  # the "<" begins no command, so it is ordinary text; a command may still begin after it
             pieces.append(Text(held[:end]) if end == 1 else Malformed(held[:end]))
-            self._behind_command = end > 1
+            self._follows_command = end > 1
             pieces += self.feed(held[end:])
         return _joined(pieces)
 
 
-def _end_of_command(text: str, start: int, *, behind_command: bool) -> int | None:
-    """Where the command, or the piece of one, ends that begins at ``start``, where a ``<`` stands.
+def _end_of_command(text: str, start: int, *, follows_command: bool) -> int | None:
+    """Find the end of a command, or of a piece of one.
 
-    ``start`` itself means that none begins there; ``None``, that more text is needed to tell.
+    Args:
+        text: the stream so far.
+        start: the index of a ``<`` in ``text``.
+        follows_command: whether a command ends directly before ``start``.
+
+    Returns:
+        The index after the command. ``start`` if no command begins there, ``None`` if that depends on more text.
     """
     if text.startswith(CLOSE, start):
         return start + len(CLOSE)
     if not text.startswith(OPEN, start):
         rest = text[start : start + len(CLOSE)]
         return None if OPEN.startswith(rest) or CLOSE.startswith(rest) else start
-    close = text.find(CLOSE, start + len(OPEN), start + _WINDOW)
+    close = text.find(CLOSE, start + len(OPEN), start + _MAX_COMMAND_CHARS)
     if close >= 0:
         return close + len(CLOSE)
-    if len(text) - start < _WINDOW:
+    if len(text) - start < _MAX_COMMAND_CHARS:
         return None
-    wrong = _WRONGLY_CLOSED.match(text, start)
-    return wrong.end() if wrong else start + len(OPEN) if behind_command else start
+    if wrong := _WRONGLY_CLOSED.match(text, start):
+        return wrong.end()
+    return start + len(OPEN) if follows_command else start
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
