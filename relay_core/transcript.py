@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-
 LONGEST_TOKEN = 256  # characters; no known vocabulary has a longer token
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +46,7 @@ class EngineStream:
             chunk = Chunk(finish=self._ending)  # no token is missing, only the usage
         tokens, count = _fitting(chunk.tokens, self._limit - self.taken)
         self.taken += count
-        if tokens != chunk.tokens:
+        if tokens is not chunk.tokens:
             chunk = replace(chunk, tokens=tokens, finish=Finish.LENGTH, end_token=None)
         elif chunk.finish is None and self.taken >= self._limit and (is_last or chunk.ending is None):
             chunk = replace(chunk, finish=Finish.LENGTH)
@@ -57,10 +57,8 @@ class EngineStream:
         """Read the last chunk of a stream whose tokens have all come, for its usage."""
         if self._ending is None:
             return
-        try:
+        with suppress(OutOfTime, EngineError):  # no token is missing
             await self._read()
-        except (OutOfTime, EngineError):
-            pass  # no token is missing
 
     async def _read(self) -> Chunk:
         if self._deadline is None:
