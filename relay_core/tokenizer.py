@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,11 +84,22 @@ class Tokenizer:
         return [] if self._encode("\na") == anchors[0][1] + anchors[1][1] else anchors
 
     def decode(self, ids: Sequence[int], *, control: bool = False) -> str:
-        """The text of ``ids``, with spaces unchanged; control tokens are left out unless ``control``."""
+        """The text of ``ids``, with spaces unchanged; control tokens are left out unless ``control``.
+
+        Ids that the vocabulary lacks have no text.
+        """
+        if not self.has_ids(ids):
+            ids = [token_id for token_id in ids if self.has_ids([token_id])]
         return str(self.hf.decode(list(ids), skip_special_tokens=not control, clean_up_tokenization_spaces=False))
+
+    def has_ids(self, ids: Iterable[int | None]) -> bool:
+        """Whether every one of ``ids`` is a token of the vocabulary. Other ids must not travel between models."""
+        return self._known_ids.issuperset(ids)
 
     def spells(self, ids: Sequence[int], text: str) -> bool:
         """Whether ``ids``, in the middle of a text, decode to exactly ``text``; control tokens count as text."""
+        if not self.has_ids(ids):
+            return False
         if self.token_bytes is None:
             anchor = self._anchors[0][1] if self._anchors else []
             return self.decode([*anchor, *ids], control=True) == self.decode(anchor) + text
@@ -102,12 +113,16 @@ class Tokenizer:
 
     def prepare(self) -> None:
         """Compute the cached properties now rather than on first use: half a second for 150,000 tokens."""
-        _ = self.fingerprint, self.token_bytes, self.special_tokens, self._anchors
+        _ = self.fingerprint, self.token_bytes, self._known_ids, self.special_tokens, self._anchors
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
         """Every token's id, including added tokens."""
         return dict(self.hf.get_vocab())
+
+    @cached_property
+    def _known_ids(self) -> frozenset[int]:
+        return frozenset(self.vocabulary.values())
 
     @cached_property
     def fingerprint(self) -> str:

@@ -30,9 +30,7 @@ def test_decoding_what_was_encoded_gives_the_same_text(tokenizer: Tokenizer, tex
     assert not tokenizer.spells([*ids, int(tokenizer.hf.eos_token_id)], text)
 
 
-def test_only_the_beginning_of_a_text_may_get_a_space(
-    metaspace: Tokenizer, qwen3: Tokenizer
-) -> None:
+def test_only_the_beginning_of_a_text_may_get_a_space(metaspace: Tokenizer, qwen3: Tokenizer) -> None:
     assert metaspace.hf.convert_ids_to_tokens(metaspace.encode("so", begins=True))[0].startswith("▁")
     assert not metaspace.hf.convert_ids_to_tokens(metaspace.encode("so"))[0].startswith("▁")
     assert qwen3.encode("so", begins=True) == qwen3.encode("so")
@@ -110,3 +108,16 @@ def test_what_is_not_a_fast_tokenizer_is_refused(tmp_path) -> None:
 def test_a_tokenizer_is_wrapped_once(tiny: Tokenizer) -> None:
     assert as_tokenizer(tiny) is tiny
     assert as_tokenizer(tiny.hf).hf is tiny.hf
+
+
+@pytest.mark.parametrize("alien", [-1, 10**6, 2**32, 2**63, 10**30])
+def test_ids_that_the_vocabulary_lacks_have_no_text_and_raise_nothing(tokenizer: Tokenizer, alien: int) -> None:
+    ids = tokenizer.encode("so on")
+    assert tokenizer.has_ids(ids)
+    assert not tokenizer.has_ids([*ids, alien])
+    assert not tokenizer.has_ids([None])
+    assert tokenizer.decode([*ids, alien]) == tokenizer.decode(ids)
+    assert not tokenizer.spells([*ids, alien], "so on")
+    decoder = tokenizer.decoder([*ids, alien])
+    assert decoder.step(alien) == ""
+    assert decoder.step(tokenizer.encode("so")[0]).strip()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from relay_core.engines.request_check import check_sampling
 from relay_core.errors import ConfigurationError
 from relay_core.usage import sum_or_none
 
@@ -181,11 +182,14 @@ class Sampling:
     Args:
         max_tokens: the most tokens to write.
         temperature: 0 is greedy.
-        top_p: nucleus sampling; 1 turns it off.
+        top_p: nucleus sampling, above 0; 1 turns it off.
         top_k: sample among the k likeliest tokens; ``None`` turns it off.
-        seed: the seed of this request's random draws; ``None`` lets the engine choose one.
+        seed: the seed of this request's random draws, below 2**63; ``None`` lets the engine choose one.
         stop: strings in the *generated* text at which to end; the token that completes one is delivered whole.
         json_schema: a JSON schema that the text must follow; honoured by engines with ``constrains``.
+
+    Raises:
+        ConfigurationError: a value of the wrong kind or outside its range. No engine gets such a value.
     """
 
     max_tokens: int
@@ -195,6 +199,9 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     json_schema: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_sampling(self)
 
 
 class Engine(ABC):

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, Engine, Prompt, Sampling, Warming
+from relay_core.engines.request_check import checked_ids
 from relay_core.engines.spec import Scheme, engine_from_spec
 from relay_core.engines.transformers.lent_model import LentModel
 from relay_core.engines.transformers.options import BatchingOptions
 from relay_core.engines.transformers.request import Request
-from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
+from relay_core.errors import ConfigurationError, ContextOverflow
 from relay_core.tokenizer import Tokenizer, as_tokenizer
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class TransformersEngine(Engine):
         self._requests: set[Request] = set()
         self._requests_lock = threading.Lock()  # requests may come from several event loops
         self._end_ids: frozenset[int] = frozenset()
+        self._vocabulary_size: int | None = None  # rows of the embedding
         self._retire: weakref.finalize[..., Any] | None = None  # stops the manager if the engine is forgotten
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -162,8 +164,10 @@ class TransformersEngine(Engine):
                 self._model = self._lent.model if self._lent is not None else self._load()
             self.tokenizer.prepare()
             if self._retire is not None:
-                self._retire()  # the manager's thread has died
+                self._retire()  # the manager's thread has died; its cache is freed before another is made
+            self._manager = None
             self._end_ids = self._find_end_ids(self._model)
+            self._vocabulary_size = self._model.get_input_embeddings().weight.shape[0]
             from relay_core.engines.transformers import self_check
             from relay_core.engines.transformers.manager import Manager
 
@@ -216,8 +220,7 @@ class TransformersEngine(Engine):
         room = sampling.max_tokens if self._context is None else self._context - len(ids)
         if room <= 0:
             raise ContextOverflow(f"the prompt has {len(ids)} tokens, the context is {self._context}")
-        if not ids:
-            raise EngineError("the prompt has no tokens")
+        ids = checked_ids(ids, self._vocabulary_size)
         limit = min(sampling.max_tokens, room)
         request = Request(asyncio.get_running_loop(), self.tokenizer, ids, sampling, limit, self._end_ids)
         self._enter(request)
@@ -246,9 +249,12 @@ class TransformersEngine(Engine):
         if request.is_over:
             return  # closed before it was submitted
         if self._manager is None:
-            request.fail(RuntimeError("it is closed"))
-        else:
+            request.fail(RuntimeError("the engine was closed"))
+            return
+        try:
             self._manager.submit(request)
+        except Exception as error:  # this callback has no caller: without a failed request, its consumer would wait on
+            request.fail(error)
 
     def _leave(self, request: Request) -> None:
         was_closed_early, request.is_over = not request.is_over, True

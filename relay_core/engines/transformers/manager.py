@@ -14,8 +14,9 @@ import contextlib
 import os
 import sys
 import threading
+import traceback
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +24,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProce
 from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
 from transformers.generation.continuous_batching.continuous_api import BackgroundThreadStatus
 
+from relay_core.engines.base import LOG
 from relay_core.engines.transformers import paged_attention
 from relay_core.engines.transformers.cache_size import automatic_cache_tokens
 from relay_core.engines.transformers.options import BatchingOptions
@@ -57,8 +59,9 @@ class Manager:
     def __init__(self, model: PreTrainedModel, options: BatchingOptions, end_ids: frozenset[int]) -> None:
         options.check_device(model.device.type)
         tokens = options.cache_tokens or automatic_cache_tokens(model, options.cache_gib)
+        self._submitted = _Submitted()
         try:
-            self._manager = _started(model, options, tokens, end_ids)
+            self._manager = _started(model, options, tokens, end_ids, self._submitted)
         except Exception as error:
             hint = "if memory is short, set a smaller cache_gib or cache_tokens"
             raise EngineError(f"the cache for {tokens} tokens could not be made: {error}; {hint}") from error
@@ -92,6 +95,7 @@ class Manager:
     def submit(self, request: Request) -> None:
         """Give the request a new ticket and queue it; if the manager has stopped, the request fails."""
         ticket = request.ticket = Ticket(request)
+        self._submitted.add(request)
         refusal = self._refusal
         if refusal is None:
             self._manager.add_request(
@@ -131,14 +135,15 @@ class Manager:
             allocator.ledger.block_to_hash.clear()
 
     def retire(self) -> None:
-        """Stop the thread now, even if it is paused; running requests fail."""
+        """Stop the thread now, even if it is paused; running requests fail at once, however long its step takes."""
+        self._submitted.fail(RuntimeError("the engine was closed"), keep_unsent=False)
         _retire(self._manager)
 
 
 def _started(
-    model: PreTrainedModel, options: BatchingOptions, tokens: int, end_ids: frozenset[int]
+    model: PreTrainedModel, options: BatchingOptions, tokens: int, end_ids: frozenset[int], submitted: _Submitted
 ) -> ContinuousBatchingManager:
-    """A running manager whose cache holds ``tokens`` tokens."""
+    """A running manager whose cache holds ``tokens`` tokens; when its thread ends, the rest of ``submitted`` fails."""
     config = ContinuousBatchingConfig(
         page_size=options.page_size,
         num_blocks=max(2, -(-tokens // options.page_size)),
@@ -163,8 +168,52 @@ def _started(
         processor = manager.batch_processor = manager._create_batch_processor()
         paged_attention.serve(processor.cache, model)
         manager.warmup()
+    manager._run_generation_loop = _failing_the_rest(manager._run_generation_loop, manager, submitted)
     manager.start()
     return manager
+
+
+class _Submitted:
+    """The requests of a manager that somebody still reads; from any thread."""
+
+    def __init__(self) -> None:
+        self._requests: weakref.WeakSet[Request] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def add(self, request: Request) -> None:
+        """Note a request."""
+        with self._lock:
+            self._requests.add(request)
+
+    def fail(self, cause: BaseException, *, keep_unsent: bool) -> None:
+        """End every request that still runs; ``keep_unsent`` as for :meth:`Request.fail`."""
+        with self._lock:
+            requests = list(self._requests)
+        for request in requests:
+            if not request.is_over:
+                request.fail(cause, keep_unsent=keep_unsent)
+
+
+def _failing_the_rest(
+    loop: Callable[[], None], manager: ContinuousBatchingManager, submitted: _Submitted
+) -> Callable[[], None]:
+    """The body of the manager's thread: ``loop``, after which no request is left waiting.
+
+    transformers fails the running requests itself, but not after a ``BaseException``, nor if the failing fails.
+    """
+
+    def run() -> None:
+        cause: BaseException | None = None
+        try:
+            loop()
+        except BaseException as error:
+            LOG.exception("the thread of continuous batching died")
+            cause = error
+        cause = manager.background_thread_status.fatal_error or cause or RuntimeError("the engine was closed")
+        submitted.fail(cause, keep_unsent=True)
+        traceback.clear_frames(cause.__traceback__)  # they hold the cache
+
+    return run
 
 
 @contextlib.contextmanager
@@ -198,6 +247,7 @@ def _note_cached_tokens(manager: ContinuousBatchingManager) -> None:
 def _retire(manager: ContinuousBatchingManager) -> None:
     status, thread = manager.background_thread_status, manager._generation_thread
     if thread is None or not thread.is_alive():
+        manager.batch_processor = None  # the cache
         return
     status.request_stop(BackgroundThreadStatus.HARD_STOP, 0)
     with status._condition:  # a thread that holds a pause may never release it

@@ -33,6 +33,7 @@ class Request:
     """
 
     __slots__ = (
+        "__weakref__",
         "_decoder",
         "_error",
         "_finish",
@@ -107,20 +108,24 @@ class Request:
         self.is_over = finish is not None
         return finish
 
-    def fail(self, cause: BaseException) -> None:
-        """Have the consumer get an EngineError once it has taken the tokens sampled so far; from any thread."""
+    def fail(self, cause: BaseException, *, keep_unsent: bool = True) -> None:
+        """Have the consumer get an EngineError once it has taken the tokens sampled so far.
+
+        From any thread; while the manager's thread may be sending tokens, only with ``keep_unsent=False``, which drops
+        the tokens that are not sent yet.
+        """
         self.is_over = True
         error = EngineError(f"generation stopped: {_describe(cause)}")
         error.__cause__ = cause
         with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits for the error
-            self.loop.call_soon_threadsafe(self.receive, self.unsent, None, error)
+            self.loop.call_soon_threadsafe(self.receive, self.unsent if keep_unsent else [], None, error)
 
     # -- on the consumer's loop ----------------------------------------------------------------------------
 
     def receive(self, tokens: list[Token], finish: Finish | None, error: BaseException | None = None) -> None:
         """Take what the manager's thread has sent, and wake the consumer."""
         self._received += tokens
-        self._finish = finish
+        self._finish = self._finish or finish
         self._error = error or self._error
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

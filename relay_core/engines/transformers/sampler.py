@@ -17,9 +17,11 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from transformers.generation.continuous_batching.continuous_api import OutputRouter
 
 from relay_core.engines.base import Finish, Sampling, Token
+from relay_core.engines.request_check import GREEDY_BELOW
 from relay_core.engines.transformers.request import Request, Ticket
 
 REQUESTS_PER_BUFFERED_TOKEN = 2  # in a batch of n requests, a stream buffers up to n // 2 tokens
+MAX_TEMPERATURE = 1e30  # uniform; a higher one may exceed float32
 MAX_BUFFER_S = 0.2  # reached from about fifty requests on, on two cores; a lone request buffers nothing
 
 Delivery = tuple[Request, list[Token], Finish | None]
@@ -56,7 +58,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         if not tickets:
             return scores
         chosen = rows.argmax(-1)
-        sampled = [i for i, ticket in enumerate(tickets) if ticket.request.sampling.temperature > 0]
+        sampled = [i for i, ticket in enumerate(tickets) if ticket.request.sampling.temperature >= GREEDY_BELOW]
         if sampled:
             chosen[sampled] = self._sample(rows, [tickets[i].request for i in sampled], sampled)
         logprobs = rows.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) - rows.logsumexp(-1)
@@ -70,7 +72,11 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         settings = [request.sampling for request in requests]
         logits = rows if len(indices) == len(rows) else rows[indices]
         if any(s.temperature != 1 for s in settings):
-            logits = logits / torch.tensor([s.temperature for s in settings], device=rows.device).unsqueeze(-1)
+            temperatures = [min(s.temperature, MAX_TEMPERATURE) for s in settings]
+            # the largest logit becomes 0, so that no temperature makes it infinite
+            logits = (logits - logits.amax(-1, keepdim=True)) / torch.tensor(
+                temperatures, device=rows.device
+            ).unsqueeze(-1)
         if any(s.top_k or s.top_p < 1 for s in settings):
             logits = _mask_by_top_k_and_top_p(logits, settings)
         noise = torch.empty_like(logits).exponential_(generator=self._generator)
@@ -94,7 +100,12 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
             if not ticket.is_current:
                 continue
             request = ticket.request
-            finish = request.accept(token_id, logprob)
+            try:
+                finish = request.accept(token_id, logprob)
+            except Exception as error:  # of decoding: it ends this request, and no other of the batch
+                ticket.fail(error)
+                self._cancel(ticket.id)
+                continue
             if finish is Finish.STOP or (finish is Finish.LENGTH and request.is_shortened):
                 self._cancel(ticket.id)
             if finish is None and len(request.unsent) <= max_buffered and now - request.sent_at < MAX_BUFFER_S:
@@ -123,11 +134,12 @@ def _mask_by_top_k_and_top_p(logits: torch.Tensor, settings: list[Sampling]) -> 
     size = logits.shape[-1]
     ordered, order = logits.sort(dim=-1, descending=True)
     top_k = torch.tensor([min(s.top_k or size, size) for s in settings], device=logits.device).unsqueeze(-1)
-    excluded = torch.arange(size, device=logits.device) >= top_k
-    ordered = ordered.masked_fill(excluded, -torch.inf)
+    rank = torch.arange(size, device=logits.device)
+    ordered = ordered.masked_fill(rank >= top_k, -torch.inf)
     top_p = torch.tensor([s.top_p for s in settings], device=logits.device, dtype=logits.dtype).unsqueeze(-1)
     probs = ordered.softmax(-1)
-    ordered = ordered.masked_fill((probs.cumsum(-1) - probs >= top_p) & (top_p < 1), -torch.inf)
+    excluded = (probs.cumsum(-1) - probs >= top_p) & (top_p < 1) & (rank > 0)
+    ordered = ordered.masked_fill(excluded, -torch.inf)
     return torch.empty_like(logits).scatter_(-1, order, ordered)
 
 
