@@ -6,23 +6,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from relay_core.adapters.arguments import check_argument_names, check_relay_argument
-from relay_core.adapters.settings_fields import SETTINGS, is_unset
-from relay_core.engines.spec import EngineSpec
+from pydantic import SecretStr
+
+from relay_core.adapters.arguments import (
+    SYNONYMS,
+    check_api_key,
+    check_argument_names,
+    check_relay_argument,
+    clean_key_arguments,
+    translated,
+)
+from relay_core.adapters.settings_fields import SETTINGS
 from relay_core.errors import ConfigurationError
+from relay_core.keys import Role, key_from_environment
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
-
-# other chat models' names for our arguments
-_SYNONYMS = {
-    "model": "student",
-    "model_name": "student",
-    "api_key": "teacher_api_key",
-    "timeout": "teacher_timeout_s",
-    "request_timeout": "teacher_timeout_s",
-    "stop_sequences": "stop",
-    "max_completion_tokens": "max_tokens",
-}
 
 # arguments that other chat models have and ChatRelay has not
 _INSTEAD = {
@@ -43,8 +41,9 @@ def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> d
     Raises:
         ConfigurationError: a name is unknown, or arguments contradict each other.
     """
-    check_argument_names("ChatRelay", values, {*fields, *_SYNONYMS}, _INSTEAD)
-    _check_key(values)
+    check_argument_names("ChatRelay", values, {*fields, *SYNONYMS}, _INSTEAD)
+    values = clean_key_arguments(values)
+    check_api_key(values)
     arguments = translated(values)
     relay = arguments.get("relay")
     if relay is not None:
@@ -58,42 +57,13 @@ def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> d
     return arguments
 
 
-def translated(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """``arguments`` under our names, without those that count as left out.
+def secret_from_environment(role: Role) -> SecretStr | None:
+    """The key of ``role`` from the environment; ``None`` without one.
 
-    Raises:
-        ConfigurationError: one argument under two names.
+    A key that cannot be sent is left to the engine to refuse: a model without endpoints needs none.
     """
-    result: dict[str, Any] = {}
-    for name, value in arguments.items():
-        our_name = _SYNONYMS.get(name, name)
-        if our_name in result:
-            synonym = name if name != our_name else next(n for n in arguments if _SYNONYMS.get(n) == our_name)
-            raise ConfigurationError(f"{synonym} is another name for {our_name}: write one of them")
-        if not is_unset(our_name, value):
-            result[our_name] = value
-    return result
-
-
-def _check_key(arguments: Mapping[str, Any]) -> None:
-    """Refuse an ``api_key`` that can only be meant for the student: it is the teacher's.
-
-    Raises:
-        ConfigurationError: ``api_key`` is given, and only the student is an endpoint.
-    """
-    if arguments.get("api_key") is None or "student_api_key" in arguments:
-        return
-    student = next((arguments[name] for name in ("student", "model", "model_name") if name in arguments), None)
-    if _is_remote(student) and not _is_remote(arguments.get("teacher")):
-        raise ConfigurationError(
-            "api_key is the teacher's, and only the student is an openai: endpoint: write student_api_key="
-        )
-
-
-def _is_remote(engine: Any) -> bool:
-    if not isinstance(engine, str):
-        return False
     try:
-        return EngineSpec.parse(engine).is_remote
-    except ConfigurationError:  # raised again where the engine is built
-        return False
+        key = key_from_environment(role)
+    except ConfigurationError:
+        return None
+    return None if key is None else SecretStr(key)

@@ -22,16 +22,16 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
-from langchain_core.utils import secret_from_env
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, field_serializer, model_validator
 
-from langchain_relay.arguments import constructor_arguments, translated
+from langchain_relay.arguments import constructor_arguments, secret_from_environment
 from langchain_relay.counting import count, tokenizer_of
 from langchain_relay.messages import to_prompt
 from langchain_relay.profiles import model_profile
 from langchain_relay.requests import Request, output_format
 from relay_core import portal
+from relay_core.adapters.arguments import translated
 from relay_core.adapters.build_relay import build_relay
 from relay_core.adapters.pickling import PickledWithoutKeys
 from relay_core.adapters.settings_fields import SETTINGS, SettingsFields, settings_of
@@ -72,8 +72,8 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
     student: Any = "bundled"
     teacher: Any = "bundled"
     relay: Relay | None = Field(default=None, exclude=True, repr=False)
-    student_api_key: SecretStr | None = Field(default_factory=secret_from_env(KEY_VARIABLES["student"], default=None))
-    teacher_api_key: SecretStr | None = Field(default_factory=secret_from_env(KEY_VARIABLES["teacher"], default=None))
+    student_api_key: SecretStr | None = Field(default_factory=lambda: secret_from_environment("student"))
+    teacher_api_key: SecretStr | None = Field(default_factory=lambda: secret_from_environment("teacher"))
     max_retries: int | None = None
     structured_by: Role = "student"
     streaming: bool = False

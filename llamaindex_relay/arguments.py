@@ -1,29 +1,28 @@
-"""The arguments of ``RelayLLM``: unknown names are refused, and every setting gets its value."""
+"""The arguments of ``RelayLLM``: other LLMs' names are translated, unknown ones refused, every setting gets a value."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from relay_core.adapters.arguments import check_argument_names, check_relay_argument
-from relay_core.adapters.settings_fields import DEFAULTS, SETTINGS, is_unset
+from relay_core.adapters.arguments import (
+    SYNONYMS,
+    check_api_key,
+    check_argument_names,
+    check_relay_argument,
+    clean_key_arguments,
+    translated,
+)
+from relay_core.adapters.settings_fields import DEFAULTS, SETTINGS
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
 from relay_core.relay import Relay
 
 # arguments that LlamaIndex's other LLMs have and RelayLLM has not
 _INSTEAD = {
-    "model": "write student= and teacher=, such as 'openai:MODEL@URL'",
     "base_url": "write student='openai:MODEL@URL', teacher= likewise",
     "api_base": "write student='openai:MODEL@URL', teacher= likewise",
-    "api_key": "write student_api_key= or teacher_api_key=",
-    "timeout": "write teacher_timeout_s= or deadline_s=",
 }
-
-
-def without_unset(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """``arguments`` without those that count as left out."""
-    return {name: value for name, value in arguments.items() if not is_unset(name, value)}
 
 
 def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
@@ -38,8 +37,10 @@ def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> d
     Raises:
         ConfigurationError: a name is unknown, arguments contradict each other, or a setting cannot be used.
     """
-    arguments = without_unset({name: value for name, value in values.items() if name != "class_name"})
-    check_argument_names("RelayLLM", arguments, fields, _INSTEAD)
+    arguments = {name: value for name, value in values.items() if name != "class_name"}
+    check_argument_names("RelayLLM", arguments, {*fields, *SYNONYMS}, _INSTEAD)
+    check_api_key(arguments)
+    arguments = translated(clean_key_arguments(arguments))
     relay = arguments.get("relay")
     settings = DEFAULTS
     if relay is not None:

@@ -30,13 +30,15 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.types import Model, PydanticProgramMode
 
-from llamaindex_relay.arguments import constructor_arguments, without_unset
+from llamaindex_relay.arguments import constructor_arguments
 from llamaindex_relay.messages import from_llamaindex, tool_schemas
 from llamaindex_relay.replies import ChatReply, CompletionReply, R, Reply
 from llamaindex_relay.requests import Request
+from relay_core.adapters.arguments import translated
 from relay_core.adapters.build_relay import build_relay
 from relay_core.adapters.pickling import PickledWithoutKeys
 from relay_core.adapters.settings_fields import SettingsFields, settings_of
+from relay_core.errors import ConfigurationError
 from relay_core.keys import refuse_keys
 from relay_core.relay import Relay
 from relay_core.settings import Prices
@@ -52,10 +54,12 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
 
     Args:
         student, teacher: engine specs (``"bundled"``, ``"vllm:…"``, ``"transformers:…"``, ``"openai:MODEL@URL"``);
-            ``teacher=None`` is the student alone. Models load with the first answer, once a process.
+            ``teacher=None`` is the student alone. ``model`` is another name for ``student``. Models load with the
+            first answer, once a process.
         relay: a :class:`relay_core.Relay` to use in place of the two; its settings are this model's defaults.
         student_api_key, teacher_api_key: for ``openai:`` specs; by default the value of ``RELAY_STUDENT_API_KEY`` or
-            ``RELAY_TEACHER_API_KEY``, else of ``OPENAI_API_KEY``. Keys are never serialised.
+            ``RELAY_TEACHER_API_KEY``, else of ``OPENAI_API_KEY``. ``api_key`` is the teacher's. Keys are never
+            serialised.
         max_retries: for ``openai:`` specs, attempts after the first one.
         context_window: tokens of prompt and answer together, for LlamaIndex's packing; by default the models' own.
         is_function_calling_model: with ``False``, LlamaIndex asks for structured output in words.
@@ -171,7 +175,10 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
             ConfigurationError: a message, a tool or a setting cannot be used.
         """
         refuse_keys(kwargs)
-        overrides = without_unset(kwargs)
+        overrides = translated(kwargs)
+        for role in ("student", "teacher"):
+            if role in overrides:
+                raise ConfigurationError(f"a call cannot replace the {role}: build another RelayLLM")
         offered = offer(overrides.pop("tools", None), overrides.pop("tool_choice", None))
         parallel = overrides.pop("allow_parallel_tool_calls", True)
         return Request(

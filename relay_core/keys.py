@@ -14,6 +14,7 @@ KEY_VARIABLES: dict[Role, tuple[str, ...]] = {
     "student": ("RELAY_STUDENT_API_KEY", "OPENAI_API_KEY"),
     "teacher": ("RELAY_TEACHER_API_KEY", "OPENAI_API_KEY"),
 }
+KEY_ARGUMENTS = ("api_key", *(f"{role}_api_key" for role in KEY_VARIABLES))  # of the plugins' models
 _VARIABLES_WITHOUT_ROLE = ("OPENAI_API_KEY", "RELAY_TEACHER_API_KEY")  # for an engine that was built without a role
 
 
@@ -67,5 +68,5 @@ def refuse_keys(names: Iterable[str]) -> None:
         ConfigurationError: one of ``names`` is the name of a key.
     """
     for name in names:
-        if name in ("api_key", *(f"{role}_api_key" for role in KEY_VARIABLES)):
+        if name in KEY_ARGUMENTS:
             raise ConfigurationError(f"{name}: pass keys when the ChatRelay (RelayLLM) is built, not with a call")

@@ -1,12 +1,28 @@
-"""Checks of a model's arguments that both plugins share; each refusal says what to write instead."""
+"""The arguments of both plugins' models: other models' names for them, and checks that say what to write instead."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import SecretStr
+
+from relay_core.adapters.settings_fields import is_unset
+from relay_core.engines.spec import EngineSpec
 from relay_core.errors import ConfigurationError, did_you_mean
+from relay_core.keys import KEY_ARGUMENTS, clean_key
 from relay_core.relay import Relay
+
+# other models' names for our arguments
+SYNONYMS = {
+    "model": "student",
+    "model_name": "student",
+    "api_key": "teacher_api_key",
+    "timeout": "teacher_timeout_s",
+    "request_timeout": "teacher_timeout_s",
+    "stop_sequences": "stop",
+    "max_completion_tokens": "max_tokens",
+}
 
 
 def check_argument_names(model: str, names: Iterable[str], known: Iterable[str], instead: Mapping[str, str]) -> None:
@@ -29,6 +45,21 @@ def check_argument_names(model: str, names: Iterable[str], known: Iterable[str],
             raise ConfigurationError(f"{model} has no argument {name!r}; {did_you_mean(name, known)}")
 
 
+def clean_key_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """``arguments`` with its keys as secrets, without the white space around them.
+
+    Raises:
+        ConfigurationError: a key has a character that cannot be sent, or is no text; the message names the argument,
+            and does not show the key.
+    """
+    keys: dict[str, SecretStr] = {}
+    for name in KEY_ARGUMENTS:
+        key = arguments.get(name)
+        if key is not None:
+            keys[name] = SecretStr(clean_key(key.get_secret_value() if isinstance(key, SecretStr) else key, f"{name}="))
+    return {**arguments, **keys}
+
+
 def check_relay_argument(relay: Any, arguments: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Check the argument ``relay=`` and the arguments beside it.
 
@@ -44,3 +75,44 @@ def check_relay_argument(relay: Any, arguments: Mapping[str, Any], own: Mapping[
     for name, value in own.items():
         if arguments.get(name, value) != value:
             raise ConfigurationError(f"relay= and {name}= are both given: the relay has it; write one of them")
+
+
+def translated(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """``arguments`` under our names, without those that count as left out.
+
+    Raises:
+        ConfigurationError: one argument under two names.
+    """
+    result: dict[str, Any] = {}
+    for name, value in arguments.items():
+        our_name = SYNONYMS.get(name, name)
+        if our_name in result:
+            synonym = name if name != our_name else next(n for n in arguments if SYNONYMS.get(n) == our_name)
+            raise ConfigurationError(f"{synonym} is another name for {our_name}: write one of them")
+        if not is_unset(our_name, value):
+            result[our_name] = value
+    return result
+
+
+def check_api_key(arguments: Mapping[str, Any]) -> None:
+    """Refuse an ``api_key`` that can only be meant for the student: it is the teacher's.
+
+    Raises:
+        ConfigurationError: ``api_key`` is given, and only the student is an endpoint.
+    """
+    if arguments.get("api_key") is None or "student_api_key" in arguments:
+        return
+    student = next((arguments[name] for name in ("student", "model", "model_name") if name in arguments), None)
+    if _is_remote(student) and not _is_remote(arguments.get("teacher")):
+        raise ConfigurationError(
+            "api_key is the teacher's, and only the student is an openai: endpoint: write student_api_key="
+        )
+
+
+def _is_remote(engine: Any) -> bool:
+    if not isinstance(engine, str):
+        return False
+    try:
+        return EngineSpec.parse(engine).is_remote
+    except ConfigurationError:  # raised again where the engine is built
+        return False

@@ -6,9 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from relay_core.keys import KEY_VARIABLES
-
-KEY_FIELDS = tuple(f"{role}_api_key" for role in KEY_VARIABLES)
+from relay_core.keys import KEY_ARGUMENTS
 
 
 class PickledWithoutKeys(BaseModel):
@@ -16,9 +14,10 @@ class PickledWithoutKeys(BaseModel):
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
-        return {**state, "__dict__": {name: v for name, v in state["__dict__"].items() if name not in KEY_FIELDS}}
+        return {**state, "__dict__": {name: v for name, v in state["__dict__"].items() if name not in KEY_ARGUMENTS}}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         fields = type(self).model_fields
-        keys = {name: fields[name].get_default(call_default_factory=True) for name in KEY_FIELDS}
+        names = [name for name in KEY_ARGUMENTS if name in fields]
+        keys = {name: fields[name].get_default(call_default_factory=True) for name in names}
         super().__setstate__({**state, "__dict__": {**state["__dict__"], **keys}})

@@ -206,6 +206,7 @@ def test_no_key_is_in_what_llamaindex_tells(environment: None, way: str, caplog:
         {"student": f"openai:s@{URL}?key={SECRET}"},
         {"student": f"openai:s@http://user:{SECRET}@127.0.0.1:1/v1"},
         {"student_api_key": [SECRET]},
+        {"teacher_api_key": SECRET.encode()},
     ],
 )
 def test_no_key_is_in_the_error_of_wrong_arguments(model: Any, wrong: dict[str, Any]) -> None:

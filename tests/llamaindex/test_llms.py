@@ -192,7 +192,7 @@ def test_a_relays_own_settings_stand_unless_replaced(qwen3: Tokenizer) -> None:
     ("arguments", "message"),
     [
         ({"temprature": 1.0}, "did you mean temperature"),
-        ({"model": "m"}, "write student= and teacher="),
+        ({"model": "./no-such-folder"}, "no-such-folder"),
         ({"max_retries": -2, "teacher": "openai:m@http://localhost:1/v1"}, "retries is -2"),
         ({"student": "./no-such-folder"}, "no-such-folder"),
         ({"student": ScriptedEngine("a")}, r"student is an engine: write relay=Relay\("),
