@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from relay_core.engines.openai.proxies import Proxy, checked_proxy, proxy_of
+from relay_core.engines.openai.redaction import Secrets, printable, protect_logs
 from relay_core.errors import ConfigurationError, MissingExtraError
-from relay_core.keys import Role, key_from_environment
+from relay_core.keys import Role, clean_key, key_from_environment
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_CREDENTIALS = re.compile(r"@(?=[^/]*(/|$))|:[^/@]*/[^@]*@")  # in the host, or a password that holds a slash
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """One model at one endpoint; its ``repr`` shows no secret.
+    """One model at one endpoint; its ``repr`` shows no secret, and a pickle of it holds none.
 
     Args:
         model: the model's name at the endpoint.
@@ -27,9 +34,10 @@ class Address:
         query: query parameters of every request.
         verify: how TLS certificates are verified, as :func:`httpx_verify` returns it.
         proxy: a proxy's URL; ``None`` takes the environment's.
+        secrets: the secrets among these; derived.
 
     Raises:
-        ConfigurationError: ``model`` or ``base_url`` cannot be used.
+        ConfigurationError: a value cannot be used.
     """
 
     model: str
@@ -40,39 +48,63 @@ class Address:
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     verify: bool | ssl.SSLContext = True
     proxy: str | None = field(default=None, repr=False)
+    secrets: Secrets = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
             raise ConfigurationError(f"model is {self.model!r}: write its name at the endpoint")
-        if not isinstance(self.base_url, str) or not self.base_url.startswith(("http://", "https://")):
-            raise ConfigurationError(
-                f"base_url is {self.base_url!r}: write http:// or https://, such as http://host:8000/v1"
-            )
-        if "@" in self.base_url.partition("://")[2].partition("/")[0]:
-            raise ConfigurationError("base_url holds a user name or password: give them in headers=")
-        if "?" in self.base_url:  # the URL is shown in errors, and paths are appended to it
-            raise ConfigurationError("base_url holds a query: give a key as api_key=, anything else in query=")
+        object.__setattr__(self, "base_url", _checked_url(self.base_url))
+        object.__setattr__(self, "headers", _checked_headers(self.headers))
+        object.__setattr__(self, "query", _checked_query(self.query))
+        values = [self.api_key.get_secret_value(), *_words(self.headers), *self.query.values()]
+        if self.proxy is not None:
+            values += checked_proxy("proxy=", self.proxy).secrets
+        object.__setattr__(self, "secrets", Secrets(values))
+        protect_logs(self.secrets)
 
     @property
     def spec(self) -> str:
         """The engine spec that names this model."""
         return f"openai:{self.model}@{self.base_url}"
 
+    @property
+    def used_proxy(self) -> Proxy | None:
+        """The proxy for requests to the endpoint, which the environment may name.
+
+        Raises:
+            ConfigurationError: the proxy cannot be used; the message names the setting or the variable.
+        """
+        proxy = proxy_of(self.base_url, self.proxy)
+        if proxy is not None:
+            self.secrets.add(proxy.secrets)
+        return proxy
+
     def redact(self, text: str) -> str:
-        """``text`` with the key replaced, in case a server echoed it."""
-        key = self.api_key.get_secret_value()
-        return text.replace(key, "***") if len(key) > 3 else text
+        """``text`` with every secret replaced, in case a server echoed one."""
+        return self.secrets.redact(text)
+
+    def shown(self, text: str, limit: int = 300) -> str:
+        """A server's or a library's text as it may be shown: without secrets, on one line, cut to ``limit``."""
+        return printable(self.redact(text), limit)
+
+    def __reduce__(self) -> Any:
+        raise ConfigurationError("an Address holds a key and cannot be pickled")
 
 
 def secret_key(api_key: SecretStr | str | None, role: Role | None) -> SecretStr:
-    """The key as a ``SecretStr``; ``None`` reads the environment variables of ``role``."""
+    """The key as a ``SecretStr``; ``None`` reads the environment variables of ``role``.
+
+    Raises:
+        ConfigurationError: the key has characters that no HTTP header can hold.
+    """
     try:
         from pydantic import SecretStr
     except ImportError as error:
         raise MissingExtraError("OpenAIEngine", "openai") from error
-    if isinstance(api_key, SecretStr):
-        return api_key
-    return SecretStr((key_from_environment(role) or "") if api_key is None else api_key)
+    if api_key is None:
+        return SecretStr(key_from_environment(role) or "")
+    key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+    return SecretStr(clean_key(key, "api_key="))
 
 
 def httpx_verify(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContext:
@@ -87,3 +119,63 @@ def httpx_verify(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContext:
         return ssl.create_default_context(cafile=verify)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(f"verify is {verify!r}: write the path of a CA file in PEM ({error})") from error
+
+
+def _checked_url(base_url: str) -> str:
+    """``base_url`` without white space around it; a URL that may hold a password is not shown."""
+    url = base_url.strip() if isinstance(base_url, str) else ""
+    rest = url.partition("://")[2]
+    if _CREDENTIALS.search(rest):
+        raise ConfigurationError("base_url holds a user name or password: give them in headers=")
+    if "?" in url or "#" in url:  # the URL is shown in errors, and paths are appended to it
+        raise ConfigurationError("base_url holds a query: give a key as api_key=, anything else in query=")
+    if not url.startswith(("http://", "https://")):
+        shown = "***" if isinstance(base_url, str) and "@" in base_url else repr(base_url)[:120]
+        raise ConfigurationError(f"base_url is {shown}: write http:// or https://, such as http://host:8000/v1")
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not url.isprintable() or any(character in url for character in ' \\"<>'):
+        raise ConfigurationError("base_url has no usable host and port: write a URL such as http://host:8000/v1")
+    return url
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    checked = {}
+    for name, value in _items("headers", headers):
+        if not _HEADER_NAME.fullmatch(name):
+            raise ConfigurationError(f"headers= has the name {printable(name, 40)!r}, which is no name of a header")
+        checked[name] = clean_key(value, f"headers= {name!r}")
+    return checked
+
+
+def _checked_query(query: Mapping[str, str]) -> dict[str, str]:
+    return dict(_items("query", query))
+
+
+def _items(setting: str, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The names and values of a setting; numbers become text.
+
+    Raises:
+        ConfigurationError: it is no mapping of names to text; the message shows no value.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"{setting}= is a {type(values).__name__}: write a dict of names and values")
+    items = []
+    for name, value in values.items():
+        if isinstance(value, (int, float)):
+            value = str(value).lower() if isinstance(value, bool) else str(value)
+        elif hasattr(value, "get_secret_value"):
+            value = value.get_secret_value()
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ConfigurationError(f"{setting}= has a value of {name!r} that is a {type(value).__name__}: write text")
+        items.append((name, value))
+    return items
+
+
+def _words(headers: Mapping[str, str]) -> list[str]:
+    """The values of headers, and the words in them: of ``Bearer KEY``, a server may echo the key alone."""
+    long_words = [word for value in headers.values() for word in value.split() if len(word) >= 8]
+    return [*headers.values(), *long_words]

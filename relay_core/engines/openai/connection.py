@@ -6,19 +6,20 @@ It is the ``openai`` client with its own retries off, over an ``httpx`` client t
 from __future__ import annotations
 
 import asyncio
+import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.request import getproxies
 
 from relay_core.engines.openai.address import Address
-from relay_core.engines.openai.event_reader import event_data
-from relay_core.engines.openai.http_errors import translate_errors
+from relay_core.engines.openai.http_errors import translated
 from relay_core.engines.openai.response import Response
 from relay_core.engines.openai.retries import Patience
-from relay_core.errors import MissingExtraError
+from relay_core.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 _NO_LIMIT = 2**20  # connections; LoopClient bounds the requests in flight (aiohttp reads None as 100)
@@ -34,6 +35,7 @@ class Connection:
 
     Raises:
         MissingExtraError: ``openai`` is not installed.
+        ConfigurationError: the proxy or the certificates, which the environment may name, cannot be used.
     """
 
     def __init__(self, address: Address, patience: Patience) -> None:
@@ -41,27 +43,26 @@ class Connection:
             import httpx
             from openai import AsyncOpenAI
 
-            client_class = _client_class(address.proxy)
+            from relay_core.engines.openai.transport import GuardedTransport
+
+            inner = _transport(address, patience)
+        except ConfigurationError:
+            raise
         except ImportError as error:
             raise MissingExtraError("OpenAIEngine", "openai") from error
         self._address = address
+        weakref.finalize(self, _close_unclosed, asyncio.get_running_loop(), inner)
         timeout = httpx.Timeout(None, connect=patience.connect_s)  # reads are timed by the callers
-        limits = httpx.Limits(
-            max_connections=_NO_LIMIT, max_keepalive_connections=patience.max_in_flight, keepalive_expiry=_KEEP_ALIVE_S
-        )
-        http = client_class(
-            timeout=timeout, limits=limits, verify=address.verify, proxy=address.proxy, follow_redirects=True
-        )
-        transports = [http._transport, *http._mounts.values()]
-        weakref.finalize(self, _close_unclosed, asyncio.get_running_loop(), transports)
-        self._client = AsyncOpenAI(
-            api_key=address.api_key.get_secret_value() or "none",
-            base_url=address.base_url,
-            max_retries=0,
+        http = httpx.AsyncClient(
+            transport=GuardedTransport(inner, address),
             timeout=timeout,
-            default_headers=dict(address.headers) or None,
-            default_query=dict(address.query) or None,
-            http_client=http,
+            trust_env=False,  # _transport has read the environment
+            follow_redirects=True,  # to the same origin; GuardedTransport refuses others
+            max_redirects=3,
+        )
+        # The key, headers and query of the address are added by the transport, where no library logs them.
+        self._client = AsyncOpenAI(
+            api_key="none", base_url=address.base_url, max_retries=0, timeout=timeout, http_client=http
         )
 
     async def aclose(self) -> None:
@@ -72,13 +73,9 @@ class Connection:
         """Send ``GET`` to a path below the base URL; return the JSON of the answer.
 
         Raises:
-            Fault, EngineError: as :func:`~relay_core.engines.openai.http_errors.translate_errors`.
+            Fault, EngineError: as :func:`~relay_core.engines.openai.http_errors.translated`.
         """
-        import httpx
-
-        with translate_errors(self._address):
-            response = await self._client.get(path, cast_to=httpx.Response)
-            return response.json()
+        return await translated(self._address, self._json("GET", path, None))
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Send ``POST`` to a path below the base URL; return the JSON of the answer.
@@ -86,11 +83,16 @@ class Connection:
         Raises:
             Fault, EngineError: as :meth:`get`.
         """
+        return await translated(self._address, self._json("POST", path, body))
+
+    async def _json(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         import httpx
 
-        with translate_errors(self._address):
+        if body is None:
+            response = await self._client.get(path, cast_to=httpx.Response)
+        else:
             response = await self._client.post(path, cast_to=httpx.Response, body=dict(body))
-            return response.json()
+        return response.json()
 
     async def open(self, path: str, body: Mapping[str, Any]) -> Response:
         """Send ``POST`` to a path below the base URL; return when the headers have come, the body unread.
@@ -98,6 +100,8 @@ class Connection:
         Raises:
             Fault, EngineError: as :meth:`get`.
         """
+        from relay_core.engines.openai.transport import STREAMED
+
         create: Any = (
             self._client.completions.with_streaming_response.create
             if path == "/completions"
@@ -105,9 +109,10 @@ class Connection:
         )
         # the client demands a prompt or messages; those of the body replace them
         required: dict[str, Any] = {"prompt": ""} if path == "/completions" else {"messages": []}
-        with translate_errors(self._address):
-            request = create(model=self._address.model, stream=True, extra_body=dict(body), **required)
-            return Response(await request.__aenter__(), self._address)
+        request = create(
+            model=self._address.model, stream=True, extra_body=dict(body), extra_headers={STREAMED: "1"}, **required
+        )
+        return Response(await translated(self._address, request.__aenter__()), self._address)
 
     async def drain(self, path: str, body: Mapping[str, Any]) -> None:
         """Send a streamed ``POST`` to a path below the base URL, and read its events to the end.
@@ -117,36 +122,66 @@ class Connection:
         """
         response = await self.open(path, body)
         try:
-            while (line := await response.line()) is not None:
-                event_data(line)
+            while await response.payload() is not None:
+                pass
         finally:
             await response.aclose()
 
 
-def _client_class(proxy: str | None) -> type[httpx.AsyncClient]:
-    """``httpx``'s client on aiohttp's connections, which take about half the CPU time.
+def _transport(address: Address, patience: Patience) -> httpx.AsyncBaseTransport:
+    """The connections: aiohttp's, which take about half the CPU time of ``httpx``'s own.
 
-    aiohttp does not support SOCKS proxies: with one of these, ``httpx``'s own connections.
+    aiohttp does not support SOCKS proxies: with one of these, they are ``httpx``'s own.
+
+    Raises:
+        ConfigurationError: the proxy or the certificates, which the environment may name, cannot be used.
     """
     import httpx
-    from httpx_aiohttp import HttpxAiohttpClient
+    from httpx_aiohttp import AiohttpTransport
 
-    proxies = [proxy or "", *getproxies().values()]
-    return httpx.AsyncClient if any(url.startswith("socks") for url in proxies) else HttpxAiohttpClient
+    proxy = address.used_proxy
+    uses_tls = address.base_url.startswith("https:") or (proxy is not None and proxy.is_tls)
+    limits = httpx.Limits(
+        max_connections=_NO_LIMIT, max_keepalive_connections=patience.max_in_flight, keepalive_expiry=_KEEP_ALIVE_S
+    )
+    kind = httpx.AsyncHTTPTransport if proxy is not None and proxy.is_socks else AiohttpTransport
+    return kind(
+        verify=_certificates(address.verify) if uses_tls else False,
+        limits=limits,
+        proxy=None if proxy is None else httpx.Proxy(proxy.url),
+    )
 
 
-def _close_unclosed(loop: asyncio.AbstractEventLoop, transports: Sequence[Any]) -> None:
+def _certificates(verify: bool | ssl.SSLContext) -> bool | ssl.SSLContext:
+    """``verify``, with the certificates that the environment names.
+
+    Raises:
+        ConfigurationError: these cannot be read; the message names the variable.
+    """
+    import httpx
+
+    if verify is not True:
+        return verify
+    try:
+        return httpx.create_ssl_context()
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        names = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+        raise ConfigurationError(
+            f"{' or '.join(names) or 'certifi'}: the certificates cannot be read: {error}"
+        ) from None
+
+
+def _close_unclosed(loop: asyncio.AbstractEventLoop, transport: Any) -> None:
     """Close the connections of a client that was dropped unclosed; aiohttp would warn of them on stderr."""
-    for transport in transports:
-        session = getattr(transport, "client", None)
-        connector = getattr(session, "connector", None)
-        if session is None or connector is None:
-            continue
-        session.detach()
-        if loop.is_running():
-            asyncio.run_coroutine_threadsafe(_close(connector), loop)
-        else:
-            next(connector.close().__await__(), None)  # the loop closed the sockets; there is nothing to await
+    session = getattr(transport, "client", None)
+    connector = getattr(session, "connector", None)
+    if session is None or connector is None:
+        return
+    session.detach()
+    if loop.is_running():
+        asyncio.run_coroutine_threadsafe(_close(connector), loop)
+    else:
+        next(connector.close().__await__(), None)  # the loop closed the sockets; there is nothing to await
 
 
 async def _close(connector: Any) -> None:

@@ -1,64 +1,195 @@
-"""Where HTTP errors become ours.
+"""Where the exceptions of other libraries become ours.
 
 Transient failures become :class:`~relay_core.engines.openai.faults.Fault` and are retried. Configuration mistakes
-become an error that names the setting to change.
+become an error that names the setting to change. No exception of ours holds a foreign one: its cause is the foreign
+exceptions' text, without secrets (:class:`~relay_core.engines.openai.redaction.ForeignError`).
 """
 
 from __future__ import annotations
 
 import email.utils
-import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import aclosing
+from typing import TypeVar
 
 from relay_core.engines.openai.address import Address
-from relay_core.engines.openai.faults import KEY_STATUSES, Fault, RequestRefused
-from relay_core.errors import ContextOverflow, EngineError
+from relay_core.engines.openai.faults import KEY_STATUSES, BreakerOpen, Fault, NoAnswer, RequestRefused
+from relay_core.engines.openai.overflow import Excess, read_overflow
+from relay_core.engines.openai.redaction import ForeignError, describe
+from relay_core.engines.openai.refusals import FieldsRefused, TooLong, message_of, parsed, refused_fields
+from relay_core.errors import ConfigurationError, EngineError, RelayError
 from relay_core.keys import how_to_give_a_key
 
+T = TypeVar("T")
+
 RETRIED = (408, 409, 429)  # and every status from 500 on
-_OVERFLOW = re.compile(
-    r"context[ _](length|size|window)|maximum (model|input) length|too many tokens|at least 1, got (0|-\d)", re.I
-)
 
 
-@contextmanager
-def translate_errors(address: Address) -> Iterator[None]:
-    """Turn the errors of the HTTP libraries into ours; the original is the cause.
+class Unreachable(Fault):
+    """No connection to the endpoint could be opened."""
+
+
+async def translated(address: Address, work: Awaitable[T]) -> T:
+    """Await ``work`` of an HTTP library, with its exceptions turned into ours.
 
     Raises:
-        Fault: a connection error, a time-out, or one of the statuses 408, 409, 429 and 5xx, with its ``Retry-After``.
-        ContextOverflow: the endpoint says that the prompt is longer than its context.
+        Unreachable: no connection could be opened.
+        Fault: a connection error, a time-out, an answer that cannot be read, or one of the statuses 408, 409, 429 and
+            5xx, with its ``Retry-After``.
+        TooLong: the endpoint says that the request is longer than its context.
         RequestRefused: any other status; the message names the setting to change.
+        EngineError: any other exception.
     """
+    try:
+        return await work
+    except Exception as error:
+        failure = as_ours(address, error)
+    raise failure  # outside of the handler: an exception raised in it would hold the foreign one as its context
+
+
+async def at_the_edge(address: Address, chunks: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Pass an engine's stream on; errors of ours get their public type, and every other exception becomes one.
+
+    Raises:
+        RelayError: whatever failed.
+    """
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+        return
+    except Exception as error:
+        failure = public_error(address, error)
+    raise failure
+
+
+async def call_at_the_edge(address: Address, work: Awaitable[T]) -> T:
+    """Await ``work`` of an engine, with errors as those of :func:`at_the_edge`.
+
+    Raises:
+        RelayError: whatever failed.
+    """
+    try:
+        return await work
+    except Exception as error:
+        failure = public_error(address, error)
+    raise failure
+
+
+def as_ours(address: Address, error: BaseException) -> RelayError:
+    """The error of ours that an exception means; one of ours that it wraps is returned itself."""
+    chain = _chain(error)
+    for link in chain:
+        if isinstance(link, RelayError):
+            _clean(address, link)
+            return link
+    failure = _translate(address, error, chain)
+    failure.__cause__ = address.secrets.cause(error)
+    return failure
+
+
+def public_error(address: Address, error: BaseException) -> RelayError:
+    """The error that leaves the engine: no secret and no line break is in its message, and its type is public."""
+    failure = as_ours(address, error)
+    if not isinstance(failure, (Fault, RequestRefused, NoAnswer, BreakerOpen)):
+        return failure
+    public = EngineError(failure.message, role=failure.role)
+    public.__cause__ = failure
+    return public
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An exception and the exceptions that it came from."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    return chain
+
+
+def _clean(address: Address, error: RelayError) -> None:
+    """Redact an error of ours and those that it came from; the first foreign exception among them becomes text."""
+    link = error
+    for _ in range(20):  # a chain may be a ring
+        link.message = address.shown(link.message, 2000)
+        link.args = (link.message,)
+        cause = link.__cause__ or link.__context__
+        if isinstance(cause, ForeignError):
+            cause.__context__ = None
+        elif cause is not None and not isinstance(cause, RelayError):
+            cause = address.secrets.cause(cause)
+        link.__cause__, link.__context__ = cause, None
+        if not isinstance(cause, RelayError):
+            break
+        link = cause
+
+
+def _translate(address: Address, error: BaseException, chain: list[BaseException]) -> EngineError:
     import aiohttp
+    import anyio
     import httpx
     import openai
 
+    if isinstance(error, openai.APIStatusError):
+        return _answer_error(address, error)
+    # the innermost error is the most specific, but not where the library only looks for another way
+    innermost = next((link for link in reversed(chain) if str(link) and not isinstance(link, LookupError)), error)
+    message = address.shown(describe(innermost))
+    connecting = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, aiohttp.ClientConnectorError)
+    if any(isinstance(link, connecting) for link in chain):
+        return Unreachable(f"{address.base_url} could not be reached{_by_proxy(address)}: {message}")
+    broken = (
+        openai.APIConnectionError, httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, EOFError,
+        anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError,
+    )  # fmt: skip
+    if any(isinstance(link, broken) for link in chain):
+        return Fault(f"{address.base_url} could not be reached or broke off{_by_proxy(address)}: {message}")
+    # JSON that is too deep or too long, text in no encoding
+    if isinstance(error, (openai.OpenAIError, ValueError, RecursionError, ArithmeticError, LookupError, TypeError)):
+        return Fault(f"{address.base_url} sent what cannot be read: {message}")
+    return EngineError(f"{address.spec} failed: {message}")
+
+
+def _by_proxy(address: Address) -> str:
     try:
-        yield
-    except openai.APIStatusError as error:
-        raise status_error(address, error.status_code, error.response.headers, error.message) from error
-    except (openai.APIConnectionError, httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__  # the innermost error is the most specific
-        message = address.redact(f"{type(cause).__name__}: {cause}".rstrip(": "))
-        raise Fault(f"{address.base_url} could not be reached or broke off: {message}") from error
-    except (openai.OpenAIError, ValueError) as error:
-        message = address.redact(f"{type(error).__name__}: {error}")[:300]
-        raise Fault(f"{address.base_url} sent what cannot be read: {message}") from error
+        proxy = address.used_proxy
+    except ConfigurationError:  # the environment was changed meanwhile
+        return ""
+    return "" if proxy is None else f" through the proxy of {proxy}"
 
 
-def status_error(address: Address, status: int, headers: Mapping[str, str], message: str) -> EngineError:
-    """The error that an HTTP status means; also of a status that an event of a stream names (``headers`` empty)."""
-    detail = address.redact(message)[:300]
+def _answer_error(address: Address, error: object) -> EngineError:
+    """The error of an answer with a status that is none of success."""
+    status, response = int(getattr(error, "status_code", 0)), getattr(error, "response", None)
+    text = getattr(response, "text", "") or str(error)
+    body = parsed(text)
+    message = message_of(body) or text
+    return status_error(address, status, getattr(response, "headers", {}), message, body)
+
+
+def status_error(
+    address: Address, status: int, headers: Mapping[str, str], message: str, body: object = None
+) -> EngineError:
+    """The error that an HTTP status means; also of a status that an event of a stream names.
+
+    Args:
+        address: the endpoint.
+        status: the HTTP status.
+        headers: the headers of the answer; empty for an event.
+        message: the server's words.
+        body: the answer as JSON, if it could be read.
+    """
+    detail = address.shown(message)
     answer = f"{address.base_url} answered {status}"
     if status in RETRIED or status >= 500:
         return Fault(f"{answer}: {detail}", retry_after_s=_retry_after(headers), status=status)
-    if status in (400, 413, 422) and _OVERFLOW.search(message):
-        return ContextOverflow(f"{answer}: the prompt is too long: {detail}")
+    if status in (400, 413, 422) and (overflow := read_overflow(message)) is not None:
+        reason = "the prompt is too long" if overflow.excess is Excess.PROMPT else "the request is too long"
+        return TooLong(f"{answer}: {reason}: {detail}", overflow)
+    if status in (400, 422) and (fields := refused_fields(message, body)):
+        return FieldsRefused(f"{answer}: {detail}", fields, status=status)
     if status in KEY_STATUSES:
         hint = how_to_give_a_key(address.role)
         text = f"{answer}: it does not accept the key; {hint} ({detail})"
@@ -83,5 +214,5 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

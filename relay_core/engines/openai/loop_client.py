@@ -6,7 +6,7 @@ Every request passes here: it waits for its turn, asks the circuit breaker, and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from relay_core.engines.in_flight import RequestsInFlight
 from relay_core.engines.openai.address import Address
 from relay_core.engines.openai.connection import Connection
 from relay_core.engines.openai.faults import Fault
+from relay_core.engines.openai.refusals import LIMITS, MOST_CHANGES, OPTIONAL, Adjustments
 from relay_core.engines.openai.response import ChunkStream, SilenceLimit
 from relay_core.engines.openai.resumption import StreamProgress
 from relay_core.engines.openai.retries import Breaker, Patience
@@ -30,20 +31,31 @@ class LoopClient:
         patience: its ``connect_s`` and ``max_in_flight``.
         breaker: the circuit breaker that all event loops share.
         in_flight: the counter of requests in flight that all event loops share.
+        adjustments: what the endpoint refused so far, which all event loops share.
         logprobs: ask for log-probabilities.
 
     ``connection`` sends requests directly. ``gate`` admits ``max_in_flight`` requests at once, first come first served.
     """
 
     def __init__(
-        self, address: Address, patience: Patience, breaker: Breaker, in_flight: RequestsInFlight, *, logprobs: bool
+        self,
+        address: Address,
+        patience: Patience,
+        breaker: Breaker,
+        in_flight: RequestsInFlight,
+        adjustments: Adjustments,
+        *,
+        logprobs: bool,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.connection = Connection(address, patience)
         self.gate = asyncio.Semaphore(patience.max_in_flight)
         self._address, self.patience = address, patience
         self.breaker, self._in_flight, self._logprobs = breaker, in_flight, logprobs
+        self._adjustments = adjustments
         self._probing: asyncio.Future[None] | None = None
+        self._is_closed = False
+        self._waits: set[asyncio.Timeout] = set()  # ended when the client is closed
 
     async def probe_once(self, probe: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Await ``probe()``; callers that wait at the same time share one.
@@ -82,8 +94,18 @@ class LoopClient:
                 except TimeoutError as error:
                     raise Fault(f"{self._address.base_url}: no answer in {silence_s:g} s") from error
 
-    async def open(self, progress: StreamProgress, limit: SilenceLimit) -> ChunkStream:
+    async def open(
+        self, progress: StreamProgress, limit: SilenceLimit, notes: MutableMapping[str, Any] | None = None
+    ) -> ChunkStream:
         """Send a request for the rest of a stream, and return its response once the first token has arrived.
+
+        A request that the endpoint refuses for an optional field, or for a ``max_tokens`` that does not fit, is sent
+        again without the field, or with what fits.
+
+        Args:
+            progress: the stream.
+            limit: how long the endpoint may stay silent.
+            notes: where it is noted what was changed.
 
         Raises:
             Fault: a transient failure, or too many requests in flight until the deadline.
@@ -101,15 +123,64 @@ class LoopClient:
                 ) from error
             with self.breaker.attempt():
                 tokens_per_event = self._in_flight.tokens_per_message(warmed=progress.warmed)
-                body = progress.begin_request(
+                asked_for = progress.begin_request(
                     self._address.model, logprobs=self._logprobs, tokens_per_event=tokens_per_event
                 )
-                request = self.connection.open(progress.endpoint.dialect.path, body)
-                return await ChunkStream.open(request, progress.event_reader(), limit, stack)
+                body = self._adjustments.apply(asked_for)
+                for _ in range(MOST_CHANGES):
+                    try:
+                        request = self.connection.open(progress.endpoint.dialect.path, body)
+                        stream = await ChunkStream.open(request, progress.event_reader(), limit, stack)
+                    except EngineError as refusal:
+                        changed = self._adjustments.after(refusal, body)
+                        if changed is None:
+                            raise
+                        body = changed
+                    else:
+                        _note_changes(notes, asked_for, body)
+                        return stream
+                raise EngineError(f"{self._address.spec} refuses every form of the request")
+
+    async def until_closed(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Await ``work()``, and end it at once when the client is closed.
+
+        Raises:
+            EngineError: the client was closed.
+        """
+        closed = f"{self._address.spec} was closed while it answered"
+        if self._is_closed:
+            raise EngineError(closed)
+        try:
+            async with asyncio.timeout(None) as wait:
+                self._waits.add(wait)
+                try:
+                    return await work()
+                finally:
+                    self._waits.discard(wait)
+        except TimeoutError:
+            if not wait.expired():
+                raise
+            raise EngineError(closed) from None
 
     async def aclose(self) -> None:
-        """Cancel the probing, if any, and close the connections."""
+        """End the answers and the probing that run, and close the connections."""
+        self._is_closed = True
+        for wait in list(self._waits):
+            wait.reschedule(self.loop.time())
         if self._probing is not None:
             self._probing.cancel()
             await asyncio.gather(self._probing, return_exceptions=True)
         await self.connection.aclose()
+
+
+def _note_changes(
+    notes: MutableMapping[str, Any] | None, asked_for: Mapping[str, Any], body: Mapping[str, Any]
+) -> None:
+    """Note what was sent otherwise than it was asked for."""
+    if notes is None:
+        return
+    if left_out := [name for name in OPTIONAL if name in asked_for and name not in body]:
+        notes["left_out"] = f"the endpoint refuses {', '.join(left_out)}"
+    limits = [next(values[name] for name in LIMITS if name in values) for values in (asked_for, body)]
+    if limits[1] < limits[0]:
+        notes["max_tokens"] = f"{limits[0]} tokens do not fit: {limits[1]} were asked for"

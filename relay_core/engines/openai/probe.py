@@ -3,21 +3,25 @@
 The modes are tried best first: token ids in and out; text completions; chat that continues a trailing assistant
 message; plain chat. Each is verified: the ids of a text are compared with the local tokenizer's, and whether a message
 is really continued is inferred from the reported length of the prompt. A probe is a handful of requests for one token
-each.
+each. A question that fails passes its mode over, and no more: some endpoints list no models, or answer 500 to what they
+do not know.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from relay_core.engines.base import Prompt, Sampling
 from relay_core.engines.openai.faults import BreakerOpen, Fault, RequestRefused
+from relay_core.engines.openai.http_errors import Unreachable
 from relay_core.engines.openai.protocol import RUNNING_USAGE, USAGE, Dialect, Mode, request_body
-from relay_core.errors import ConfigurationError, EngineError
+from relay_core.engines.openai.redaction import printable
+from relay_core.engines.openai.refusals import MOST_CHANGES, OPTIONAL, Adjustments
+from relay_core.errors import ConfigurationError, EngineError, RelayError
 
 if TYPE_CHECKING:
     from relay_core.tokenizer import Tokenizer
@@ -27,6 +31,7 @@ PROBE_TEXT = " The cat's 12345 + 67 = 12,412.\n\n\tif x<=3: répondre «здра
 
 _QUESTION = {"role": "user", "content": "Count."}
 _ONE_ID = (1,)
+_MOST_MODELS = 200  # to name in an error
 
 # How servers are asked to continue a trailing assistant message: (fields of the body, fields of the message).
 _CONTINUATIONS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
@@ -34,6 +39,8 @@ _CONTINUATIONS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
     ({}, {}),  # llama.cpp and others, which continue it unasked
     ({}, {"prefix": True}),  # Mistral, DeepSeek
 )
+
+_LOAD = (408, 409, 425, 429, 502, 503, 504, 529)  # statuses that say nothing of the question
 
 Get = Callable[[str], Awaitable[Any]]
 Post = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
@@ -76,6 +83,8 @@ async def probe(
     model: str,
     mode: Mode | Literal["auto"] = "auto",
     tokenizer: str | Path | Tokenizer | None = None,
+    adjustments: Adjustments | None = None,
+    shown: Callable[[str, int], str] = printable,
 ) -> Endpoint:
     """Find out what an endpoint can do.
 
@@ -87,23 +96,54 @@ async def probe(
         mode: ``"auto"``, or the one mode to try.
         tokenizer: the model's tokenizer, or where to load it; ``None`` looks for it on this machine, in the folder of
             weights that the endpoint reports.
+        adjustments: where refusals of optional fields are remembered.
+        shown: makes a text of the server fit to be shown, cut to a number of characters.
 
     Raises:
         ConfigurationError: no mode (or not the one that was chosen) works; the message has the endpoint's answers.
         Fault, BreakerOpen: the endpoint could not be reached.
     """
-    return await _Probe(get, post, drain, model, tokenizer).run(mode)
+    return await _Probe(get, post, drain, model, tokenizer, adjustments or Adjustments(), shown).run(mode)
+
+
+async def settled(answer: Awaitable[Any]) -> Any:
+    """Await the answer to a question that was asked before.
+
+    Raises:
+        RequestRefused: in place of a ``Fault`` that is not about load or the network: a third attempt would meet it
+            again.
+    """
+    try:
+        return await answer
+    except Unreachable:
+        raise
+    except Fault as fault:
+        if fault.status in _LOAD:
+            raise
+        raise RequestRefused(fault.message, status=fault.status) from fault
 
 
 class _Probe:
     """One run of :func:`probe`."""
 
     def __init__(
-        self, get: Get, post: Post, drain: Drain, model: str, tokenizer_source: str | Path | Tokenizer | None
+        self,
+        get: Get,
+        post: Post,
+        drain: Drain,
+        model: str,
+        tokenizer_source: str | Path | Tokenizer | None,
+        adjustments: Adjustments,
+        shown: Callable[[str, int], str],
     ) -> None:
         self.get, self.post, self.drain = get, post, drain
         self.model, self.tokenizer_source = model, tokenizer_source
+        self.adjustments, self.shown = adjustments, shown
         self.passed_over: dict[str, str] = {}
+        self.fault: Fault | None = None  # the latest transient failure of a question
+        self.key_refusal: RequestRefused | None = None  # the latest refusal of the key by a generating request
+        self.list_refusal: RequestRefused | None = None  # the refusal of the key by the list of models
+        self.has_answer = False  # whether a generating request was answered, or refused for another reason
         self.model_card: Mapping[str, Any] = {}
         self.served: tuple[str, ...] = ()
 
@@ -130,11 +170,18 @@ class _Probe:
                     tokenizer,
                     Endpoint.longest_token if tokenizer is None else max(map(len, tokenizer.vocabulary)),
                 )
-        raise ConfigurationError(
+        if self.fault is not None:
+            raise self.fault
+        if self.key_refusal is not None and not self.has_answer:
+            raise ConfigurationError(self.key_refusal.message, role=self.key_refusal.role)
+        reasons = (
             f"{self.model} cannot be used in mode {str(mode)!r}: "
             + "; ".join(f"{name}: {reason}" for name, reason in self.passed_over.items())
             + (f"; the endpoint serves {', '.join(self.served[:8])}" if self.served else "")
         )
+        if self.list_refusal is not None:  # no judgement of the key while a mode works, but now the likely cause
+            raise ConfigurationError(f"{self.list_refusal.message}; {reasons}", role=self.list_refusal.role)
+        raise ConfigurationError(reasons)
 
     @property
     def context_length(self) -> int | None:
@@ -145,33 +192,33 @@ class _Probe:
         """Read the list of models, which may have this one's context length and its folder of weights."""
         try:
             listing = await self.get("/models")
-        except BreakerOpen:
+        except (Unreachable, BreakerOpen):
             raise
-        except Fault as fault:
-            if fault.status is None:
-                raise
-            return  # it may still generate: `transformers serve` answers 500 here without a hub cache
-        except EngineError as error:
+        except EngineError as error:  # not every endpoint lists its models, or not to every key
             if isinstance(error, RequestRefused) and error.is_about_the_key:
-                raise ConfigurationError(error.message, role=error.role) from error
-            return  # not every endpoint lists its models
+                self.list_refusal = error
+            return
         data = listing.get("data") if isinstance(listing, dict) else None
-        cards = [card for card in data or () if isinstance(card, dict) and isinstance(card.get("id"), str)]
-        self.served = tuple(card["id"] for card in cards)
+        cards = [
+            card
+            for card in (data if isinstance(data, list) else ())
+            if isinstance(card, dict) and isinstance(card.get("id"), str)
+        ]
+        self.served = tuple(self.shown(card["id"], 80) for card in cards[:_MOST_MODELS])
         self.model_card = next((card for card in cards if card["id"] == self.model), {})
 
     def find_tokenizer(self) -> Tokenizer | None:
         """The user's tokenizer, or the one beside the weights if these are on this machine; blocking."""
-        from relay_core.tokenizer import Tokenizer
-
         tokenizer: Tokenizer | None = None
         if self.tokenizer_source is not None:
+            from relay_core.tokenizer import Tokenizer
+
             source = self.tokenizer_source
             tokenizer = source if isinstance(source, Tokenizer) else Tokenizer.load(source)
         else:
             for folder in (self.model_card.get("root"), self.model):
-                if isinstance(folder, str) and (Path(folder) / "tokenizer.json").is_file():
-                    tokenizer = Tokenizer.load(folder)
+                tokenizer = _tokenizer_in(folder) if isinstance(folder, str) else None
+                if tokenizer is not None:
                     break
         if tokenizer is not None:
             tokenizer.prepare()
@@ -180,17 +227,52 @@ class _Probe:
     async def post_for(self, mode: Mode, path: str, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Send a small request to try ``mode``; if it is refused, record why and return ``None``."""
         try:
-            answer = await self.post(path, {"model": self.model, "temperature": 0, **fields})
-        except (Fault, BreakerOpen):
-            raise
+            answer = await self.ask(self.post, path, {"model": self.model, **fields})
         except EngineError as error:
-            self.passed_over[mode] = error.message
+            self.pass_over(mode, error)
             return None
+        self.has_answer = True
         choices = answer.get("choices") if isinstance(answer, dict) else None
-        if not choices or not isinstance(choices[0], dict):
-            self.passed_over[mode] = f"it answered {str(answer)[:120]!r}"
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            self.passed_over[mode] = f"it answered {self.shown(str(answer), 120)!r}"
             return None
         return dict(answer)
+
+    async def ask(
+        self,
+        send: Callable[[str, Mapping[str, Any]], Awaitable[Any]],
+        path: str,
+        body: Mapping[str, Any],
+        keep: Collection[str] = (),
+    ) -> Any:
+        """Send a request, without the fields that the endpoint refuses by name; ``keep`` are not left out."""
+        body = self.adjustments.apply(body)
+        for _ in range(MOST_CHANGES):
+            try:
+                return await send(path, body)
+            except EngineError as refusal:
+                changed = self.adjustments.after(refusal, body, keep)
+                if changed is None:
+                    raise
+                body = changed
+        raise EngineError("it refuses every form of the request")
+
+    def pass_over(self, mode: Mode, error: EngineError) -> None:
+        """Record why a mode cannot be used.
+
+        Raises:
+            Unreachable, BreakerOpen: the endpoint cannot be asked anything.
+            Fault: the endpoint wants fewer requests.
+        """
+        if isinstance(error, (Unreachable, BreakerOpen)) or (isinstance(error, Fault) and error.status == 429):
+            raise error
+        self.passed_over[mode] = error.message
+        if isinstance(error, Fault):
+            self.fault = error
+        elif isinstance(error, RequestRefused) and error.is_about_the_key:
+            self.key_refusal = error
+        else:
+            self.has_answer = True
 
     async def try_streaming(self, dialect: Dialect) -> Dialect | None:
         """Verify a dialect by a streamed request, with the most detailed usage that the endpoint accepts."""
@@ -198,16 +280,15 @@ class _Probe:
         prompt = Prompt(PROBE_TEXT, _ONE_ID, (_QUESTION,))
         for options in (*running, USAGE, {}):
             candidate = replace(dialect, stream_options=options)
-            body = request_body(self.model, candidate, prompt, Sampling(1), ids=(), text="", left=1)
+            whole = request_body(self.model, candidate, prompt, Sampling(1), ids=(), text="", left=1)
+            # optional fields are asked of the endpoint when they are asked for
+            body = {name: value for name, value in whole.items() if name not in OPTIONAL or name == "stream_options"}
             try:
-                await self.drain(candidate.path, body)
-            except Fault as fault:
-                if options is not RUNNING_USAGE or fault.status is None:
-                    raise  # every server supports these options: the fault has another cause
-            except BreakerOpen:
-                raise
+                await self.ask(self.drain, candidate.path, body, keep=("stream_options",))
             except EngineError as error:
-                self.passed_over[dialect.mode] = error.message
+                self.pass_over(dialect.mode, error)
+                if isinstance(error, Fault) and (options is not RUNNING_USAGE or error.status is None):
+                    return None  # every server supports these options: the fault has another cause
             else:
                 self.passed_over.pop(dialect.mode, None)
                 return candidate
@@ -279,4 +360,18 @@ class _Probe:
                 if answer is not None:
                     self.passed_over.pop(mode, None)
                     return Dialect(Mode.CHAT, limit_name=limit_name, template_kwargs=bool(thinking))
+                if self.key_refusal is not None and not self.has_answer:
+                    return None  # in another spelling the same key would be refused
+        return None
+
+
+def _tokenizer_in(folder: str) -> Tokenizer | None:
+    """The tokenizer in a folder that the endpoint names; ``None`` if there is none here that can be read."""
+    from relay_core.tokenizer import Tokenizer
+
+    try:
+        if not (Path(folder) / "tokenizer.json").is_file():
+            return None
+        return Tokenizer.load(folder)
+    except (OSError, ValueError, RelayError):  # no permission, a name that is too long, a broken file
         return None

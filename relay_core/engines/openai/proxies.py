@@ -1,0 +1,106 @@
+"""The proxy of an endpoint: the engine's own, or that of the environment.
+
+A proxy's URL may hold a password, so that no error shows more of it than its scheme, its host and its port.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from relay_core.errors import ConfigurationError
+
+_SOCKS = ("socks5", "socks5h")
+_SCHEMES = ("http", "https", *_SOCKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy that can be used.
+
+    ``source``: the setting or the environment variables that name it. ``url``: its URL, which may hold a password.
+    """
+
+    source: str
+    url: str
+
+    @property
+    def is_socks(self) -> bool:
+        """Whether the proxy speaks SOCKS, which aiohttp does not."""
+        return self.url.startswith("socks")
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the connection to the proxy itself is encrypted."""
+        return self.url.startswith("https:")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The user name and the password, apart and together; empty without them."""
+        parts = urlsplit(self.url)
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        raw = parts.netloc.rpartition("@")[0]
+        return tuple(value for value in (raw, f"{user}:{password}", password, user) if value.strip(":"))
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"{self.source} ({parts.scheme}://{parts.hostname}{port})"
+
+    def __repr__(self) -> str:
+        return f"Proxy({str(self)!r})"
+
+
+def proxy_of(url: str, setting: str | None) -> Proxy | None:
+    """The proxy for requests to ``url``.
+
+    Args:
+        url: the endpoint's URL.
+        setting: the engine's ``proxy=``; ``None`` reads ``HTTPS_PROXY`` or ``HTTP_PROXY``, else ``ALL_PROXY``, and
+            ``NO_PROXY``.
+
+    Raises:
+        ConfigurationError: the proxy cannot be used; the message names the setting or the variable.
+    """
+    if setting is not None:
+        return checked_proxy("proxy=", setting)
+    parts = urlsplit(url)
+    proxies = getproxies()
+    for scheme in (parts.scheme, "all"):
+        proxy = proxies.get(scheme)
+        if proxy:
+            if proxy_bypass(parts.netloc) or proxy_bypass(parts.hostname or ""):
+                return None
+            # the environment's convention, which curl and httpx follow too: without a scheme it is http
+            return checked_proxy(f"{scheme.upper()}_PROXY", proxy if "://" in proxy else f"http://{proxy}")
+    return None
+
+
+def checked_proxy(source: str, url: str) -> Proxy:
+    """``url`` as a proxy.
+
+    Raises:
+        ConfigurationError: it is no URL of a proxy, or SOCKS needs a package that is not installed.
+    """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"{source} is a {type(url).__name__}: write a URL such as http://host:3128")
+    url = url.strip()
+    scheme, separator, _ = url.partition("://")
+    scheme = scheme.lower()
+    if not separator:
+        raise ConfigurationError(f"{source} names a proxy without a scheme: write http://host:3128")
+    if scheme not in _SCHEMES:
+        shown = f"{scheme[:20]!r} " if scheme.isalnum() else ""
+        raise ConfigurationError(f"{source} names a proxy with the scheme {shown}: write one of {', '.join(_SCHEMES)}")
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or not url.isascii() or not url.isprintable() or " " in url:
+        raise ConfigurationError(f"{source} names a proxy without a usable host and port: write http://host:3128")
+    if scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
+        raise ConfigurationError(f"{source} names a SOCKS proxy, for which a package is missing: pip install socksio")
+    return Proxy(source, url)

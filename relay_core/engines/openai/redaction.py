@@ -1,0 +1,148 @@
+"""No secret in a message, a log record or a chained exception.
+
+A server can echo a key, and HTTP libraries log what they send. Every text of theirs passes :meth:`Secrets.redact` and
+:func:`printable` before it is shown, and their exceptions, which hold requests and responses, are replaced by
+:class:`ForeignError`, which is text only.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+import threading
+import traceback
+import weakref
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
+
+_HIDDEN = "***"
+_SHORTEST = 4  # characters; shorter values are words of every message
+# Line ends and other control characters, and characters that hide or reorder the text around them.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+")
+#: the loggers of the HTTP libraries; a filter is not inherited by child loggers, so that each one is named
+HTTP_LOGGERS = (
+    "httpx", "httpx2", "openai", "openai._base_client", "openai._legacy_response", "openai._response",
+    "openai._streaming", "httpcore", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy",
+    "httpcore.socks", "httpcore2", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2", "httpcore2.proxy",
+    "httpcore2.socks", "aiohttp", "aiohttp.client", "aiohttp.internal", "aiohttp.websocket", "hpack", "asyncio",
+)  # fmt: skip
+
+
+class ForeignError(Exception):
+    """An exception of another library, as text: its type's name and its message, without secrets.
+
+    Errors of an engine have it as their cause in place of the exception itself.
+    """
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """``text`` on one line, without control characters, cut to ``limit`` characters."""
+    shown = _UNPRINTABLE.sub(" ", text if limit is None else text[: 4 * limit]).strip()
+    return shown if limit is None or len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+class Secrets:
+    """Values that must not be shown, in every form in which a server or a library writes them.
+
+    Args:
+        values: the secrets; values of fewer than four characters are left out.
+    """
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self._forms: frozenset[str] = frozenset()
+        self._pattern: re.Pattern[str] | None = None
+        self.add(values)
+
+    def add(self, values: Iterable[str]) -> None:
+        """Know more secrets."""
+        forms = self._forms | {form for value in values if len(value) >= _SHORTEST for form in _forms(value)}
+        if forms != self._forms:
+            longest_first = sorted(forms, key=lambda form: (-len(form), form))
+            self._forms, self._pattern = forms, re.compile("|".join(map(re.escape, longest_first)), re.I)
+
+    def redact(self, text: str) -> str:
+        """``text`` with every secret replaced."""
+        return text if self._pattern is None else self._pattern.sub(_HIDDEN, text)
+
+    def cause(self, error: BaseException) -> ForeignError:
+        """An exception and those that it came from, as text."""
+        chain: list[BaseException] = []
+        while error not in chain and len(chain) < 8:
+            chain.append(error)
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__) or error
+        foreign: ForeignError | None = None
+        for link in reversed(chain):
+            outer = ForeignError(printable(self.redact(describe(link)), 500))
+            outer.__cause__ = foreign
+            foreign = outer
+        assert foreign is not None
+        return foreign
+
+    def __repr__(self) -> str:
+        return "Secrets(***)"
+
+    def __reduce__(self) -> tuple[type[Secrets], tuple[()]]:
+        return Secrets, ()  # a pickle holds none
+
+
+def describe(error: BaseException) -> str:
+    """An exception's type and message on one line."""
+    try:
+        message = str(error)
+    except Exception:
+        message = ""
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _forms(value: str) -> set[str]:
+    encoded = value.encode(errors="surrogatepass")
+    base64_forms = {base64.b64encode(encoded).decode(), base64.urlsafe_b64encode(encoded).decode()}
+    forms = {value, quote(value, safe=""), quote_plus(value), quote(value), json.dumps(value)[1:-1], repr(value)[1:-1]}
+    return forms | {form.rstrip("=") for form in base64_forms}
+
+
+class _LogFilter(logging.Filter):
+    """Redacts the log records of the HTTP libraries, for the secrets of every engine that is alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._known: weakref.WeakSet[Secrets] = weakref.WeakSet()
+
+    def protect(self, secrets: Secrets) -> None:
+        with self._lock:
+            self._known.add(secrets)
+            for name in HTTP_LOGGERS:
+                logger = logging.getLogger(name)
+                if self not in logger.filters:
+                    logger.addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1] is not None:
+            text = "".join(traceback.format_exception(record.exc_info[1])).rstrip()
+            if (redacted := self._redact(text)) != text:
+                record.exc_text, record.exc_info = redacted, None
+        try:
+            message = record.getMessage()
+        except Exception:  # the logging module reports arguments that do not fit
+            return True
+        if (redacted := self._redact(message)) != message:
+            record.msg, record.args = redacted, ()
+        return True
+
+    def _redact(self, text: str) -> str:
+        with self._lock:
+            known = list(self._known)
+        for secrets in known:
+            text = secrets.redact(text)
+        return text
+
+
+_LOG_FILTER = _LogFilter()
+
+
+def protect_logs(secrets: Secrets) -> None:
+    """Keep secrets out of the records of :data:`HTTP_LOGGERS` for as long as the object lives."""
+    _LOG_FILTER.protect(secrets)
