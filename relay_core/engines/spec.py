@@ -59,20 +59,23 @@ class EngineSpec:
         text = spec.strip()
         name, colon, rest = text.partition(":")
         if colon and not rest.strip():
-            raise ConfigurationError(f"engine spec {spec!r} names no model after {name!r}: write {ACCEPTED_SPECS}")
+            raise ConfigurationError(f"engine spec {text!r} names no model after {name!r}: write {ACCEPTED_SPECS}")
         if name == Scheme.BUNDLED:
             return cls(Scheme.BUNDLED, rest)
         if colon and name == Scheme.OPENAI:
-            model, at, base_url = rest.partition("@")
-            if not at or not model or "://" not in base_url:
+            head, separator, tail = rest.partition("://")
+            model, _, url_scheme = head.rpartition("@")  # a model's name may have an @ of its own
+            if not separator or not model.strip():
                 raise ConfigurationError(
-                    f"engine spec {spec!r}: write {ENDPOINT}, such as openai:Qwen3-8B@http://localhost:8000/v1"
+                    f"engine spec {_without_secrets(text)!r}: write {ENDPOINT}, such as "
+                    "openai:Qwen3-8B@http://localhost:8000/v1"
                 )
-            return cls(Scheme.OPENAI, model, base_url)
+            return cls(Scheme.OPENAI, model, f"{url_scheme}://{tail}")
         if colon and name in (Scheme.TRANSFORMERS, Scheme.VLLM):
             return cls(Scheme(name), rest)
         if colon and not _looks_like_path(spec):
-            raise ConfigurationError(f"engine spec {spec!r} has an unknown scheme {name!r}: write {ACCEPTED_SPECS}")
+            shown = _without_secrets(text)
+            raise ConfigurationError(f"engine spec {shown!r} has an unknown scheme {name!r}: write {ACCEPTED_SPECS}")
         return cls(Scheme.TRANSFORMERS, text)
 
     @property
@@ -137,6 +140,13 @@ def bundled_names() -> tuple[str, ...]:
     from relay_core import bundled
 
     return bundled.NAMES
+
+
+def _without_secrets(spec: str) -> str:
+    """A spec that cannot be used, as an error shows it: without a user name, a password and a query."""
+    scheme, colon, rest = spec.partition("?")[0].partition("#")[0].partition(":")
+    before, _, after = rest.rpartition("@")
+    return f"{scheme}:***@{after}" if ":" in before else f"{scheme}{colon}{rest}"
 
 
 def _looks_like_path(spec: str) -> bool:

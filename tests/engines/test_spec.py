@@ -1,6 +1,7 @@
 import pytest
 
 from relay_core import ConfigurationError, engine_from_spec
+from relay_core.engines.spec import EngineSpec
 
 
 @pytest.mark.parametrize("spec", ["", "  ", None, 7, "ollama:llama3", "transformers:", "vllm: ", "openai:"])
@@ -43,3 +44,25 @@ def test_a_bundled_model_that_there_is_not() -> None:
         engine_from_spec("bundled:nobody")
     with pytest.raises(ConfigurationError, match="bundled"):
         engine_from_spec("bundled:")
+
+
+@pytest.mark.parametrize("model", ["org@model", "@cf/meta/llama-3.1-8b", "a@b@c", "claude@20250101", "org/m@v1.2"])
+@pytest.mark.parametrize("url", ["http://host:8000/v1", "https://h/v1/@cf/x"])
+def test_a_model_may_have_an_at_sign_in_its_name(model: str, url: str) -> None:
+    spec = EngineSpec.parse(f"openai:{model}@{url}")
+    assert (spec.model, spec.base_url) == (model, url)
+    assert str(spec) == f"openai:{model}@{url}"
+    assert EngineSpec.parse(str(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["openai:m@user:hunter2@host/v1", "openai:m@host/v1?key=hunter2", "opneai:m@http://user:hunter2@host/v1",
+     "opneai:m@http://host/v1?key=hunter2", "http://user:hunter2@host/v1", "openai:@http://user:hunter2@host/v1",
+     "openai:m@http://user:hunter2@host/v1", "openai:m@http://user:hun/ter2@host/v1", "openai:m@ftp://u:hunter2@host",
+     "openai:m@http://host:hunter2/v1", "openai:m@http://host/v1#hunter2"],
+)  # fmt: skip
+def test_a_spec_with_a_secret_is_refused_without_showing_it(spec: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        engine_from_spec(spec)
+    assert "ter2" not in str(refused.value)

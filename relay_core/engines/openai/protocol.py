@@ -77,9 +77,10 @@ def request_body(
         "model": model,
         dialect.limit_name: left,
         "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
         "stream": True,
     }
+    if sampling.top_p != 1:  # some endpoints refuse 1, or a top_p beside a temperature
+        body["top_p"] = sampling.top_p
     if dialect.stream_options:
         body["stream_options"] = dict(dialect.stream_options)
     if sampling.top_k is not None:
@@ -90,7 +91,7 @@ def request_body(
         body["prompt"] = [*(prompt.token_ids or ()), *ids]
         body["return_token_ids"] = True
         # vLLM fills fields that are left out with the defaults of the model's generation_config.json
-        body.update({"top_k": sampling.top_k or 0, "min_p": 0.0, "repetition_penalty": 1.0})
+        body.update({"top_p": sampling.top_p, "top_k": sampling.top_k or 0, "min_p": 0.0, "repetition_penalty": 1.0})
         if sampling.stop:
             body["stop"] = list(sampling.stop)
             body["include_stop_str_in_output"] = True
