@@ -96,6 +96,24 @@ class RelayResult:
         """The cost if the teacher had written the same answer alone; ``None`` without prices."""
         return None if self.prices is None else self.usage.cost_teacher_alone(self.prices)
 
+    def to_html(self, title: str = "An answer") -> str:
+        """The answer as an HTML document in one file, the teacher's words marked."""
+        from relay_core.pictures import html_page
+
+        return html_page(self, title)
+
+    def to_svg(self) -> str:
+        """The answer as an SVG image, the teacher's words marked."""
+        from relay_core.pictures import svg
+
+        return svg(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from relay_core.pictures import html_fragment
+
+        return html_fragment(self)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the shape of ``relay ask --json``."""
         return {

@@ -1,4 +1,4 @@
-"""Lone surrogates: Python strings may hold them, but no text that can be encoded does."""
+"""Characters that cannot be passed on as they are: lone surrogates, which no encoding has, and control characters."""
 
 from __future__ import annotations
 
@@ -10,3 +10,17 @@ def repair_surrogates(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters but tab and newline, and lone surrogates, as U+FFFD.
+
+    A model may write escape sequences, which would move a terminal's cursor, and characters that XML forbids.
+    """
+    repaired = repair_surrogates(text)
+    return "".join("\ufffd" if _is_control(character) else character for character in repaired)
+
+
+def _is_control(character: str) -> bool:
+    code = ord(character)
+    return (code < 32 and character not in "\n\t") or 127 <= code < 160 or code in (0xFFFE, 0xFFFF)

@@ -21,6 +21,7 @@ from relay_core.cli.options import _SETTINGS, read_prices
 from relay_core.engines.base import Engine, Prompt
 from relay_core.engines.openai.retries import BreakerState
 from relay_core.tokenizer import Tokenizer
+from relay_core.unicode import printable
 
 STUDENT = [["47 * 6 = <call>3</call>"], [". Done."]]
 Play = Callable[..., dict[str, ScriptedEngine]]
@@ -152,7 +153,7 @@ def test_a_call_that_fails_is_told_and_the_answer_goes_on(play: Play) -> None:
 def test_what_a_model_writes_cannot_move_the_cursor(play: Play) -> None:
     play(student=[["a\x1b[2Jb\x07"]])
     assert "\x1b[2J" not in relay("ask", "q", FORCE_COLOR="1").stdout
-    assert terminal.plain("é\x9b\n\t") == "é\ufffd\n\t"
+    assert printable("é\x9b\n\t") == "é\ufffd\n\t"
 
 
 # -- what goes wrong -------------------------------------------------------------------------------------------

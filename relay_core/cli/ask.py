@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from relay_core.cli import terminal
 from relay_core.cli.options import Options, with_options
-from relay_core.errors import RelayError
+from relay_core.errors import ConfigurationError, RelayError
 from relay_core.events import CallEnded, Event, Finished, RelayResult, TextDelta
+from relay_core.unicode import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +26,9 @@ def ask(
     ],
     options: Options,
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the answer, its authors marked, into this HTML file.", show_default=False)
+    ] = None,
 ) -> None:
     """Answer one question; the teacher's words are marked."""
     text = sys.stdin.read() if question == "-" else question
@@ -31,9 +36,19 @@ def ask(
     messages.append({"role": "user", "content": text})
     with options.relay() as relay:
         if options.json:
-            terminal.print_json(relay.generate(messages).as_dict())
+            result = relay.generate(messages)
+            terminal.print_json(result.as_dict())
         else:
-            show(relay.stream(messages), legend=True)
+            result = show(relay.stream(messages), legend=True)
+    if html is not None:
+        _write(html, result.to_html(title=text))
+
+
+def _write(path: Path, content: str) -> None:
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--html {path} cannot be written: {error.strerror or error}") from error
 
 
 def show(events: Iterable[Event], *, legend: bool) -> RelayResult:
@@ -74,7 +89,7 @@ def _print_report(err: Console, result: RelayResult, failures: Sequence[str], *,
     from rich.text import Text
 
     for failure in failures:
-        err.print(Text(f"a call failed, the student went on: {terminal.plain(failure)}", style="red"), soft_wrap=True)
+        err.print(Text(f"a call failed, the student went on: {printable(failure)}", style="red"), soft_wrap=True)
     line = Text(terminal.usage_line(result, quote=not styled), style="dim")
     if styled and legend:
         line = Text.assemble(terminal.legend(), Text(" | ", style="dim"), line)

@@ -17,6 +17,7 @@ import typer
 from relay_core.cli import terminal
 from relay_core.cli.options import Options, quiet_loading, with_options
 from relay_core.settings import Prices
+from relay_core.unicode import printable
 
 if TYPE_CHECKING:
     from relay_core.evaluate.comparison import Comparison, OnAnswer
@@ -149,7 +150,7 @@ def _print(compared: Comparison, prices: Prices, example: Answered | None) -> No
     out.print(compared.verdict(), soft_wrap=False)
     if example is not None:
         out.print()
-        out.print(Text.assemble(("Question: ", "bold"), terminal.plain(_question(example))), soft_wrap=False)
+        out.print(Text.assemble(("Question: ", "bold"), printable(_question(example))), soft_wrap=False)
         out.print(Text.assemble(("Relay's answer: ", "bold"), terminal.answer(example.result)), soft_wrap=False)
         line = terminal.usage_line(replace(example.result, seconds=0.0), quote=True)
         legend = (terminal.legend(), "; ") if out.is_terminal else ()

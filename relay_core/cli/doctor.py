@@ -19,6 +19,7 @@ from relay_core.cli.options import JSON_HELP, STUDENT_HELP, TEACHER_HELP
 from relay_core.engines import spec as engine_specs
 from relay_core.errors import ConfigurationError, RelayError
 from relay_core.keys import Role
+from relay_core.unicode import printable
 
 SHOWN = ("torch", "transformers", "tokenizers", "safetensors", "openai", "vllm", "langchain-core", "llama-index-core")
 
@@ -115,7 +116,7 @@ def _print_table(report: dict[str, Any]) -> None:
         build = "missing: python -m relay_core.bundled.build"
         table.add_row(f"bundled:{name}", build if size is None else f"{size / 1e6:.1f} MB")
     for role, engine in report["engines"].items():
-        table.add_row(role, Text(terminal.plain(_engine_line(engine))))
+        table.add_row(role, Text(printable(_engine_line(engine))))
     terminal.out().print(table, soft_wrap=False)
     sys.stdout.flush()
 

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from relay_core.transcript import Author
+from relay_core.unicode import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,25 +61,16 @@ def print_error(message: str, *, kind: str, as_json: bool, text: str | None = No
     from rich.text import Text
 
     console = err()
-    console.print(Text.assemble(("Error: ", "bold red"), plain(message)), soft_wrap=True)
+    console.print(Text.assemble(("Error: ", "bold red"), printable(message)), soft_wrap=True)
     if hint:
         console.print(Text(f"({hint})", style="dim"), soft_wrap=True)
-
-
-def plain(text: str) -> str:
-    """The text with control characters replaced: a model may write escape sequences, which would move the cursor."""
-    return "".join(c if c in "\n\t" or c.isprintable() or not _is_control(c) else "\ufffd" for c in text)
-
-
-def _is_control(c: str) -> bool:
-    return ord(c) < 32 or 127 <= ord(c) < 160
 
 
 def authored(author: Author, text: str) -> Text:
     """A piece of an answer, in the style of its author."""
     from rich.text import Text
 
-    return Text(plain(text), style=STYLES[author], end="")
+    return Text(printable(text), style=STYLES[author], end="")
 
 
 def answer(result: RelayResult) -> Text:
@@ -118,7 +110,7 @@ def usage_line(result: RelayResult, *, quote: bool) -> str:
         parts.append(f"cost {result.cost:.3g} (teacher alone {result.cost_teacher_alone:.3g})")
     teacher_texts = [s.text for s in result.segments if s.author is Author.TEACHER and s.text]
     if quote and teacher_texts:
-        quoted = (json.dumps(plain(text), ensure_ascii=False) for text in teacher_texts)
+        quoted = (json.dumps(printable(text), ensure_ascii=False) for text in teacher_texts)
         parts.append(f"the teacher wrote: {', '.join(quoted)}")
     return "; ".join(parts)
 
