@@ -6,50 +6,26 @@ that the modules behind this one see no malformed data.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from relay_core.engines.base import Chunk, EngineUsage, Finish, Token
-from relay_core.engines.openai.faults import Fault
+from relay_core.engines.base import Chunk, Finish, Token
+from relay_core.engines.openai.faults import Fault, NoAnswer, reading
+from relay_core.engines.openai.parsed_tool_calls import ParsedToolCalls
 from relay_core.engines.openai.protocol import Mode
+from relay_core.engines.openai.usage_reports import UsageReports
 from relay_core.errors import EngineError
-from relay_core.tools import TOOL_CALL_CLOSE, TOOL_CALL_OPEN
 from relay_core.unicode import repair_surrogates
 
 if TYPE_CHECKING:
     from relay_core.tokenizer import Tokenizer
 
-_VOCABULARY_PADDING = 512  # models pad the tokenizer's vocabulary to a round size, at most a multiple of this
-
-
-def event_data(line: bytes) -> Mapping[str, Any] | None:
-    """The payload of one line of an event stream; ``{}`` for ``[DONE]``, ``None`` for a line without data.
-
-    Raises:
-        Fault: the line does not belong to an event stream, its data are not a JSON object, or they report an error.
-    """
-    if not line or line.startswith(b":"):
-        return None
-    name, colon, value = line.partition(b":")
-    if not colon or name not in (b"data", b"event", b"id", b"retry"):
-        raise Fault(f"malformed event stream: {line[:80]!r}")
-    if name != b"data":
-        return None
-    value = value.strip()
-    if value == b"[DONE]":
-        return {}
-    try:
-        payload = json.loads(value)
-    except (ValueError, RecursionError) as error:
-        raise Fault(f"malformed JSON in the event stream: {value[:80]!r}") from error
-    if not isinstance(payload, dict):
-        raise Fault(f"malformed event: {value[:80]!r}")
-    if payload.get("error"):
-        report = payload["error"]
-        message = report.get("message", report) if isinstance(report, dict) else report
-        raise Fault(f"the endpoint reported an error in its stream: {str(message)[:300]}")
-    return payload
+_ENDS = ("stop", "tool_calls", "function_call", "eos_token", "stop_sequence", "end_turn")
+_LENGTHS = ("length", "max_tokens", "max_output_tokens", "max_length", "model_length", "model_context_window_exceeded")
+_BREAKS = ("abort", "error", "insufficient_system_resource")  # the server gave the request up
+_NO_REASONS = ("", "null", "none")
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 
 
 class EventReader:
@@ -59,38 +35,149 @@ class EventReader:
         mode: the mode of the request.
         tokenizer: the endpoint's tokenizer, needed in mode ``ids``.
         context: the last ids before the response, so that a character split between tokens is decoded.
+        continues: the response continues a text, so that it may end without adding to it.
+        resumes: the response continues what an earlier one of the same stream delivered.
     """
 
-    def __init__(self, mode: Mode, tokenizer: Tokenizer | None, context: Sequence[int]) -> None:
-        self._tools = _ToolCallText()
+    def __init__(
+        self,
+        mode: Mode,
+        tokenizer: Tokenizer | None,
+        context: Sequence[int],
+        *,
+        continues: bool = False,
+        resumes: bool = False,
+    ) -> None:
+        self._tools = ParsedToolCalls()
         self._ids: _IdReader | None = None
         if mode is Mode.IDS:
             assert tokenizer is not None
             self._ids = _IdReader(tokenizer, context)
+        self._continues, self._resumes = continues, resumes
+        self._has_content = False
+        self._usage = UsageReports()
+        self._reason: str | None = None  # the last reason for finishing
+        self._finish: Finish | None = None  # what it means
+        self._possible_end_token: Token | None = None
+        #: events that held reasoning, which is not delivered
+        self.reasoning_events = 0
+        #: content came behind a reason for finishing: the endpoint sends one in every event
+        self.hints = False
 
     def read(self, payload: Mapping[str, Any]) -> Chunk:
-        """One payload as a chunk.
+        """One payload as a chunk. A reason for finishing makes its ``ending``, since more may follow.
 
         Raises:
             Fault: the payload breaks the protocol.
-            EngineError: the endpoint's content filter ended the answer.
         """
-        usage = _usage(payload.get("usage"))
+        with reading("event"):
+            return self._read(payload)
+
+    def _read(self, payload: Mapping[str, Any]) -> Chunk:
+        self._usage.add(payload.get("usage"))
         choices = payload.get("choices")
         if not choices:
-            return Chunk(usage=usage)
+            return Chunk(usage=self._usage.total)
         if not isinstance(choices, list) or not isinstance(choices[0], dict):
             raise Fault(f"malformed choices in the event stream: {str(choices)[:80]}")
         choice = choices[0]
-        finish = _finish(choice)
-        if self._ids is not None:
-            tokens = self._ids.read(choice)
-            stop_reason = choice.get("stop_reason")  # None for the end token, the id of another token that ends
-            has_end_token = finish is Finish.END and (stop_reason is None or isinstance(stop_reason, int))
-            end_token = tokens.pop() if has_end_token and tokens else None
-            return Chunk(tuple(tokens), finish, end_token, usage)
-        text = _text(choice) + self._tools.read(choice, ends=finish is Finish.END)
-        return Chunk((Token(None, text),) if text else (), finish, None, usage)
+        self._usage.add(choice.get("usage"))
+        text, reasoning = _text(choice)
+        self.reasoning_events += reasoning
+        ended_before = self._reason is not None
+        self._read_reason(choice)
+        tokens = self._tools.read(choice, text) if self._ids is None else self._read_ids(self._ids, choice, text)
+        has_content = bool(tokens) or self._tools.has_calls
+        self.hints = self.hints or (ended_before and bool(tokens))
+        self._has_content = self._has_content or has_content
+        return Chunk(tuple(tokens), ending=self._finish, usage=self._usage.total)
+
+    def _read_ids(self, ids: _IdReader, choice: Mapping[str, Any], text: str) -> list[Token]:
+        tokens = ids.read(choice, text)
+        if self._possible_end_token is not None and tokens:  # it did not end the answer
+            tokens.insert(0, self._possible_end_token)
+            self._possible_end_token = None
+        is_known = self._reason in _ENDS
+        if tokens and choice.get("finish_reason") and self._finish is Finish.END and (is_known or not tokens[-1].text):
+            self._possible_end_token = tokens.pop()
+        return tokens
+
+    def _read_reason(self, choice: Mapping[str, Any]) -> None:
+        reason = choice.get("finish_reason")
+        if not reason or str(reason).lower() in _NO_REASONS:
+            return
+        self._reason = str(reason)
+        # stop_reason: None for the end token, the id of another token that ends, or the stop string
+        if self._reason.lower() in _LENGTHS:
+            self._finish = Finish.LENGTH
+        elif self._reason == "stop" and isinstance(choice.get("stop_reason"), str):
+            self._finish = Finish.STOP
+        else:
+            self._finish = Finish.END
+
+    def end(self, *, is_done: bool) -> Chunk:
+        """The last chunk: the rest of the text, the finish, the usage and notes.
+
+        Args:
+            is_done: the endpoint sent ``[DONE]``.
+
+        Raises:
+            Fault: the response ended before the answer did.
+            NoAnswer: the answer has no text.
+            EngineError: the endpoint's content filter ended the answer.
+        """
+        if self._reason is None and not (is_done and (self._has_content or self._resumes)):
+            raise Fault("the stream ended before the answer did" + self._reasoned)
+        reason = self._reason or "stop"
+        if reason == "content_filter":
+            raise EngineError("the endpoint's content filter cut the answer off")
+        is_known = reason in _ENDS or reason in _LENGTHS
+        has_content = self._has_content or self._resumes
+        if reason.lower() in _BREAKS or not (is_known or has_content):
+            raise Fault(f"the endpoint ended with {reason[:80]!r}")
+        finish = self._finish or Finish.END
+        tokens = self._tools.end(is_cut=finish is Finish.LENGTH)
+        end_token, self._possible_end_token = self._possible_end_token, None
+        if end_token is not None and (finish is not Finish.END or (self.hints and end_token.text)):
+            tokens, end_token = [end_token, *tokens], None
+        if not has_content and end_token is None:
+            self._check_may_be_empty(reason)
+        return Chunk(tuple(tokens), finish, end_token, self._usage.total, self.notes)
+
+    def _check_may_be_empty(self, reason: str) -> None:
+        """A model may end a text that it continues without a word; any other empty answer is an error."""
+        usage = self._usage.total
+        written = max(self.reasoning_tokens, (usage.completion_tokens if usage is not None else None) or 0)
+        if self.reasoning_tokens:
+            raise NoAnswer(
+                f"the endpoint only reasoned ({written} tokens) and wrote no answer "
+                f"(finish_reason {reason[:80]!r}): allow more tokens, or turn its reasoning off",
+                usage,
+                written,
+            )
+        if not self._continues or reason not in ("stop", "eos_token", "stop_sequence", "end_turn"):
+            raise NoAnswer(
+                f"the endpoint answered without a word of text (finish_reason {reason[:80]!r})", usage, written
+            )
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """The tokens of reasoning: as reported, and at least one for each event that held any."""
+        return max(self.reasoning_events, self._usage.reasoning_tokens)
+
+    @property
+    def _reasoned(self) -> str:
+        return f": only reasoning came ({self.reasoning_events} events)" if self.reasoning_events else ""
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Remarks: a reason for finishing that is not known, and tokens of reasoning, which are not delivered."""
+        notes: dict[str, Any] = {}
+        if self._reason is not None and self._reason not in (*_ENDS, "length"):
+            notes["finish_reason"] = f"the endpoint ended with {self._reason[:80]!r}"
+        if self.reasoning_tokens:
+            notes["reasoning_tokens"] = self.reasoning_tokens
+        return notes
 
 
 class _IdReader:
@@ -98,17 +185,16 @@ class _IdReader:
 
     def __init__(self, tokenizer: Tokenizer, context: Sequence[int]) -> None:
         self._decoder = tokenizer.decoder(context)
-        self._vocabulary_size = -(-len(tokenizer.hf) // _VOCABULARY_PADDING) * _VOCABULARY_PADDING
+        self._vocabulary_size = len(tokenizer.hf)  # ids of the model's padding mean nothing, and to other models less
         self._uncompared_decoded = self._uncompared_sent = ""
 
-    def read(self, choice: Mapping[str, Any]) -> list[Token]:
-        """The tokens of one choice.
+    def read(self, choice: Mapping[str, Any], text: str) -> list[Token]:
+        """The tokens of one choice, whose text is ``text``.
 
         Raises:
             Fault: the ids are not in the vocabulary, or their text is not the server's.
         """
         ids = choice.get("token_ids")
-        text = _text(choice)
         if ids is None and not text:
             return []
         if not isinstance(ids, list) or any(type(i) is not int or not 0 <= i < self._vocabulary_size for i in ids):
@@ -133,65 +219,44 @@ class _IdReader:
         self._uncompared_decoded, self._uncompared_sent = decoded[common:], sent[common:]
 
 
-class _ToolCallText:
-    """Turns tool calls that the server parsed out of the text back into ``<tool_call>`` text."""
-
-    def __init__(self) -> None:
-        self._open_index: int | None = None  # the server's index of the tool call that is open
-
-    def read(self, choice: Mapping[str, Any], *, ends: bool) -> str:
-        """The text of one choice's tool calls; ``ends`` closes the open one.
-
-        Raises:
-            Fault: the tool calls break the protocol.
-        """
-        delta = choice.get("delta")
-        tool_calls = (delta.get("tool_calls") if isinstance(delta, dict) else None) or []
-        text = ""
-        try:
-            for tool_call in tool_calls:
-                function = tool_call.get("function") or {}
-                index = tool_call.get("index", 0)
-                if index != self._open_index:
-                    separator = f"{self._close()}\n" if self._open_index is not None else ""
-                    name = json.dumps(str(function["name"]))
-                    text += f'{separator}{TOOL_CALL_OPEN}\n{{"name": {name}, "arguments": '
-                    self._open_index = index
-                text += function.get("arguments") or ""
-        except (AttributeError, KeyError, TypeError) as error:
-            raise Fault(f"malformed tool calls in the event stream: {str(tool_calls)[:80]}") from error
-        return repair_surrogates(text + (self._close() if ends else ""))
-
-    def _close(self) -> str:
-        """The end of the open tool call; empty if none is open."""
-        was_open, self._open_index = self._open_index is not None, None
-        return f"}}\n{TOOL_CALL_CLOSE}" if was_open else ""
+def _text(choice: Mapping[str, Any]) -> tuple[str, bool]:
+    """The text of one choice, and whether it holds reasoning, which is not part of the answer."""
+    source: Any = choice
+    for name in ("delta", "message"):
+        if choice.get(name) is not None:
+            source = choice[name]
+    if not isinstance(source, Mapping):
+        raise Fault(f"malformed text in the event stream: {str(source)[:80]!r}")
+    reasons = any(source.get(name) for name in _REASONING_FIELDS)
+    content = source.get("content")
+    for other in (source.get("refusal"), source.get("text"), choice.get("text")):
+        content = content or other
+    texts: list[str] = []
+    for text, is_reasoning in _parts(content):
+        if is_reasoning:
+            reasons = True
+        else:
+            texts.append(text)
+    return repair_surrogates("".join(texts)), reasons
 
 
-def _finish(choice: Mapping[str, Any]) -> Finish | None:
-    reason = choice.get("finish_reason")
-    if reason is None:
-        return None
-    if reason == "length":
-        return Finish.LENGTH
-    if reason == "stop" and isinstance(choice.get("stop_reason"), str):
-        return Finish.STOP
-    if reason in ("stop", "tool_calls", "function_call", "eos_token", "stop_sequence"):
-        return Finish.END
-    if reason == "content_filter":
-        raise EngineError("the endpoint's content filter cut the answer off")
-    raise Fault(f"the endpoint ended with {str(reason)[:80]!r}")
-
-
-def _text(choice: Mapping[str, Any]) -> str:
-    is_chat = "delta" in choice
-    source = choice["delta"] if is_chat else choice
-    text = source.get("content" if is_chat else "text") if isinstance(source, dict) else None
-    if text is None:
-        return ""
-    if not isinstance(text, str):
-        raise Fault(f"malformed text in the event stream: {str(text)[:80]!r}")
-    return repair_surrogates(text)
+def _parts(content: Any) -> Iterator[tuple[str, bool]]:
+    """The parts of a content, each with whether it is reasoning."""
+    if content is None:
+        return
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, Mapping):
+            kind = str(part.get("type", "text"))
+            is_reasoning = "reasoning" in kind or "thinking" in kind
+            part = "" if is_reasoning else part.get("text", part.get("refusal"))
+            part = part.get("value") if isinstance(part, Mapping) else part
+            if part is None and isinstance(content, list):  # a picture, for example
+                continue
+        else:
+            is_reasoning = False
+        if not isinstance(part, str):
+            raise Fault(f"malformed text in the event stream: {str(part)[:80]!r}")
+        yield part, is_reasoning
 
 
 def _logprobs(choice: Mapping[str, Any], n: int) -> list[float | None]:
@@ -199,16 +264,10 @@ def _logprobs(choice: Mapping[str, Any], n: int) -> list[float | None]:
     values = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
     if not isinstance(values, list) or len(values) != n:
         return [None] * n
-    return [float(value) if isinstance(value, (int, float)) else None for value in values]
+    return [_logprob(value) for value in values]
 
 
-def _usage(report: Any) -> EngineUsage | None:
-    if not isinstance(report, dict):
-        return None
-    details = report.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return EngineUsage(_count(report.get("prompt_tokens")), _count(cached), _count(report.get("completion_tokens")))
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
+def _logprob(value: Any) -> float | None:
+    """A log-probability; ``None`` for anything that cannot be one."""
+    is_number = isinstance(value, float) or (type(value) is int and abs(value) < 10**6)
+    return float(value) if is_number and math.isfinite(value) else None

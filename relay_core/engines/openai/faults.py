@@ -3,6 +3,7 @@
 EngineError
 ├── Fault            a transient failure: another attempt may succeed
 ├── RequestRefused   the endpoint refused a request; a retry would be refused too
+├── NoAnswer         the endpoint ended its answer without a word of text
 └── BreakerOpen      the circuit breaker is open: the request was not sent
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from relay_core.engines.base import EngineUsage
 from relay_core.errors import EngineError
 
 KEY_STATUSES = (401, 403)
@@ -41,8 +43,37 @@ class RequestRefused(EngineError):
         return self.status in KEY_STATUSES
 
 
+class NoAnswer(EngineError):
+    """The endpoint ended its answer without a word of text, so that nothing can be delivered; it is not asked again.
+
+    ``usage``: what it reports to have used. ``written_tokens``: how many tokens it wrote, of reasoning for example.
+    """
+
+    def __init__(self, message: str, usage: EngineUsage | None, written_tokens: int) -> None:
+        super().__init__(message)
+        self.usage, self.written_tokens = usage, written_tokens
+
+
 class BreakerOpen(EngineError):
     """The request was not sent: the endpoint failed too often in a row."""
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Read data that an endpoint sent: every exception that is not ours becomes a ``Fault``.
+
+    Args:
+        what: the data, for the message.
+
+    Raises:
+        Fault: in place of any other exception, such as a ``TypeError``, an ``OverflowError`` or a ``RecursionError``.
+    """
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:
+        raise Fault(f"malformed {what}: {type(error).__name__}") from error
 
 
 @contextmanager
@@ -50,9 +81,9 @@ def without_internal_types() -> Iterator[None]:
     """Turn this package's own errors into a plain ``EngineError`` for callers; the original is its cause.
 
     Raises:
-        EngineError: in place of a ``Fault``, a ``RequestRefused`` or a ``BreakerOpen``.
+        EngineError: in place of a ``Fault``, a ``RequestRefused``, a ``NoAnswer`` or a ``BreakerOpen``.
     """
     try:
         yield
-    except (Fault, RequestRefused, BreakerOpen) as error:
+    except (Fault, RequestRefused, NoAnswer, BreakerOpen) as error:
         raise EngineError(error.message, role=error.role) from error

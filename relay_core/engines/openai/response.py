@@ -1,29 +1,31 @@
-"""One streamed response: its lines, and the chunks that they hold."""
+"""One streamed response: its events, and the chunks that they hold."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from relay_core.engines.base import Chunk, EngineUsage
 from relay_core.engines.openai.address import Address
-from relay_core.engines.openai.event_reader import EventReader, event_data
-from relay_core.engines.openai.faults import Fault
-from relay_core.engines.openai.http_errors import translate_errors
+from relay_core.engines.openai.event_reader import EventReader
+from relay_core.engines.openai.faults import Fault, reading
+from relay_core.engines.openai.http_errors import status_error, translated
+from relay_core.engines.openai.sse import EventDecoder, ServerSentEvent
+from relay_core.engines.openai.stream_errors import stream_error
 from relay_core.errors import EngineError
 
 T = TypeVar("T")
 
 _USAGE_WAIT_S = 2.0  # after the last token, for the usage that follows it
-_MAX_LINE_BYTES = 64 * 2**20
+_END_WAIT_S = 0.1  # after [DONE], for the end of the response, so that its connection can be used again
 
 
 class Response:
-    """The lines of a streamed HTTP response as they arrive; empty lines are left out.
+    """The payloads of a streamed HTTP response as they arrive.
 
     Args:
         response: the ``openai`` client's response, its body unread.
@@ -32,46 +34,63 @@ class Response:
 
     def __init__(self, response: Any, address: Address) -> None:
         self._response, self._address = response, address
-        self._buffer: deque[bytes] = deque()
+        self._buffer: deque[ServerSentEvent] = deque()
         self._is_at_end = False
+        self.is_done = False  # [DONE] has come
         self._batches = self._read_batches()
 
-    async def _read_batches(self) -> AsyncGenerator[list[bytes], None]:
-        # not httpx's iter_lines, which also splits at U+2028 and other separators that JSON strings may hold
-        rest = b""
+    async def _read_batches(self) -> AsyncGenerator[list[ServerSentEvent], None]:
+        decoder = EventDecoder()
         async for data in self._response.http_response.aiter_bytes():
-            *lines, rest = (rest + data).split(b"\n") if rest else data.split(b"\n")
-            yield lines
-            if len(rest) > _MAX_LINE_BYTES:
-                raise Fault(f"a line of more than {_MAX_LINE_BYTES} bytes in the event stream")
-        yield [rest]
+            if events := decoder.feed(data):
+                yield events
+        yield decoder.flush()
 
     @property
-    def has_line(self) -> bool:
-        """Whether the next line is buffered, so that :meth:`line` returns without waiting."""
+    def has_payload(self) -> bool:
+        """Whether the next event is buffered, so that :meth:`payload` returns without waiting."""
         return bool(self._buffer)
 
-    async def line(self) -> bytes | None:
-        """The next line; ``None`` at the end.
+    async def payload(self) -> Mapping[str, Any] | None:
+        """The payload of the next event; ``None`` at ``[DONE]`` and at the end.
 
         Raises:
-            Fault: the connection broke.
+            Fault: the connection broke, the event is malformed, or it reports a transient error.
+            EngineError: the event reports an error that a retry cannot mend.
         """
         while not self._buffer and not self._is_at_end:
-            with translate_errors(self._address):
-                lines = await anext(self._batches, None)
-            self._is_at_end = lines is None
-            self._buffer.extend(line for line in map(_without_return, lines or ()) if line)
-        return self._buffer.popleft() if self._buffer else None
+            events = await translated(self._address, anext(self._batches, None))
+            self._is_at_end = events is None
+            self._buffer.extend(events or ())
+        if not self._buffer or self.is_done:
+            return None
+        event = self._buffer.popleft()
+        self.is_done = event.is_done
+        return None if self.is_done else self._payload_of(event)
+
+    def _payload_of(self, event: ServerSentEvent) -> Mapping[str, Any]:
+        with reading("error in the event stream"):
+            error = stream_error(event)
+        if error is not None:
+            message = f"an error in its stream: {error.message}"
+            if error.status is not None:
+                raise status_error(self._address, error.status, {}, message, event.payload)
+            raise Fault(f"{self._address.base_url} sent {self._address.shown(message)}")
+        if not isinstance(event.payload, Mapping):
+            raise Fault(f"malformed event, which is no JSON object: {event.data[:80]!r}")
+        return event.payload
 
     async def aclose(self) -> None:
         """Close the response; closing it before its end makes the server cancel the request."""
-        await self._batches.aclose()
-        await self._response.close()
-
-
-def _without_return(line: bytes) -> bytes:
-    return line.rstrip(b"\r")
+        try:
+            if self.is_done and not self._is_at_end:
+                async with asyncio.timeout(_END_WAIT_S):
+                    await anext(self._batches, None)
+        except Exception:
+            pass  # the answer is complete
+        finally:
+            await self._batches.aclose()
+            await self._response.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +124,17 @@ class ChunkStream:
     """The chunks of one streamed response, whose first token has arrived. Built by :meth:`open`.
 
     Args:
-        response: its lines.
-        reader: reads its events.
-        limit: how long to wait for each chunk.
-        resources: closed with the stream: the response, and the request's place among those in flight.
-        first: the chunk with the first token.
+        response: its payloads.
+        reader: reads them.
+        limit: how long to wait for each token.
     """
 
-    def __init__(
-        self, response: Response, reader: EventReader, limit: SilenceLimit, resources: AsyncExitStack, first: Chunk
-    ) -> None:
-        self._response, self._reader, self._limit, self._resources = response, reader, limit, resources
-        self._first: Chunk | None = first
+    def __init__(self, response: Response, reader: EventReader, limit: SilenceLimit) -> None:
+        self._response, self._reader, self._limit = response, reader, limit
+        self._resources = AsyncExitStack()
+        self._first: Chunk | None = None
         self._pending_error: EngineError | None = None  # arrived behind the tokens of the latest chunk
+        self._usage_until: float | None = None  # all tokens have probably come; until when the end is awaited
 
     @classmethod
     async def open(
@@ -127,7 +144,7 @@ class ChunkStream:
 
         Args:
             request: sends the request and returns the response.
-            reader: reads the response's events.
+            reader: reads the response's payloads.
             limit: how long to wait, first for the headers, then for each token.
             resources: what to close with the stream. They are taken over on success; on an error the caller closes
                 them.
@@ -137,13 +154,16 @@ class ChunkStream:
         """
         response = await limit.wait_for(request)
         resources.push_async_callback(response.aclose)
-        first = await limit.wait_for(_next_with_content(response, reader))
-        return cls(response, reader, limit, resources.pop_all(), first)
+        stream = cls(response, reader, limit)
+        stream._first = await stream._next_chunk()
+        stream._resources = resources.pop_all()
+        return stream
 
     async def next(self) -> Chunk:
         """The next chunk with a token or a finish, together with everything else that has arrived.
 
-        The last chunk has the usage that the endpoint sends after it.
+        A chunk with an ``ending`` holds the last token as far as the endpoint says. The last chunk has the finish, and
+        the usage that the endpoint sends after the last token.
 
         Raises:
             Fault: the stream broke, fell silent or was malformed.
@@ -151,57 +171,83 @@ class ChunkStream:
         chunk, self._first = self._first, None
         if chunk is None:
             if self._pending_error is not None:
-                raise self._pending_error
-            chunk = await self._limit.wait_for(_next_with_content(self._response, self._reader))
-        chunk = await self._with_buffered(chunk)
-        if chunk.finish is not None:
-            chunk = replace(chunk, usage=await self.trailing_usage() or chunk.usage)  # only this one has cached tokens
-        return chunk
-
-    async def trailing_usage(self) -> EngineUsage | None:
-        """The usage that follows the last token.
-
-        Reading on to the end of the response also lets the connection be used again.
-        """
-        usage = None
-        try:
-            async with asyncio.timeout(_USAGE_WAIT_S):
-                while (line := await self._response.line()) is not None:
-                    chunk = self._reader.read(event_data(line) or {})
-                    usage = usage or chunk.usage
-                    if chunk.tokens:
-                        break
-        except (EngineError, TimeoutError):
-            pass  # all tokens have arrived: an error behind them does no harm
-        return usage
-
-    async def _with_buffered(self, chunk: Chunk) -> Chunk:
-        """``chunk`` merged with every chunk that is buffered; an error among them is raised by the next read."""
-        while chunk.finish is None and self._response.has_line:
+                return self._ended_by(self._pending_error)
+            chunk = await self._next_chunk()
+        while chunk.finish is None and self._response.has_payload:
             try:
-                more = await _next_chunk(self._response, self._reader)
+                more = await self._read_payload()
             except EngineError as error:
                 self._pending_error = error
                 break
             chunk = replace(more, tokens=(*chunk.tokens, *more.tokens), usage=more.usage or chunk.usage)
         return chunk
 
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Remarks on what came so far."""
+        return self._reader.notes
+
+    async def trailing_usage(self) -> EngineUsage | None:
+        """The usage that follows the last token that is wanted.
+
+        Reading on to the end of the response also lets the connection be used again.
+        """
+        usage = None
+        try:
+            async with asyncio.timeout(_USAGE_WAIT_S):
+                while (payload := await self._response.payload()) is not None:
+                    chunk = self._reader.read(payload)
+                    usage = chunk.usage or usage
+                    if chunk.tokens:
+                        break
+        except (EngineError, TimeoutError):
+            pass  # all tokens have arrived: an error behind them does no harm
+        return usage
+
+    async def _next_chunk(self) -> Chunk:
+        """The next chunk with a token or a finish."""
+        while True:
+            chunk = await self._wait_for_event()
+            if chunk.tokens or chunk.finish is not None:
+                return chunk
+
+    async def _wait_for_event(self) -> Chunk:
+        """The next event with anything in it, which may be reasoning or a reason for finishing."""
+        if self._usage_until is None:
+            return await self._limit.wait_for(self._read_event())
+        try:
+            async with asyncio.timeout_at(self._usage_until):
+                return await self._read_event()
+        except (EngineError, TimeoutError) as error:
+            return self._ended_by(error)
+
+    def _ended_by(self, error: Exception) -> Chunk:
+        """The last chunk of a stream that failed: behind the last token, an error does no harm."""
+        if self._usage_until is None:
+            raise error
+        return self._reader.end(is_done=self._response.is_done)
+
+    async def _read_event(self) -> Chunk:
+        while True:
+            seen = self._reader.reasoning_events, self._usage_until
+            chunk = await self._read_payload()
+            if chunk.tokens or chunk.finish is not None:
+                return chunk
+            if (self._reader.reasoning_events, self._usage_until) != seen:
+                return chunk
+
+    async def _read_payload(self) -> Chunk:
+        """The chunk of the next payload, which may be empty; the last chunk at the end of the response."""
+        payload = await self._response.payload()
+        if payload is None:
+            return self._reader.end(is_done=self._response.is_done)
+        chunk = self._reader.read(payload)
+        if self._reader.hints:  # a reason for finishing means nothing there
+            self._usage_until = None
+        elif chunk.ending is not None and self._usage_until is None:
+            self._usage_until = asyncio.get_running_loop().time() + _USAGE_WAIT_S
+        return chunk
+
     async def aclose(self) -> None:
         """Close the response and give up the request's place among those in flight; unfinished work is cancelled."""
         await self._resources.aclose()
-
-
-async def _next_with_content(response: Response, reader: EventReader) -> Chunk:
-    while True:
-        chunk = await _next_chunk(response, reader)
-        if chunk.tokens or chunk.finish is not None:
-            return chunk
-
-
-async def _next_chunk(response: Response, reader: EventReader) -> Chunk:
-    """The chunk of the next line, which may be empty."""
-    line = await response.line()
-    payload = {} if line is None else event_data(line)
-    if payload == {}:
-        raise Fault("the stream ended before the answer did")
-    return Chunk() if payload is None else reader.read(payload)

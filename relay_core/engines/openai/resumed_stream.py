@@ -2,66 +2,104 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from relay_core.engines.base import Chunk, EngineUsage, Waste
-from relay_core.engines.openai.faults import Fault
+from relay_core.engines.base import Chunk, EngineUsage, Finish, Waste
+from relay_core.engines.openai.faults import Fault, NoAnswer
 from relay_core.engines.openai.hedging import hedged
 from relay_core.engines.openai.loop_client import LoopClient
 from relay_core.engines.openai.protocol import APPROXIMATE, Mode
 from relay_core.engines.openai.response import ChunkStream, SilenceLimit
 from relay_core.engines.openai.resumption import StreamProgress
-from relay_core.engines.openai.retries import with_retries
+from relay_core.engines.openai.retries import Patience, with_retries
 from relay_core.errors import EngineError
 
 
 async def resumed(
     client: LoopClient, progress: StreamProgress, deadline: float, waste: Waste | None = None
 ) -> AsyncGenerator[Chunk, None]:
-    """The chunks of one stream; when a response breaks, the rest is requested.
+    """The chunks of one stream; when a response breaks, the rest is requested, ``retries`` times at most.
 
     Args:
         client: sends the requests.
         progress: what the stream has delivered so far.
         deadline: the loop's time at which the stream must be over.
-        waste: counts the requests that lost against their hedge; ``None`` reports them with the chunks.
+        waste: counts the requests that lost against their hedge, and tokens that are not delivered; ``None`` reports
+            them with the chunks.
+
+    Raises:
+        Fault, BreakerOpen: the endpoint failed, after the retries.
+        NoAnswer: the endpoint wrote no text; a chunk before it has the usage.
+        EngineError: the endpoint refused the request.
     """
-    lost_hedges = Waste() if waste is None else waste
+    own_waste = Waste() if waste is None else waste
     notes: dict[str, Any] = {"approximate": APPROXIMATE} if progress.endpoint.mode is Mode.CHAT else {}
     limit = SilenceLimit(client.patience.first_token_s, deadline)
+    retries_left = client.patience.retries
 
     def count_loser() -> None:
         notes["hedged"] = notes.get("hedged", 0) + 1
-        lost_hedges.add(progress.prompt_tokens, None, 0)
+        own_waste.add(progress.prompt_tokens, None, 0)
 
     async def attempt() -> ChunkStream:
-        return await hedged(
-            lambda: client.open(progress, limit),
-            client.patience.hedge_after_s,
-            ChunkStream.aclose,
-            may_hedge=lambda: not client.gate.locked(),
-            on_loser=count_loser,
-        )
+        nonlocal retries_left
+        try:
+            return await hedged(
+                lambda: client.open(progress, limit, notes),
+                client.patience.hedge_after_s,
+                ChunkStream.aclose,
+                may_hedge=lambda: not client.gate.locked(),
+                on_loser=count_loser,
+            )
+        except Fault:
+            retries_left = max(0, retries_left - 1)
+            raise
+
+    def with_waste(chunk: Chunk) -> Chunk:
+        is_reported = waste is None and (own_waste.requests or own_waste.tokens)
+        return replace(chunk, waste=replace(own_waste)) if is_reported else chunk
 
     while True:
-        response = await with_retries(attempt, client.patience, deadline)
+        try:
+            response = await with_retries(attempt, replace(client.patience, retries=retries_left), deadline)
+        except NoAnswer as error:
+            own_waste.tokens += error.written_tokens
+            yield with_waste(Chunk(usage=progress.usage(error.usage), notes=notes))
+            raise
         async with aclosing(response):
             while True:
                 try:
                     chunk = await progress.receive(response, notes)
-                except Fault as fault:  # the response broke: request the rest
+                except Fault as fault:
                     client.breaker.record_failure(fault.message)
-                    progress.broken_responses += 1
-                    notes["resumed"] = notes.get("resumed", 0) + 1
+                    broken = fault
                     break
-                if waste is None and lost_hedges.requests:
-                    chunk = replace(chunk, waste=replace(lost_hedges))
-                yield chunk
+                yield with_waste(chunk)
                 if chunk.finish is not None:
                     return
+        if not progress.can_resume:
+            notes["broken"] = f"{broken.message}; mode chat cannot continue an answer, which is therefore incomplete"
+            yield with_waste(Chunk((), Finish.LENGTH, None, progress.usage(None), notes))
+            return
+        progress.broken_responses += 1
+        if progress.broken_responses > client.patience.retries:
+            message = f"{broken.message} (gave up after {progress.broken_responses} responses that broke)"
+            raise Fault(message, status=broken.status) from broken
+        notes["resumed"] = notes.get("resumed", 0) + 1
+        if broken.status is not None:  # it reported an error, such as an overload
+            await _pause(client.patience, progress.broken_responses, deadline)
+
+
+async def _pause(patience: Patience, failures: int, deadline: float) -> None:
+    """Wait before the next request as before a retry, but not beyond the deadline."""
+    longest_s = min(patience.backoff_max_s, patience.backoff_s * 2 ** min(failures, 30))
+    left_s = deadline - asyncio.get_running_loop().time()
+    await asyncio.sleep(max(0.0, min(random.uniform(0, longest_s), left_s)))
 
 
 async def fill_cache(client: LoopClient, progress: StreamProgress, deadline: float, waste: Waste) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from relay_core.engines.base import Chunk, EngineUsage, Finish, Prompt, Sampling, Token
@@ -34,6 +33,8 @@ class StreamProgress:
         self._ids: list[int] = []
         self._texts: list[str] = []
         self._count = 0  # tokens so far
+        self._least = 0  # the fewest tokens that their text can have
+        self._cut: Finish | None = None  # the stream was cut here, and only its usage is awaited
         self._count_at_request: int | None = None  # tokens before the latest request; None before the first
         self._longest_stop = max((len(stop) for stop in sampling.stop), default=0)
         self._tail = ""  # the end of the text so far, as long as the longest stop string
@@ -79,9 +80,20 @@ class StreamProgress:
         """A reader for the response to that request."""
         prompt_end = (self._prompt.token_ids or ())[-_CONTEXT_TOKENS:]
         context = [*prompt_end, *self._ids[-_CONTEXT_TOKENS:]][-_CONTEXT_TOKENS:]
-        return EventReader(self.endpoint.mode, self.endpoint.tokenizer, context)
+        return EventReader(
+            self.endpoint.mode,
+            self.endpoint.tokenizer,
+            context,
+            continues=bool(self._prompt.continuation),
+            resumes=bool(self._texts),
+        )
 
     # -- what has come -------------------------------------------------------------------------------------
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the rest can be requested. In mode ``chat`` a request for the rest may begin the answer anew."""
+        return self.endpoint.mode is not Mode.CHAT or not self._texts
 
     async def receive(self, stream: ChunkStream, notes: Mapping[str, Any]) -> Chunk:
         """Read the next chunk of a response and :meth:`take` it; the last one has the usage of the whole stream.
@@ -89,37 +101,46 @@ class StreamProgress:
         Raises:
             Fault: the response broke, fell silent or was malformed.
         """
-        chunk = await stream.next()
-        taken = self.take(chunk, notes)
-        if taken.finish is Finish.LENGTH and chunk.finish is None:  # some servers send the finish in a later event
-            return replace(taken, usage=self.usage(await stream.trailing_usage()))
-        return taken
+        if self._cut is not None:
+            usage = await stream.trailing_usage()
+            return Chunk((), self._cut, None, self.usage(usage), {**notes, **stream.notes})
+        return self.take(await stream.next(), notes)
 
     def take(self, chunk: Chunk, notes: Mapping[str, Any]) -> Chunk:
         """Count a chunk's tokens; cut it at a stop string and at ``max_tokens``.
 
+        A chunk that is cut at ``max_tokens`` gets an ``ending``: the usage may follow.
+
         Args:
             chunk: the next chunk of a response.
-            notes: the notes of the chunk to return.
+            notes: the notes of the chunk to return; the chunk's own are added.
         """
         taken: list[Token] = []
-        finish, reported_count = chunk.finish, self._reported_count(chunk)
-        for token in chunk.tokens if reported_count is not None else map(self._fitted, chunk.tokens):
-            taken.append(token)
-            if self._append(token):
-                finish = Finish.STOP
-                break
+        finish, ending, reported_count = chunk.finish, chunk.ending, self._reported_count(chunk)
+        for token in chunk.tokens:
             if reported_count is None and self._tokens_left <= 0:
-                is_last = token is chunk.tokens[-1]  # never for text, which may have been cut
-                finish = (chunk.finish if is_last else None) or Finish.LENGTH
+                finish, ending = self._cut_at_limit(chunk)  # more came than was requested
+                break
+            fitted = token if reported_count is not None else self._fitted(token)
+            taken.append(fitted)
+            if self._append(fitted):
+                finish, ending = Finish.STOP, None
+                break
+            if fitted.text != token.text:
+                finish, ending = self._cut_at_limit(chunk)
                 break
         if reported_count is not None:
             self._count = reported_count
-            if finish is None and not self._tokens_left:
-                finish = Finish.LENGTH
+        if finish is None and ending is None and self._tokens_left <= 0:
+            finish, ending = self._cut_at_limit(chunk)
         end_token = chunk.end_token if finish is Finish.END else None
         usage = self.usage(chunk.usage) if finish is not None or self.warmed else None
-        return Chunk(tuple(taken), finish, end_token, usage, dict(notes))
+        return Chunk(tuple(taken), finish, end_token, usage, {**notes, **chunk.notes}, ending=ending)
+
+    def _cut_at_limit(self, chunk: Chunk) -> tuple[Finish | None, Finish]:
+        """The finish and the ending of a chunk that reaches ``max_tokens`` although the endpoint does not say so."""
+        self._cut = Finish.LENGTH
+        return (Finish.LENGTH if chunk.finish is not None else None), Finish.LENGTH
 
     @property
     def _tokens_left(self) -> int:
@@ -130,9 +151,17 @@ class StreamProgress:
         if token.id is not None:
             self._ids.append(token.id)
         self._texts.append(token.text)
+        self._least += self._least_tokens(token)
+        if token.is_tool_call:
+            self._tail = ""
+            return False
         text = self._tail + token.text
         self._tail = text[len(text) - self._longest_stop :] if len(text) > self._longest_stop else text
         return any(stop in text for stop in self._sampling.stop)
+
+    def _least_tokens(self, token: Token) -> int:
+        """A lower bound of the number of tokens in a token's text, which may be the text of several tokens."""
+        return 1 if token.id is not None else max(1, -(-len(token.text) // self.endpoint.longest_token))
 
     def _reported_count(self, chunk: Chunk) -> int | None:
         """The number of tokens so far by the server's count, for a server that sends text with a running usage.
@@ -143,25 +172,33 @@ class StreamProgress:
         if self.endpoint.dialect.stream_options != RUNNING_USAGE or chunk.usage is None or not chunk.tokens:
             return None
         count = (self._count_at_request or 0) + (chunk.usage.completion_tokens or 0)
-        characters = max(len(token.text) for token in chunk.tokens)
-        minimum = self._count + max(len(chunk.tokens), characters // self.endpoint.longest_token)
+        minimum = self._count + sum(map(self._least_tokens, chunk.tokens))
         return count if minimum <= count <= self._sampling.max_tokens else None
 
     def _fitted(self, token: Token) -> Token:
-        """Count a token, or a text of several tokens; cut a text to the tokens that are left."""
+        """Count a token, or a text of several tokens; cut a text to the tokens that are left.
+
+        The text of a tool call that the server parsed is not what the model wrote, so its tokens are not counted but
+        estimated from below: it is cut only where it is longer than any text of so many tokens.
+        """
         if token.id is not None:
             self._count += 1
             return token
         left, tokenizer = self._tokens_left, self.endpoint.counter
         text = token.text[: left * self.endpoint.longest_token]  # a longer text has more tokens than are left
-        ids = [0] if tokenizer is None else tokenizer.encode(text)
-        if tokenizer is not None and len(ids) > left:
-            text = tokenizer.decode(ids[:left])
-        self._count += left if text != token.text else max(1, len(ids))
-        return Token(None, text, token.logprob)
+        count = self._least_tokens(Token(None, text))
+        if tokenizer is not None and not token.is_tool_call:
+            ids = tokenizer.encode(text)
+            count = max(count, len(ids))
+            if len(ids) > left:
+                text = tokenizer.decode(ids[:left])
+        self._count += left if text != token.text else min(count, left)
+        return token._replace(text=text)
 
     def usage(self, reported: EngineUsage | None) -> EngineUsage:
         """The usage of the whole stream, which counts the prompt once for every response that had read it.
+
+        Tokens written are as many as the endpoint reports, unless that is fewer than the text must have.
 
         Args:
             reported: the usage that the endpoint reports for the latest response.
@@ -172,5 +209,7 @@ class StreamProgress:
         if read is not None:
             read += self.broken_responses * (self.prompt_tokens or 0)
         completion = reported.completion_tokens if reported is not None and not self.broken_responses else None
-        count = self._count if completion is None or self._ids else min(completion, self._sampling.max_tokens)
-        return EngineUsage(read, reported.cached_tokens if reported is not None else None, count)
+        is_right = completion is not None and completion >= self._least
+        count = self._count if completion is None or not is_right or self._ids else completion
+        cached = reported.cached_tokens if reported is not None else None
+        return EngineUsage(read, cached, min(count, self._sampling.max_tokens))

@@ -29,7 +29,8 @@ class Patience:
         connect_s: seconds to open a connection.
         first_token_s: seconds of silence allowed before the first token, and between two tokens.
         total_s: seconds for one request with all its retries, from the first attempt to the last token.
-        retries: attempts after the first one; the count starts again once a token has come.
+        retries: attempts after the first one, over the whole stream; and how often a stream that breaks after its first
+            token is resumed.
         backoff_s: the wait before retry ``i`` is drawn from 0 to ``min(backoff_max_s, backoff_s * 2**i)`` seconds
             (exponential back-off with full jitter), and is at least the endpoint's ``Retry-After``.
         backoff_max_s: the upper bound of that wait, in seconds.
@@ -208,7 +209,7 @@ async def with_retries(attempt: Callable[[], Awaitable[T]], patience: Patience, 
         return await retrying(counted_attempt)
     except Fault as fault:
         seconds = loop.time() - began
-        raise Fault(
+        raise type(fault)(
             f"{fault.message} (gave up after {attempts} attempt{'s' * (attempts > 1)} in {seconds:.1f} s)",
             retry_after_s=fault.retry_after_s,
             status=fault.status,

@@ -5,36 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from relay_core.engines.base import EngineUsage, Finish
-from relay_core.engines.openai.event_reader import EventReader, event_data
+from relay_core.engines.base import Chunk, EngineUsage, Finish
+from relay_core.engines.openai.event_reader import EventReader
 from relay_core.engines.openai.faults import Fault
 from relay_core.engines.openai.protocol import Mode
 from relay_core.errors import EngineError
 from relay_core.tokenizer import Tokenizer
-from relay_core.tool_parser import parse_answer
-
-
-@given(st.binary(max_size=60))
-def test_any_line_is_data_nothing_or_a_fault(line: bytes) -> None:
-    try:
-        payload = event_data(b"data: " + line)
-    except Fault:
-        return
-    assert payload is None or isinstance(payload, dict)
-
-
-def test_lines_of_an_event_stream() -> None:
-    assert event_data(b"") is None
-    assert event_data(b": keep-alive") is None
-    assert event_data(b"event: x") is None
-    assert event_data(b"data: [DONE]") == {}
-    assert event_data(b'data:{"a":1}') == {"a": 1}
-    for bad in (b"<html>", b'data: {"a":', b"data: [1]", b'data: {"error": {"message": "overloaded"}}', b"data: \xff"):
-        with pytest.raises(Fault):
-            event_data(bad)
 
 
 def event(ids: Any, text: str = "", finish: str | None = None, stop: Any = None, **more: Any) -> dict[str, Any]:
@@ -47,6 +24,13 @@ def reader(qwen3: Tokenizer) -> EventReader:
     return EventReader(Mode.IDS, qwen3, [])
 
 
+def whole(reader: EventReader, *payloads: dict[str, Any]) -> Chunk:
+    """The payloads of one response as one chunk."""
+    tokens = [token for payload in payloads for token in reader.read(payload).tokens]
+    end = reader.end(is_done=False)
+    return Chunk((*tokens, *end.tokens), end.finish, end.end_token, end.usage, end.notes)
+
+
 def test_ids_are_read_with_their_own_text(reader: EventReader, qwen3: Tokenizer) -> None:
     ids = qwen3.encode("Fox 🦊!")
     texts = [reader.read(event([i])).tokens[0].text for i in ids]
@@ -55,21 +39,19 @@ def test_ids_are_read_with_their_own_text(reader: EventReader, qwen3: Tokenizer)
 
 def test_the_end_token_is_not_among_the_tokens(reader: EventReader, qwen3: Tokenizer) -> None:
     end = qwen3.hf.eos_token_id
-    chunk = reader.read(event([end], finish="stop"))
+    chunk = whole(reader, event([end], finish="stop"))
     assert (chunk.tokens, chunk.finish, chunk.end_token and chunk.end_token.id) == ((), Finish.END, end)
 
 
 def test_a_stop_string_keeps_the_whole_token(reader: EventReader, qwen3: Tokenizer) -> None:
     ids = qwen3.encode("call>\n\n")
-    for i in ids[:-1]:
-        reader.read(event([i]))
-    chunk = reader.read(event(ids[-1:], finish="stop", stop="call>"))
+    chunk = whole(reader, *[event([i]) for i in ids[:-1]], event(ids[-1:], finish="stop", stop="call>"))
     assert chunk.finish is Finish.STOP
     assert chunk.tokens[-1].text == ">\n\n"
     assert chunk.end_token is None
 
 
-@pytest.mark.parametrize("ids", ["x", [1.5], [-1], [10**9], [True], [None], {"0": 1}, None])
+@pytest.mark.parametrize("ids", ["x", [1.5], [-1], [10**9], [151_669], [True], [None], {"0": 1}, None])
 def test_wrong_ids_are_a_fault(reader: EventReader, ids: Any) -> None:
     with pytest.raises(Fault, match="wrong token ids"):
         reader.read(event(ids, "text"))
@@ -101,58 +83,90 @@ def test_log_probabilities_come_with_their_tokens(reader: EventReader, qwen3: To
 )  # fmt: skip
 def test_text_and_chat_events(choice: dict[str, Any], text: str, finish: Finish | None) -> None:
     chunk = EventReader(Mode.CHAT, None, []).read({"choices": [choice]})
-    assert ("".join(t.text for t in chunk.tokens), chunk.finish) == (text, finish)
-
-
-def tool_delta(index: int, arguments: str, name: str | None = None) -> dict[str, Any]:
-    return {"delta": {"tool_calls": [{"index": index, "function": {"name": name, "arguments": arguments}}]}}
-
-
-def test_tool_calls_that_a_server_parsed_are_text_again() -> None:
-    reader = EventReader(Mode.CHAT_CONTINUE, None, [])
-    stream = [
-        {"delta": {"content": "I look. "}},
-        tool_delta(0, "", "price"),
-        tool_delta(0, '{"item": '),
-        tool_delta(0, '"tea"}'),
-        tool_delta(1, '{"item": "pen"}', "stock"),
-        {"delta": {}, "finish_reason": "tool_calls"},
-    ]
-    chunks = [reader.read({"choices": [choice]}) for choice in stream]
-    parsed = parse_answer("".join(token.text for chunk in chunks for token in chunk.tokens))
-    assert parsed.content.strip() == "I look."
-    assert [(call.name, call.arguments) for call in parsed.tool_calls] == [
-        ("price", {"item": "tea"}),
-        ("stock", {"item": "pen"}),
-    ]
-    assert chunks[-1].finish is Finish.END
-
-
-def test_a_tool_call_that_ends_at_the_length_limit_stays_open() -> None:
-    reader = EventReader(Mode.CHAT, None, [])
-    cut = [tool_delta(0, '{"item": ', "price"), {"delta": {}, "finish_reason": "length"}]
-    text = "".join(token.text for choice in cut for token in reader.read({"choices": [choice]}).tokens)
-    assert text == '<tool_call>\n{"name": "price", "arguments": {"item": '
-
-
-@pytest.mark.parametrize("calls", ["x", [1], [{}], [{"function": {"name": "a", "arguments": 1}}], {"a": 1}, 3])
-def test_malformed_tool_calls_are_a_fault(calls: Any) -> None:
-    with pytest.raises(Fault, match="malformed tool calls"):
-        EventReader(Mode.CHAT, None, []).read({"choices": [{"delta": {"tool_calls": calls}}]})
+    assert ("".join(t.text for t in chunk.tokens), chunk.ending) == (text, finish)
 
 
 def test_usage_that_is_not_reported_is_none() -> None:
     read = EventReader(Mode.CHAT, None, []).read
     usage = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 8}}
     assert read({"choices": [], "usage": usage}).usage == EngineUsage(9, 8, 3)
-    assert read({"choices": [], "usage": {"prompt_tokens": "9"}}).usage == EngineUsage(None, None, None)
+    read = EventReader(Mode.CHAT, None, []).read
     assert read({"choices": []}).usage is None
+    assert read({"choices": [], "usage": {"prompt_tokens": "9"}}).usage == EngineUsage(None, None, None)
+
+
+def test_usage_that_cannot_be_true_is_not_believed() -> None:
+    reader = EventReader(Mode.CHAT, None, [])
+    for odd in (-1, True, 1.0, "9", 10**400, None, [1], {}):
+        usage = {"prompt_tokens": odd, "completion_tokens": odd, "prompt_tokens_details": {"cached_tokens": odd}}
+        assert reader.read({"choices": [], "usage": usage}).usage == EngineUsage(None, None, None)
+    usage = {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 10}, "completion_tokens": 3}
+    assert reader.read({"usage": usage}).usage == EngineUsage(9, None, 3)
+    assert reader.read({"usage": {"completion_tokens": 0}}).usage == EngineUsage(9, None, 3), "a count does not shrink"
 
 
 def test_a_content_filter_is_an_error_and_an_abort_a_fault() -> None:
-    read = EventReader(Mode.CHAT, None, []).read
+    def end(reason: str) -> None:
+        whole(EventReader(Mode.CHAT, None, []), {"choices": [{"delta": {}, "finish_reason": reason}]})
+
     with pytest.raises(EngineError, match="content filter") as error:
-        read({"choices": [{"delta": {}, "finish_reason": "content_filter"}]})
+        end("content_filter")
     assert not isinstance(error.value, Fault)
     with pytest.raises(Fault, match="abort"):
-        read({"choices": [{"delta": {}, "finish_reason": "abort"}]})
+        end("abort")
+
+
+@pytest.mark.parametrize("value", [-(10**400), float("nan"), float("inf"), "1", True, None, [1]])
+def test_an_odd_log_probability_is_none(value: Any, reader: EventReader, qwen3: Tokenizer) -> None:
+    chunk = reader.read(event(qwen3.encode("1"), logprobs={"token_logprobs": [value]}))
+    assert [token.logprob for token in chunk.tokens] == [None]
+
+
+def test_an_end_token_before_other_tokens_is_an_ordinary_one(reader: EventReader, qwen3: Tokenizer) -> None:
+    one, two = qwen3.encode("1")[0], qwen3.encode("2")[0]
+    chunk = whole(reader, event([one], "1", "stop"), event([two], "2", "stop"))
+    assert ([t.id for t in chunk.tokens], chunk.finish, chunk.end_token) == ([one, two], Finish.END, None)
+    end = qwen3.hf.eos_token_id
+    chunk = whole(EventReader(Mode.IDS, qwen3, []), event([one], "1", "stop"), event([end], "", "stop"))
+    assert ([t.id for t in chunk.tokens], chunk.end_token and chunk.end_token.id) == ([one], end)
+
+
+@pytest.mark.parametrize(
+    ("choice", "text"),
+    [
+        ({"delta": {"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}}, "ab"),
+        ({"delta": {"content": ["a", "b"]}}, "ab"),
+        (
+            {"delta": {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "x"}]}, {"text": "b"}]}},
+            "b",
+        ),
+        ({"delta": {"content": [{"type": "output_text", "text": "a"}, {"type": "image_url", "image_url": {}}]}}, "a"),
+        ({"delta": {"content": [{"type": "text", "text": {"value": "a"}}]}}, "a"),
+        ({"delta": {"content": []}}, ""),
+        ({"message": {"content": "whole"}}, "whole"),
+        ({"delta": None, "text": "a"}, "a"),
+        ({"delta": {"refusal": "No."}}, "No."),
+        ({"text": None}, ""),
+    ],
+)
+def test_content_in_other_shapes(choice: dict[str, Any], text: str) -> None:
+    chunk = EventReader(Mode.CHAT, None, []).read({"choices": [choice]})
+    assert "".join(token.text for token in chunk.tokens) == text
+
+
+ODD: list[Any] = [7, "none", [7], {"0": {}}, [None], [[]], True, [{"delta": 7}], [{"delta": "a"}], [{"text": 7}],
+                  [{"text": {"a": 1}}], [{"delta": {"content": 7}}], [{"delta": {"content": [7]}}],
+                  [{"delta": {"content": [{"text": 7}]}}], [{"delta": {"tool_calls": 7}}],
+                  [{"delta": {"function_call": 7}}], [{"delta": {"tool_calls": [{"function": 7}]}}]]  # fmt: skip
+
+
+@pytest.mark.parametrize("choices", ODD)
+def test_odd_choices_are_a_fault(choices: Any) -> None:
+    with pytest.raises(Fault, match="malformed"):
+        EventReader(Mode.CHAT, None, []).read({"choices": choices})
+
+
+@pytest.mark.parametrize("payload", [{"a": 1}, {}, {"choices": None}, {"choices": []}, {"choices": [{}]}, {"usage": 7}])
+def test_a_payload_without_anything_is_nothing(payload: dict[str, Any]) -> None:
+    chunk = EventReader(Mode.CHAT, None, []).read(payload)
+    assert (chunk.tokens, chunk.ending, chunk.usage) == ((), None, None)
