@@ -222,6 +222,8 @@ class Engine(ABC):
     continues: bool = True
     #: whether the engine implements :meth:`warm_stream`
     warmable: bool = False
+    #: whether the model was loaded before this process was forked, which makes the engine unusable here
+    is_lost_in_fork: bool = False
     #: whether the latest call to this engine as a teacher failed (see :meth:`call_ended`)
     _failing: bool = False
 

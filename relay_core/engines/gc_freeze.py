@@ -10,8 +10,18 @@ from __future__ import annotations
 import gc
 import threading
 
+from relay_core.engines.forked import in_child
+
 _lock = threading.Lock()
 _is_done = False
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+in_child(_renew_lock)
 
 
 def freeze_imports() -> None:

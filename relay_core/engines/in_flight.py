@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from relay_core.engines.forked import watch_forks
 from relay_core.errors import ConfigurationError
 
 LIGHT_BELOW = 8  # requests
@@ -31,6 +32,11 @@ class RequestsInFlight:
         if stream_interval is not None and (type(stream_interval) is not int or stream_interval < 1):
             raise ConfigurationError(f"stream_interval is {stream_interval!r}: write a whole number, 1 or more")
         self.stream_interval = stream_interval
+        self.forget_parent()
+        watch_forks(self)
+
+    def forget_parent(self) -> None:
+        """Begin to count anew: in a forked child, the parent's requests are not in flight."""
         self._lock = threading.Lock()
         self._count = 0
 

@@ -11,11 +11,23 @@ from collections.abc import Hashable
 from typing import Any
 
 from relay_core.engines.base import Engine
+from relay_core.engines.forked import in_child, keep_unused
 from relay_core.engines.spec import EngineSpec, engine_from_spec
 from relay_core.keys import Role, key_from_environment
 
 _engines: dict[Hashable, Engine] = {}
 _lock = threading.Lock()
+
+
+def _forget_parent() -> None:
+    """In a forked child: share no engine whose model was loaded in the parent."""
+    global _lock, _engines
+    _lock = threading.Lock()
+    keep_unused(_engines)
+    _engines = {key: engine for key, engine in _engines.items() if not engine.is_lost_in_fork}
+
+
+in_child(_forget_parent)
 
 
 def shared_engine(spec: str, *, role: Role, api_key: str | None = None, retries: int | None = None) -> Engine:

@@ -25,6 +25,7 @@ from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Warming
 from relay_core.engines.cpu_affinity import check_processors, child_processes_on
 from relay_core.engines.cross_loop import run_on
+from relay_core.engines.forked import keep_unused, model_lost, watch_forks
 from relay_core.engines.gc_freeze import freeze_imports
 from relay_core.engines.in_flight import RequestsInFlight
 from relay_core.engines.warmed_stream import hold_until_wanted
@@ -98,6 +99,15 @@ class VLLMEngine(Engine):
         self._home: asyncio.AbstractEventLoop | None = None
         self._start_lock = threading.Lock()
         self._request_numbers = itertools.count()
+        watch_forks(self)
+
+    def forget_parent(self) -> None:
+        """In a forked child: leave the parent's vLLM alone, and refuse to answer if it was loaded."""
+        atexit.unregister(self._shut_down)
+        keep_unused(self._llm)
+        self.is_lost_in_fork = self.is_lost_in_fork or self._llm is not None
+        self._llm = self._home = None
+        self._start_lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._engine_args.get("hf_token"):
@@ -129,6 +139,8 @@ class VLLMEngine(Engine):
         return self._in_flight.is_light
 
     async def start(self) -> None:
+        if self.is_lost_in_fork:
+            raise model_lost(self.spec)
         if not self.running:
             await asyncio.to_thread(self._start)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from relay_core.engines.base import BreakerState, Chunk, Engine, Prompt, Sampling, Warming
+from relay_core.engines.forked import keep_unused, watch_forks
 from relay_core.engines.gc_freeze import freeze_imports
 from relay_core.engines.in_flight import RequestsInFlight
 from relay_core.engines.openai.address import Address, httpx_verify, secret_key
@@ -94,6 +95,8 @@ class OpenAIEngine(Engine):
         patience: Patience | None = None,
         **options: Any,
     ) -> None:
+        if not isinstance(patience, Patience | None):
+            raise ConfigurationError(f"patience is a {type(patience).__name__}: write Patience(...)")
         if mode != "auto" and mode not in tuple(Mode):
             raise ConfigurationError(f"mode is {mode!r}: write auto, {', '.join(Mode)}")
         self._address = Address(
@@ -101,8 +104,8 @@ class OpenAIEngine(Engine):
             base_url=base_url,
             api_key=secret_key(api_key, role),
             role=role,
-            headers=dict(headers or {}),
-            query=dict(query or {}),
+            headers={} if headers is None else headers,
+            query={} if query is None else query,
             verify=httpx_verify(verify),
             proxy=proxy,
         )
@@ -115,6 +118,7 @@ class OpenAIEngine(Engine):
         self._adjustments = Adjustments()
         self._endpoint: Endpoint | None = None
         self._clients: dict[asyncio.AbstractEventLoop, LoopClient] = {}
+        watch_forks(self)
 
     # -- what is known of the endpoint ---------------------------------------------------------------------
 
@@ -252,15 +256,18 @@ class OpenAIEngine(Engine):
         return client
 
     async def aclose(self) -> None:
-        """Close the connections of every event loop. The engine may be started again."""
+        """Close the connections of every event loop; answers that run end at once with an ``EngineError``.
+
+        The engine may be started again.
+        """
+        self._endpoint = None
         running = asyncio.get_running_loop()
         for loop, client in list(self._clients.items()):
             del self._clients[loop]
             if loop is running:
-                await client.aclose()
+                await call_at_the_edge(self._address, client.aclose())
             elif not loop.is_closed():
                 asyncio.run_coroutine_threadsafe(client.aclose(), loop)
-        self._endpoint = None
 
     # -- streaming -----------------------------------------------------------------------------------------
 

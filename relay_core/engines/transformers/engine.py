@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, Engine, Prompt, Sampling, Warming
+from relay_core.engines.forked import keep_unused, model_lost, watch_forks
 from relay_core.engines.request_check import checked_ids
 from relay_core.engines.spec import Scheme, engine_from_spec
 from relay_core.engines.transformers.lent_model import LentModel
@@ -122,6 +123,16 @@ class TransformersEngine(Engine):
         self._end_ids: frozenset[int] = frozenset()
         self._vocabulary_size: int | None = None  # rows of the embedding
         self._retire: weakref.finalize[..., Any] | None = None  # stops the manager if the engine is forgotten
+        watch_forks(self)
+
+    def forget_parent(self) -> None:
+        """In a forked child: leave the parent's model alone, and refuse to answer if there is one."""
+        self.is_lost_in_fork = self.is_lost_in_fork or self._model is not None or self._lent is not None
+        if self._retire is not None:
+            self._retire.detach()
+        keep_unused(self._manager, self._model, self._retire)
+        self._manager = self._model = self._retire = None
+        self._start_lock, self._requests_lock = threading.Lock(), threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._lent is not None or not self._has_own_tokenizer:
@@ -153,6 +164,8 @@ class TransformersEngine(Engine):
         return self._manager is not None and self._manager.takes_requests
 
     async def start(self) -> None:
+        if self.is_lost_in_fork:
+            raise model_lost(self.spec)
         if not self.running:
             await asyncio.to_thread(self._start)
 
