@@ -55,8 +55,8 @@ def html_page(result: RelayResult, title: str = "An answer") -> str:
 def svg(result: RelayResult) -> str:
     """The answer as an SVG image, wrapped at 92 columns of a monospaced font."""
     lines = list(_wrapped(_visible_runs(result)))
-    about = f"student, teacher | {summary(result)}"
-    about_lines = [[(Author.STUDENT, part)] for part in _chunks(about, _COLUMNS)]
+    legend = [(Author.STUDENT, "student, "), (Author.TEACHER, "teacher")]
+    about_lines = list(_wrapped([*legend, (Author.STUDENT, f" | {summary(result)}")]))
     width = round(_COLUMNS * _CHAR_PX + 2 * _MARGIN_PX)
     height = (len(lines) + len(about_lines)) * _LINE_PX + 3 * _MARGIN_PX
     rows = [_svg_line(line, "text", _MARGIN_PX + (i + 1) * _LINE_PX) for i, line in enumerate(lines)]
@@ -113,7 +113,7 @@ def _wrapped(runs: Sequence[Run]) -> Iterator[list[Run]]:
         if character == " ":
             last_space = len(line)
         if width > _COLUMNS:
-            end = last_space if 0 < last_space < len(line) else len(line) - 1
+            end = last_space if last_space > 0 else len(line) - 1  # behind the space, which may stand over the edge
             yield _joined(line[:end])
             line = line[end:]
             width, last_space = sum(_width(c) for _, c in line), -1
@@ -130,10 +130,6 @@ def _joined(characters: Sequence[Run]) -> list[Run]:
         else:
             runs.append((author, character))
     return runs
-
-
-def _chunks(text: str, size: int) -> list[str]:
-    return [text[start : start + size] for start in range(0, len(text), size)]
 
 
 def _width(character: str) -> int:

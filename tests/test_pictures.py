@@ -88,6 +88,8 @@ def test_long_lines_are_wrapped_at_spaces_and_authors_stay() -> None:
     assert {span.get("class") for span in spans} == {"student", "teacher"}
     first = next(root.iter(TEXT))
     assert "".join(span.text or "" for span in first).endswith("word ")
+    lines = ["".join(span.text or "" for span in line) for line in root.iter(TEXT)]
+    assert not any(line.startswith(" ") for line in lines), "a line is broken behind its space"
 
 
 def test_relay_ask_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
