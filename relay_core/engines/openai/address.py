@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 from relay_core.engines.openai.proxies import Proxy, checked_proxy, proxy_of
 from relay_core.engines.openai.redaction import Secrets, printable, protect_logs
 from relay_core.errors import ConfigurationError, MissingExtraError
-from relay_core.keys import Role, clean_key, key_from_environment
+from relay_core.keys import KEY_VARIABLES, Role, clean_key, key_from_environment
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -51,6 +52,8 @@ class Address:
     secrets: Secrets = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if self.role not in (None, *KEY_VARIABLES):
+            raise ConfigurationError(f"role is {self.role!r}: write {' or '.join(map(repr, KEY_VARIABLES))}")
         if not isinstance(self.model, str) or not self.model:
             raise ConfigurationError(f"model is {self.model!r}: write its name at the endpoint")
         object.__setattr__(self, "base_url", _checked_url(self.base_url))
@@ -102,22 +105,26 @@ def secret_key(api_key: SecretStr | str | None, role: Role | None) -> SecretStr:
     except ImportError as error:
         raise MissingExtraError("OpenAIEngine", "openai") from error
     if api_key is None:
+        if role not in (None, *KEY_VARIABLES):
+            return SecretStr("")  # Address refuses the role
         return SecretStr(key_from_environment(role) or "")
     key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
     return SecretStr(clean_key(key, "api_key="))
 
 
-def httpx_verify(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContext:
+def httpx_verify(verify: bool | str | os.PathLike[str] | ssl.SSLContext) -> bool | ssl.SSLContext:
     """``verify`` in the form that ``httpx`` takes; a path of a CA file is read.
 
     Raises:
         ConfigurationError: the file cannot be read.
     """
-    if not isinstance(verify, str):
+    if isinstance(verify, bool | ssl.SSLContext):
         return verify
+    if not isinstance(verify, str | os.PathLike):
+        raise ConfigurationError(f"verify is a {type(verify).__name__}: write True, False or the path of a CA file")
     try:
-        return ssl.create_default_context(cafile=verify)
-    except (OSError, ssl.SSLError) as error:
+        return ssl.create_default_context(cafile=os.fspath(verify))
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise ConfigurationError(f"verify is {verify!r}: write the path of a CA file in PEM ({error})") from error
 
 

@@ -124,7 +124,7 @@ ODD = [
     None, 7, "text", [], {}, {"a": 1}, {"choices": 7}, {"choices": "x"}, {"choices": {}}, {"choices": {"0": {}}},
     {"choices": []}, {"choices": [7]}, {"choices": [None]}, {"data": 7}, {"data": [7, {}]}, {"data": {"id": "m"}},
     {"data": [{"id": 7}]}, {"data": [{"id": "m", "root": 7, "max_model_len": "x"}]},
-    {"data": [{"id": "m", "root": "\0"}]}, {"data": [{"id": "m", "root": "x" * 9000}]}, 
+    {"data": [{"id": "m", "root": "\0"}]}, {"data": [{"id": "m", "root": "x" * 9000}]},
     {"data": [{"id": "m", "root": "~/../.."}]},
 ]  # fmt: skip
 
