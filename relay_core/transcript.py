@@ -1,13 +1,16 @@
 """Who wrote which token: the one record of an answer, and the three views of it.
 
     student's view   the prompt, then every id in the student's vocabulary, commands included; it only grows
-    teacher's view   its own template around the messages, then exactly the reader's text
+    teacher's view   the messages in the teacher's chat template, then exactly the reader's text
     reader's view    the text without any command
 
 A transcript stores one entry per token (id, text, author, log-probability) and which characters of it belong to a
 command; everything else is derived. A token that carries any part of a command is a *command* token, and the rest of
-its text is ordinary student text: `` <`` and ``>\\n\\n`` are single tokens in Qwen's vocabulary, so the edges of a
-command fall inside tokens. The reader's text as ids in one model's vocabulary is in ``decoding/reader_view.py``.
+its text is ordinary student text: `` <`` and ``>\\n\\n`` are single tokens in Qwen's vocabulary, so a command may
+begin or end inside a token. ``decoding/reader_view.py`` turns the reader's text into ids of one model's vocabulary.
+
+The *student's character* i is character i of all text that the student has written, commands included, without the
+teacher's words.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ LONGEST_TOKEN = 256  # characters; no known vocabulary has a longer token
 
 
 def least_tokens(text: str) -> int:
-    """A lower bound of the number of tokens in a text that an engine delivered as one."""
+    """A lower bound of the number of tokens in a text without ids."""
     return max(1, -(-len(text) // LONGEST_TOKEN))
 
 
@@ -36,9 +39,9 @@ class Author(StrEnum):
 class Segment:
     """A run of tokens by one author.
 
-    ``token_ids`` are in the vocabulary of the author's model, as it sampled them; empty where the engine delivers text
-    only. ``logprobs`` has one value per id, ``None`` where the engine gives none. ``tokens`` is the number of tokens,
-    also where there are no ids.
+    ``token_ids`` are in the vocabulary of the author's model, as it sampled them; empty if the engine delivers text
+    only. ``logprobs`` has one value per id, ``None`` if the engine reports none. ``tokens`` is the number of tokens,
+    with or without ids.
     """
 
     author: Author
@@ -68,14 +71,14 @@ class Transcript:
     Args:
         prompt_text: the student's prompt as text.
         prompt_ids: the same in the student's vocabulary; empty for a student without ids.
-        prefix: text with which the answer was made to begin; part of the prompt, not of the answer.
+        prefix: text with which the answer must begin; it is part of the prompt, not of the answer.
     """
 
     __slots__ = (
         "_authors",
-        "_call",
-        "_calls",
-        "_commands",
+        "_call_count",
+        "_call_numbers",
+        "_command_count",
         "_counts",
         "_foreign",
         "_hidden",
@@ -101,12 +104,12 @@ class Transcript:
         self._authors: list[Author] = []
         self._logprobs: list[float | None] = []
         self._counts: list[int] = []
-        self._calls: list[int] = []  # the number of the call that a teacher token belongs to
-        self._call = 0
-        self._commands = 0
-        self._hidden: dict[int, list[tuple[int, int, int]]] = {}  # entry -> (start, end, command number) in its text
+        self._call_numbers: list[int] = []  # per entry: the calls begun so far; tokens of one call have one number
+        self._call_count = 0
+        self._command_count = 0
+        self._hidden: dict[int, list[tuple[int, int, int]]] = {}  # entry -> [(start, end, command number)] in its text
         self._foreign: dict[int, list[int]] = {}  # call number -> its text as ids of the student's vocabulary
-        self._starts: list[int] = []  # where each student token begins in the student's own stream of text
+        self._starts: list[int] = []  # per entry: the student's character at which its text begins
         self._offset = 0
 
     # -- writing -------------------------------------------------------------------------------------------
@@ -130,38 +133,42 @@ class Transcript:
         self._logprobs.append(logprob)
         self._authors.append(author)
         self._counts.append(1 if token_id is not None else least_tokens(text))
-        self._calls.append(self._call)
+        self._call_numbers.append(self._call_count)
         self._starts.append(self._offset)
         if author is Author.STUDENT:
             self._offset += len(text)
 
-    def begin_call(self) -> int:
-        """Begin a new call: teacher tokens added from now on belong to it. Returns its number, from 1."""
-        self._call += 1
-        return self._call
+    def begin_call(self) -> None:
+        """Begin a new call: teacher tokens added from now on belong to it."""
+        self._call_count += 1
 
     def end_call(self, *, shared: bool, encode: Callable[[str], list[int]] | None) -> None:
         """End the call: add the teacher's words to the student's view.
 
         Args:
-            shared: the two vocabularies are the same, so ids are taken as they are.
-            encode: the student's tokenizer, used where they are not; ``None`` for a student without ids.
+            shared: whether both models have one vocabulary; the teacher's ids are then added unchanged.
+            encode: encodes the teacher's words for the student if the vocabularies differ or an id is missing;
+                ``None`` for a student without ids.
         """
-        entries = [i for i, call in enumerate(self._calls) if call == self._call and self._authors[i] is Author.TEACHER]
+        entries = [
+            i
+            for i, number in enumerate(self._call_numbers)
+            if number == self._call_count and self._authors[i] is Author.TEACHER
+        ]
         ids = [token_id for i in entries if (token_id := self._ids[i]) is not None]
         if not shared or len(ids) < len(entries):
             text = "".join(self._texts[i] for i in entries)
-            ids = self._foreign[self._call] = encode(text) if encode is not None and text else []
+            ids = self._foreign[self._call_count] = encode(text) if encode is not None and text else []
         self.student_ids.extend(ids)
 
     @property
     def student_offset(self) -> int:
-        """Characters that the student has written, commands included."""
+        """The number of characters that the student has written, commands included."""
         return self._offset
 
     def mark_command(self, start: int, end: int) -> None:
-        """Mark characters ``start`` to ``end`` of the student's own stream as a command, hidden from the reader."""
-        self._commands += 1
+        """Mark the student's characters ``start`` to ``end`` as a command, hidden from the reader."""
+        self._command_count += 1
         for i in range(len(self._ids) - 1, -1, -1):
             if self._authors[i] is Author.TEACHER:
                 continue
@@ -169,21 +176,21 @@ class Transcript:
             if high <= start and len(self._texts[i]):
                 break
             a, b = max(start, low), min(end, high)
-            if a < b or start < low == high < end:  # the second: a token without text, inside the command
-                self._hidden.setdefault(i, []).append((a - low, b - low, self._commands))
+            if a < b or start < low == high < end:  # a part of the command, or a token without text inside it
+                self._hidden.setdefault(i, []).append((a - low, b - low, self._command_count))
                 self._authors[i] = Author.COMMAND
 
     def drop_tail(self, chars: int) -> None:
-        """Remove the last ``chars`` characters of the student's text, written by a text-only engine after a command."""
+        """Remove the last ``chars`` characters, which a text-only engine wrote after a command, from the last entry."""
         if chars:
             self._texts[-1] = self._texts[-1][:-chars]
             self._counts[-1] = least_tokens(self._texts[-1])
             self._offset -= chars
 
     def settle(self, first: int, tokens: int) -> None:
-        """Spread ``tokens``, the count that the engine reports, over the text-only entries from ``first`` on.
+        """Spread the number of tokens that an engine reports over the text-only entries from ``first`` on.
 
-        A count that is too small for the text is not believed: every entry with text has at least :func:`least_tokens`.
+        If ``tokens`` is too small for the text, the sum of :func:`least_tokens` over these entries takes its place.
         """
         if any(token_id is not None for token_id in self._ids[first:]):
             return
@@ -199,7 +206,7 @@ class Transcript:
             done = share
 
     def cut_reader_text(self, length: int) -> None:
-        """Cut the reader's text to its first ``length`` characters, where a stop string begins. No id is removed."""
+        """Cut the reader's text to its first ``length`` characters, because of a stop string. No id is removed."""
         excess = len(self.reader_text) - length
         for i in range(len(self._ids) - 1, -1, -1):
             if excess <= 0:
@@ -212,12 +219,14 @@ class Transcript:
                     self._hidden_shift(i, b, take)
 
     def _hidden_shift(self, i: int, at: int, by: int) -> None:
+        """Move the commands of entry ``i`` from character ``at`` on by ``by`` characters to the left."""
         if i in self._hidden:
             self._hidden[i] = [(a - by, b - by, c) if a >= at else (a, b, c) for a, b, c in self._hidden[i]]
 
     # -- reading -------------------------------------------------------------------------------------------
 
     def _visible_spans(self, i: int) -> list[tuple[int, int]]:
+        """The parts of entry ``i``'s text that belong to no command, as (start, end)."""
         spans, at = [], 0
         for a, b, _ in self._hidden.get(i, ()):
             if a > at:
@@ -228,26 +237,30 @@ class Transcript:
         return spans
 
     def _rest(self, i: int, chars: int | None = None) -> str:
-        """The visible text of entry ``i``, or of its first ``chars`` characters."""
+        """The visible text of entry ``i``; with ``chars``, that of its first ``chars`` characters."""
         text = self._texts[i][:chars]
         return "".join(text[a:b] for a, b in self._visible_spans(i))
 
-    def _reaches(self, end: int) -> tuple[int, int]:
-        """Where character ``end`` of the student's own stream is, in its latest turn: the entry that holds it, and how
-        many characters of that entry stand before it."""
+    def _locate(self, end: int) -> tuple[int, int]:
+        """The entry that holds the student's character ``end``, and the number of the entry's characters before it.
+
+        The character must lie in the student's latest turn.
+        """
         i = len(self._ids)
         while i and self._authors[i - 1] is not Author.TEACHER and self._starts[i - 1] + len(self._texts[i - 1]) > end:
             i -= 1
         return i, (max(0, end - self._starts[i]) if i < len(self._ids) else 0)
 
     def visible(self, start: int = 0, end: int | None = None) -> Iterator[int | str]:
-        """The reader's text from entry ``start`` on, as ids of tokens that are visible whole, and as text for tokens
-        that a command cuts and for tokens without an id.
+        """The reader's text from entry ``start`` on, piece by piece.
+
+        A token without any part of a command is yielded as its id. The visible rest of any other token, and a token
+        without an id, is yielded as text.
 
         Args:
-            end: stop at this character of the student's own stream, which must lie in its latest turn.
+            end: stop before the student's character ``end``, which must lie in the student's latest turn.
         """
-        stop, chars = (len(self._ids), 0) if end is None else self._reaches(end)
+        stop, chars = (len(self._ids), 0) if end is None else self._locate(end)
         for i in range(start, stop):
             token_id = self._ids[i]
             if i not in self._hidden and token_id is not None:
@@ -259,7 +272,7 @@ class Transcript:
 
     def visible_text(self, start: int = 0, end: int | None = None) -> str:
         """The reader's text from entry ``start`` on; ``end`` as for :meth:`visible`."""
-        stop, chars = (len(self._ids), 0) if end is None else self._reaches(end)
+        stop, chars = (len(self._ids), 0) if end is None else self._locate(end)
         if not self._hidden:
             text = "".join(self._texts[start:stop])
         else:
@@ -282,26 +295,27 @@ class Transcript:
         runs: list[_Run] = []
 
         def run(author: Author, number: int) -> _Run:
+            """The last run if it has this author and number, else a new one."""
             if not runs or (runs[-1].author, runs[-1].number) != (author, number):
                 runs.append(_Run(author, number))
             return runs[-1]
 
         for i, author in enumerate(self._authors):
             if author is Author.TEACHER:
-                run(author, self._calls[i]).add(self, i, self._texts[i])
+                run(author, self._call_numbers[i]).add(self, i, self._texts[i])
             elif author is Author.STUDENT:
                 run(author, 0).add(self, i, self._texts[i])
             else:
-                at, owner = 0, False
+                at, is_counted = 0, False  # a token inside two commands is counted in the first one
                 for a, b, command in self._hidden[i]:
                     if a > at:
                         run(Author.STUDENT, 0).text.append(self._texts[i][at:a])
                     target = run(Author.COMMAND, command)
-                    if owner:
+                    if is_counted:
                         target.text.append(self._texts[i][a:b])
                     else:
                         target.add(self, i, self._texts[i][a:b])
-                    owner, at = True, b
+                    is_counted, at = True, b
                 if at < len(self._texts[i]):
                     run(Author.STUDENT, 0).text.append(self._texts[i][at:])
         return [r.segment() for r in runs]
@@ -312,21 +326,24 @@ class Transcript:
 
     @property
     def total(self) -> int:
-        """Tokens of the answer so far, whoever wrote them."""
+        """The number of tokens in the answer so far, by both models."""
         return sum(self._counts)
 
     def count(self, author: Author) -> int:
-        """Tokens by this author, counted in the vocabulary of the author's model."""
+        """The number of tokens by this author, in the vocabulary of the author's model."""
         return sum(n for n, a in zip(self._counts, self._authors, strict=True) if a is author)
 
     def training_row(self) -> TrainingRow:
-        """The answer as the trainer needs it: the ids as they were sampled, never encoded anew."""
+        """The answer for the trainer. Ids are those that were sampled.
+
+        Only the words of a teacher with another vocabulary are encoded, once, when their call ends.
+        """
         ids: list[int] = []
         authors: list[Author] = []
         logprobs: list[float | None] = []
         seen: set[int] = set()
         for i, token_id in enumerate(self._ids):
-            author, call = self._authors[i], self._calls[i]
+            author, call = self._authors[i], self._call_numbers[i]
             if author is Author.TEACHER and call in self._foreign:
                 if call not in seen:
                     seen.add(call)

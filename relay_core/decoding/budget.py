@@ -1,7 +1,7 @@
-"""What may still be written, and by whom: tokens in all, teacher tokens per call and per answer, calls, context.
+"""The budgets of an answer: tokens in all, teacher tokens per call and per answer, calls, and the models' contexts.
 
-Seconds are in ``deadline.py``. The sampling of each request is here too, since its ``max_tokens`` is a budget and its
-seed follows from how much was asked before.
+The budget of seconds is in ``deadline.py``. The sampling of each request to an engine is here too, because its
+``max_tokens`` is a budget, and its seed depends on what was written before.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ class Budget:
 
     Args:
         settings: the limits.
-        transcript: what is written so far.
-        calls: the calls made so far.
-        has_teacher: whether there is anybody to call.
+        transcript: the answer so far.
+        calls: the calls made so far. It is the loop's own list, so its length grows with each call.
+        has_teacher: whether there is a teacher; without one, every call is refused.
     """
 
     def __init__(self, settings: RelaySettings, transcript: Transcript, calls: Sized, *, has_teacher: bool) -> None:
         self._settings, self._transcript, self._calls = settings, transcript, calls
         self._has_teacher = has_teacher
 
-    def call_tokens(self, requested: int | None) -> int:
-        """Teacher tokens that a call for ``requested`` may have now; 0 refuses it.
+    def allowance(self, requested: int | None) -> int:
+        """How many teacher tokens a call may have now; 0 refuses the call.
 
-        ``None`` asks for the most that any call could have.
+        Args:
+            requested: the tokens that the call asks for; ``None`` for the most that any call may have now.
         """
         s = self._settings
         if not self._has_teacher or (s.max_calls is not None and len(self._calls) >= s.max_calls):
@@ -50,14 +51,14 @@ class Budget:
         return max(0, min(limits))
 
     def tokens_left(self, engine: Engine, prompt: Prompt) -> int:
-        """Tokens that may follow ``prompt``: by ``max_tokens``, and by the engine's context. May be negative."""
+        """How many tokens ``max_tokens`` and the engine's context allow after ``prompt``; may be negative."""
         left = self._settings.max_tokens - self._transcript.total
         if engine.context_length is None or prompt.token_ids is None:
             return left
         return min(left, engine.context_length - len(prompt.token_ids))
 
     def check_fits(self, engine: Engine, prompt: Prompt) -> None:
-        """Raise ContextOverflow where ``prompt`` alone fills the engine's context."""
+        """Raise ContextOverflow if ``prompt`` alone fills the engine's context."""
         if engine.context_length is None or prompt.token_ids is None:
             return
         if len(prompt.token_ids) >= engine.context_length:
@@ -67,13 +68,13 @@ class Budget:
 
 
 def student_sampling(settings: RelaySettings, max_tokens: int, *, written: int, may_call: bool) -> Sampling:
-    """How the student continues.
+    """The sampling of the student's next request.
 
     Args:
-        max_tokens: at most so many tokens.
-        written: entries of the transcript so far; every request of an answer gets a seed of its own, for the same
-            seed again would repeat the same draws.
-        may_call: whether a command can open a call; if so, the engine ends at the closing tag.
+        max_tokens: the most tokens of this request.
+        written: the number of entries in the transcript. The seed depends on it: with one seed for all its requests,
+            an answer would repeat the same random draws.
+        may_call: whether a command can open a call; if so, the engine stops at the closing tag.
     """
     s = settings
     seed = None if s.seed is None else s.seed + _STUDENT_SEED_STEP * written
@@ -81,7 +82,7 @@ def student_sampling(settings: RelaySettings, max_tokens: int, *, written: int, 
 
 
 def teacher_sampling(settings: RelaySettings, max_tokens: int, *, call: int) -> Sampling:
-    """How the teacher continues in call number ``call`` (from 0), whenever that call is asked for."""
+    """The sampling of the teacher in call number ``call`` (from 0); the same for a request that is begun early."""
     s = settings
     temperature = s.temperature if s.teacher_temperature is None else s.teacher_temperature
     seed = None if s.seed is None else s.seed + _TEACHER_SEED_STEP * (call + 1)

@@ -14,25 +14,25 @@ class OutOfTime(Exception):
 
 
 def is_past(deadline: float) -> bool:
-    """Whether the loop's time has reached ``deadline``."""
+    """Whether the event loop's time has reached ``deadline``."""
     return asyncio.get_running_loop().time() >= deadline
 
 
 def deadline_in(seconds: float | None) -> float | None:
-    """The loop's time ``seconds`` from now; ``None``, no deadline, for ``None``."""
+    """The event loop's time ``seconds`` from now; ``None`` (no deadline) if ``seconds`` is ``None``."""
     return None if seconds is None else asyncio.get_running_loop().time() + seconds
 
 
 def earlier(a: float | None, b: float | None) -> float | None:
-    """The earlier of two deadlines; ``None`` is none."""
-    return b if a is None else a if b is None else min(a, b)
+    """The earlier of two deadlines; ``None`` means no deadline."""
+    return min((deadline for deadline in (a, b) if deadline is not None), default=None)
 
 
 async def within(work: Awaitable[T], deadline: float | None) -> T:
     """Await ``work``.
 
     Raises:
-        OutOfTime: it was not done by the deadline; it is cancelled.
+        OutOfTime: the work was not done by the deadline, and was cancelled.
     """
     if deadline is None:
         return await work

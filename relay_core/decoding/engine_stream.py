@@ -1,4 +1,4 @@
-"""One request to an engine: its chunks up to a limit and a deadline, and what it reports of itself."""
+"""The stream of one request to an engine: its chunks up to a limit and a deadline, its usage, notes and waste."""
 
 from __future__ import annotations
 
@@ -18,52 +18,53 @@ from relay_core.transcript import LONGEST_TOKEN, Transcript, least_tokens
 class EngineStream:
     """An engine's stream, cut at ``limit`` tokens.
 
-    ``taken`` is how many tokens it has given; a text without an id is as many as it must have at least. ``usage``,
-    ``notes`` and ``waste`` are the latest that it reported.
+    ``token_count`` is the number of tokens so far, in which a text without an id counts as its
+    :func:`~relay_core.transcript.least_tokens`. ``usage``, ``notes`` and ``waste`` are the engine's latest reports.
     """
 
     def __init__(self, chunks: AsyncGenerator[Chunk, None], limit: int, deadline: float | None) -> None:
         self._chunks, self._limit, self._deadline = chunks, limit, deadline
-        self.taken = 0
-        self._ending: Finish | None = None  # all tokens have come, only the last chunk is awaited
+        self.token_count = 0
+        self._ending: Finish | None = None  # set while all tokens have come and only the usage is awaited
         self.usage: EngineUsage | None = None
         self.notes: Mapping[str, Any] = {}
         self.waste: Waste | None = None
 
     async def next(self) -> Chunk:
-        """The next chunk; the one that reaches the limit has a finish, unless its usage is in one more chunk.
+        """The next chunk. The chunk that reaches the limit has a finish, unless one more chunk brings its usage.
 
         Raises:
-            OutOfTime: it did not come by the deadline.
+            OutOfTime: the chunk did not come by the deadline.
             EngineError: the engine failed, or its stream ended although no chunk had a finish.
         """
-        is_last = self.taken >= self._limit
+        limit_was_reached = self.token_count >= self._limit
         try:
             chunk = await self._read()
         except OutOfTime:
             if self._ending is None:
                 raise
             chunk = Chunk(finish=self._ending)  # no token is missing, only the usage
-        tokens, count = _fitting(chunk.tokens, self._limit - self.taken)
-        self.taken += count
+        tokens, count = _fitting(chunk.tokens, self._limit - self.token_count)
+        self.token_count += count
         if tokens is not chunk.tokens:
             chunk = replace(chunk, tokens=tokens, finish=Finish.LENGTH, end_token=None)
-        elif chunk.finish is None and self.taken >= self._limit and (is_last or chunk.ending is None):
+        elif chunk.finish is None and self.token_count >= self._limit and (limit_was_reached or chunk.ending is None):
             chunk = replace(chunk, finish=Finish.LENGTH)
         self._ending = chunk.ending if chunk.finish is None else None
         return chunk
 
     async def read_usage(self) -> None:
-        """Read the last chunk of a stream whose tokens have all come, for its usage."""
+        """Wait for the usage if all tokens have come and the engine has announced one more chunk."""
         if self._ending is None:
             return
-        with suppress(OutOfTime, EngineError):  # no token is missing
+        with suppress(OutOfTime, EngineError):  # only the usage is missing, no token
             await self._read()
 
     async def _read(self) -> Chunk:
+        """Await the next chunk, and keep its reports; errors as :meth:`next`."""
         if self._deadline is None:
             chunk = await anext(self._chunks, None)
-        elif is_past(self._deadline):  # a stream that never waits would never be interrupted
+        elif is_past(self._deadline):  # a timeout alone would never interrupt a stream that does not wait
             raise OutOfTime
         else:
             chunk = await within(anext(self._chunks, None), self._deadline)
@@ -78,7 +79,7 @@ class EngineStream:
 
 
 def _fitting(tokens: Sequence[Token], room: int) -> tuple[Sequence[Token], int]:
-    """The tokens that fit into ``room``, and how many they are; a text without an id is cut where it has more."""
+    """The tokens that fit into ``room``, and their number; a text without an id is shortened if it has too many."""
     count = 0
     for i, token in enumerate(tokens):
         n = 1 if token.id is not None else least_tokens(token.text)
@@ -100,16 +101,17 @@ async def engine_stream(
     transcript: Transcript,
     tally: Tally,
 ) -> AsyncIterator[EngineStream]:
-    """Read one request's stream; however it ends, it is closed and what it used is counted.
+    """Read the stream of one request. At the end, also after an error, close the stream and count its usage.
 
     Args:
         chunks: the engine's stream.
-        role: whose it is.
-        prompt: what was asked.
-        limit: at most so many tokens.
-        deadline: the loop's time until which each chunk must come.
-        transcript: where its tokens go; a text-only engine's are counted there as it reports them.
-        tally: where reading, notes and waste are counted. A prompt that did not fit was not read.
+        role: whether the engine is the student's or the teacher's.
+        prompt: the request's prompt.
+        limit: the most tokens to read.
+        deadline: the event loop's time by which each chunk must come; ``None`` for no deadline.
+        transcript: gets the tokens from the caller. For a text-only engine, the reported number of tokens is spread
+            over these entries.
+        tally: counts the tokens read, notes and waste. A prompt that does not fit into the context counts as unread.
     """
     stream = EngineStream(chunks, limit, deadline)
     first, was_read = len(transcript), True

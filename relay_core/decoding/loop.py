@@ -2,9 +2,9 @@
 
     student's engine streams -> scanner -> call? -> teacher's engine streams at most n tokens -> student again
 
-Every step appends to the transcript and yields an event. One :class:`Answer` is one request; a thousand requests are a
-thousand answers, and the engines batch them, so none waits for another's round. The parts of a step are this
-folder's other modules; this one knows no concrete engine.
+Every step appends to the transcript and yields an event. One :class:`Answer` answers one prompt. Many answers run at
+once, and the engines batch their requests, so that no answer waits for another one's turn. The other modules of this
+folder do the parts of a step; this module knows no concrete engine.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from relay_core.transcript import Author, Transcript
 
 
 class Answer:
-    """One answer: what its steps share.
+    """One answer: its steps, and the state that they share.
 
     Args:
         student: a started engine.
-        teacher: the engine to call; ``None`` refuses every call.
-        conversation: what is asked.
+        teacher: the engine to call; without one, every call is refused.
+        conversation: the messages, tools and prefix to answer.
         settings: budgets, sampling, prices.
-        trigger: what makes a call; ``None``: what ``settings.calls`` says.
-        deadline: the loop's time at which the answer must end; ``None`` for no such time.
+        trigger: what makes a call; by default, ``settings.calls`` decides between ``Commands`` and ``Never``.
+        deadline: the event loop's time at which the answer must end; ``None`` for no deadline.
     """
 
     def __init__(
@@ -62,22 +62,22 @@ class Answer:
         trigger = trigger or (Commands() if settings.calls else Never())
         self._decider = trigger.decider(settings.seed)
         self._stops = StopFilter(settings.stop)
-        self._text = StudentText(self._transcript, self._stops, self._decider, self._budget.call_tokens, self._tally)
+        self._text = StudentText(self._transcript, self._stops, self._decider, self._budget.allowance, self._tally)
         self._warmer = Warmer(self._begin_early, self._tally.waste)
         self._finish: FinishReason | None = None
 
     async def run(self) -> AsyncGenerator[Event, None]:
-        """The answer's events, the last one :class:`Finished`.
+        """Yield the answer's events; the last one is :class:`Finished`.
 
         Raises:
-            RelayError: with ``transcript``, the answer so far.
+            RelayError: the answer cannot go on; ``transcript`` holds the answer so far.
         """
         try:
             while not self._is_over:
                 async with aclosing(self._student_turn()) as deltas:
                     async for delta in deltas:
                         yield delta
-                call = self._text.take_call()
+                call = self._text.pop_call()
                 if call is None:
                     await self._warmer.drop()
                 elif not self._is_over:
@@ -115,7 +115,7 @@ class Answer:
             self._finish = FinishReason.LENGTH
             return
         self._tally.turns += 1
-        may_call = self._decider.reads_commands and self._budget.call_tokens(None) > 0
+        may_call = self._decider.reads_commands and self._budget.allowance(None) > 0
         sampling = student_sampling(self._settings, limit, written=len(self._transcript), may_call=may_call)
         try:
             async with engine_stream(
@@ -125,14 +125,14 @@ class Answer:
             ) as stream:  # fmt: skip
                 while not self._is_over and not self._text.has_call:
                     chunk = await stream.next()
-                    deltas = self._text.take(chunk.tokens)
+                    deltas = self._text.append(chunk.tokens)
                     if self._warmer.command_at != self._text.open_command:
                         await self._warm()
                     for delta in deltas:
                         yield delta
                     if chunk.finish is not None:
                         if not self._is_over and not self._text.has_call:
-                            self._end_turn(chunk, stream.taken)
+                            self._end_turn(chunk, stream.token_count)
                         break
         except OutOfTime:
             self._finish = FinishReason.DEADLINE
@@ -141,21 +141,28 @@ class Answer:
                 raise
             self._finish = FinishReason.LENGTH
 
-    def _end_turn(self, chunk: Chunk, taken: int) -> None:
-        """The student's stream ended by itself, after ``taken`` tokens."""
+    def _end_turn(self, chunk: Chunk, token_count: int) -> None:
+        """Handle the end of the student's stream, which no call has cut short.
+
+        Args:
+            chunk: the stream's last chunk.
+            token_count: the tokens of the whole stream.
+        """
         if chunk.finish is Finish.END:
             if chunk.end_token is not None and self._transcript.total < self._settings.max_tokens:
                 self._transcript.add_student(chunk.end_token.id, chunk.end_token.text, chunk.end_token.logprob)
             self._finish = FinishReason.STOP
         elif chunk.finish is Finish.LENGTH:
             self._finish = FinishReason.LENGTH
-        elif not taken:  # it stopped at a closing tag that closes nothing, which is no end; but something must come
+        elif not token_count:
+            # A stop at a closing tag that opened no call does not end the answer: the student gets another turn. After
+            # an empty turn, the next one would be empty too, without end.
             raise EngineError("it stopped without writing anything", role="student")
 
     # -- the call ------------------------------------------------------------------------------------------
 
     async def _call(self, call: PendingCall) -> AsyncGenerator[Event, None]:
-        """The teacher writes at most ``call.tokens`` tokens."""
+        """Make a call: the teacher writes at most ``call.tokens`` tokens."""
         assert self._teacher is not None
         yield CallStarted(call.tokens)
         began, first = time.monotonic(), len(self._transcript)
@@ -167,8 +174,15 @@ class Answer:
             async with aclosing(self._teacher_turn(call, deadline)) as deltas:
                 async for delta in deltas:
                     yield delta
-        except (OutOfTime, RelayError) as failure:
-            cause, error = failure, self._call_error(failure, deadline, received=len(self._transcript) - first)
+        except RelayError as failure:
+            cause, error = failure, failure.message
+        except OutOfTime as failure:
+            cause = failure
+            if deadline == self._deadline:
+                error = "the answer's deadline passed"
+                self._finish = FinishReason.DEADLINE
+            else:
+                error = self._timeout_error(received=len(self._transcript) - first)
         finally:
             await self._warmer.drop()
             self._transcript.end_call(
@@ -184,9 +198,10 @@ class Answer:
             raise TeacherUnavailable(error, transcript=self._transcript) from cause
 
     async def _teacher_turn(self, call: PendingCall, deadline: float | None) -> AsyncGenerator[TextDelta, None]:
+        """Stream the teacher's tokens into the transcript, and yield their text."""
         prompt = await self._teacher_prompt(deadline)
         limit = min(call.tokens, self._budget.tokens_left(self._teacher_engine, prompt))
-        chunks = await self._warmer.take(prompt, limit)
+        chunks = await self._warmer.claim(prompt, limit)
         if chunks is None:
             sampling = teacher_sampling(self._settings, limit, call=len(self._calls))
             chunks = self._teacher_engine.stream(prompt, sampling)
@@ -199,12 +214,13 @@ class Answer:
             while finish is None and self._stops.hit is None:
                 chunk = await stream.next()
                 finish = chunk.finish
-                for delta in self._take_teacher(chunk.tokens):
+                for delta in self._append_teacher(chunk.tokens):
                     yield delta
         if finish is Finish.END and self._settings.on_teacher_stop == "finish":
             self._finish = FinishReason.TEACHER_STOP
 
-    def _take_teacher(self, tokens: Sequence[Token]) -> list[TextDelta]:
+    def _append_teacher(self, tokens: Sequence[Token]) -> list[TextDelta]:
+        """Append the teacher's tokens up to a stop string; returns the text that the reader may see now."""
         deltas: list[TextDelta] = []
         for token in tokens:
             self._transcript.add_teacher(token.id, token.text, token.logprob)
@@ -215,18 +231,13 @@ class Answer:
                 break
         return coalesce(deltas)
 
-    def _call_error(self, failure: OutOfTime | RelayError, deadline: float | None, *, received: int) -> str:
-        """What went wrong with a call, in words; the answer's own deadline ends the answer too."""
-        if isinstance(failure, RelayError):
-            return failure.message
-        if deadline == self._deadline:
-            self._finish = FinishReason.DEADLINE
-            return "the answer's deadline passed"
+    def _timeout_error(self, *, received: int) -> str:
+        """The error of a call that ran into ``teacher_timeout_s`` after ``received`` entries of the transcript."""
         reason = f"no complete answer within {self._settings.teacher_timeout_s} s"
         return reason if received else self._teacher_engine.timed_out(reason)
 
     async def _teacher_prompt(self, deadline: float | None, before: int | None = None) -> Prompt:
-        """The teacher's prompt now, or as it was before a character of the student's stream; starts its engine."""
+        """Start the teacher's engine; returns the prompt of the next call, as :meth:`Prompts.teacher` makes it."""
         await within(self._teacher_engine.start(), deadline)
         prompt = self._prompts.teacher(len(self._calls), before)
         self._budget.check_fits(self._teacher_engine, prompt)
@@ -240,18 +251,19 @@ class Answer:
     # -- warming -------------------------------------------------------------------------------------------
 
     async def _warm(self) -> None:
-        """Have the teacher begin where a command is open."""
+        """Begin or drop the teacher's early stream, as the student's text demands."""
         if not self._is_over and not self._text.has_call:
             await self._warmer.follow(self._text.open_command, may_begin=self._may_warm)
 
     def _may_warm(self) -> bool:
+        """Whether the settings, the teacher and the budgets allow an early stream now."""
         teacher, warming = self._teacher, self._settings.warming
         wanted = teacher is not None and teacher.warmable and (warming == "on" or (warming == "auto" and teacher.warms))
-        return wanted and self._decider.reads_commands and self._budget.call_tokens(None) > 0
+        return wanted and self._decider.reads_commands and self._budget.allowance(None) > 0
 
     async def _begin_early(self, command_at: int, warming: Warming) -> Opening:
-        """The teacher's prompt and stream for a command that begins at this character of the student's stream."""
-        most = self._budget.call_tokens(None)
+        """The teacher's prompt and stream for a command that begins at the student's character ``command_at``."""
+        most = self._budget.allowance(None)
         prompt = await self._teacher_prompt(self._deadline, before=command_at)
         limit = min(most, self._budget.tokens_left(self._teacher_engine, prompt))
         sampling = teacher_sampling(self._settings, limit, call=len(self._calls))
@@ -260,7 +272,7 @@ class Answer:
     # -- the result ----------------------------------------------------------------------------------------
 
     def _limit_note(self) -> dict[str, str]:
-        """A note where calls were refused because ``max_calls`` were made."""
+        """A note for the result if commands were refused after ``max_calls`` calls."""
         limit, refused = self._settings.max_calls, self._tally.refused
         if not limit or not refused or len(self._calls) < limit:
             return {}
@@ -284,7 +296,7 @@ class Answer:
 
 
 def unanswered(settings: RelaySettings, seconds: float) -> RelayResult:
-    """The result of an answer whose student had not started by the deadline."""
+    """The result if the student had not started by the deadline: an empty answer."""
     transcript = Transcript()
     return RelayResult(
         text="",

@@ -1,7 +1,7 @@
 """The student's and the teacher's prompt at any moment of an answer.
 
-student    its own template around the messages, then everything in its view: its commands, the teacher's words
-teacher    its own template around the messages, then exactly the reader's text so far; no trace of a command
+student    the messages in the student's chat template, then all of its view: its text, commands, the teacher's words
+teacher    the messages in the teacher's chat template, then exactly the reader's text so far, without any command
 """
 
 from __future__ import annotations
@@ -12,77 +12,89 @@ from functools import partial
 from relay_core.chat import Conversation, Rendered, encode_text, render, renders_alike
 from relay_core.decoding.reader_view import ReaderView
 from relay_core.engines.base import Engine, Prompt
+from relay_core.tokenizer import Tokenizer
 from relay_core.transcript import Transcript
 
 
 class Prompts:
-    """The prompts of one answer; ``transcript`` begins here, with the student's rendered prompt.
+    """The prompts of one answer. It also makes ``transcript``, which begins with the student's rendered prompt.
 
     Args:
         student: a started engine, so that its tokenizer is known.
-        teacher: an engine that is started before :meth:`teacher` is called; ``None`` where no call can come.
-        conversation: what both are asked.
+        teacher: an engine that is started before :meth:`teacher` is called; ``None`` if there is no teacher.
+        conversation: the messages, tools and prefix that both prompts are made from.
     """
 
     def __init__(self, student: Engine, teacher: Engine | None, conversation: Conversation) -> None:
         self._student, self._teacher, self._conversation = student, teacher, conversation
-        self._rendered: Rendered | None = None
+        self._student_rendered: Rendered | None = None
         self._teacher_rendered: Rendered | None = None
         self._teacher_view: ReaderView | None = None
         prefix, tokenizer = conversation.prefix, student.tokenizer
         if tokenizer is None:
             self.transcript = Transcript(prefix=prefix)
         else:
-            self._rendered = render(tokenizer, conversation)
-            ids = self._rendered.token_ids + (encode_text(tokenizer, prefix) if prefix else [])
-            self.transcript = Transcript(self._rendered.text + prefix, ids, prefix)
+            self._student_rendered = render(tokenizer, conversation)
+            ids = self._student_rendered.token_ids + (encode_text(tokenizer, prefix) if prefix else [])
+            self.transcript = Transcript(self._student_rendered.text + prefix, ids, prefix)
+
+    @property
+    def _student_vocabulary(self) -> Tokenizer | None:
+        """The student's tokenizer; ``None`` if the student's engine does not take and deliver token ids."""
+        return self._student.tokenizer if self._student.speaks_ids else None
 
     @property
     def vocabulary_is_shared(self) -> bool:
-        """Whether ids travel between student and teacher untouched."""
-        tokenizer = self._student.tokenizer if self._student.speaks_ids else None
+        """Whether student and teacher have one vocabulary, so that one reads the other's ids unchanged."""
+        vocabulary = self._student_vocabulary
         return (
-            tokenizer is not None and self._teacher is not None and tokenizer.shares_vocabulary(self._teacher.tokenizer)
+            vocabulary is not None
+            and self._teacher is not None
+            and vocabulary.shares_vocabulary(self._teacher.tokenizer)
         )
 
     @property
     def encode_for_student(self) -> Callable[[str], list[int]] | None:
-        """The student's tokenizer, for the teacher's words; ``None`` for a student without ids."""
-        tokenizer = self._student.tokenizer if self._student.speaks_ids else None
-        return None if tokenizer is None else partial(encode_text, tokenizer)
+        """Encodes the teacher's words in the student's vocabulary; ``None`` for a student without ids."""
+        vocabulary = self._student_vocabulary
+        return None if vocabulary is None else partial(encode_text, vocabulary)
 
     def student(self, turn: int) -> Prompt:
         """The student's prompt for its turn number ``turn`` (from 0)."""
         transcript = self.transcript
         written = transcript.student_text
-        has_ids = self._student.tokenizer is not None and self._student.speaks_ids
-        ids = [*transcript.prompt_ids, *transcript.student_ids] if has_ids else None
+        ids = None if self._student_vocabulary is None else [*transcript.prompt_ids, *transcript.student_ids]
         return self._prompt(transcript.prompt_text + written, ids, self._conversation.prefix + written, turn)
 
     def teacher(self, call: int, before: int | None = None) -> Prompt:
         """The teacher's prompt for call number ``call`` (from 0).
 
         Args:
-            before: take the transcript only up to this character of the student's own stream, where a command is
-                open that may yet turn out to be one.
+            before: leave out the student's text from this character on. A request that is begun early passes the
+                place where an unfinished command begins.
         """
         assert self._teacher is not None
         tokenizer = self._teacher.tokenizer
         text = self._conversation.prefix + self.transcript.visible_text(end=before)
-        if tokenizer is None:
+        if tokenizer is None:  # the server renders the messages; their text in its template is not known here
             return self._prompt("", None, text, call)
-        rendered, view = self._teacher_side()
+        rendered, view = self._teacher_parts()
         answer_ids = view.update(self.transcript) if before is None else view.foresee(self.transcript, before)
         return self._prompt(rendered.text + text, rendered.token_ids + answer_ids, text, call)
 
-    def _teacher_side(self) -> tuple[Rendered, ReaderView]:
-        """The teacher's rendered messages and its view of the reader's text; made once."""
+    def _teacher_parts(self) -> tuple[Rendered, ReaderView]:
+        """The messages in the teacher's chat template, and the reader's text in its vocabulary; made once."""
         if self._teacher_rendered is None or self._teacher_view is None:
             assert self._teacher is not None and self._teacher.tokenizer is not None
-            tokenizer, students = self._teacher.tokenizer, self._student.tokenizer
-            same = self._rendered is not None and students is not None and renders_alike(students, tokenizer)
-            self._teacher_rendered = self._rendered if same else render(tokenizer, self._conversation)
-            assert self._teacher_rendered is not None
+            tokenizer, student_tokenizer = self._teacher.tokenizer, self._student.tokenizer
+            if (
+                self._student_rendered is not None
+                and student_tokenizer is not None
+                and renders_alike(student_tokenizer, tokenizer)
+            ):
+                self._teacher_rendered = self._student_rendered
+            else:
+                self._teacher_rendered = render(tokenizer, self._conversation)
             self._teacher_view = ReaderView(
                 partial(encode_text, tokenizer),
                 tokenizer.spells if self.vocabulary_is_shared else None,
@@ -90,6 +102,7 @@ class Prompts:
             )
         return self._teacher_rendered, self._teacher_view
 
-    def _prompt(self, text: str, token_ids: Sequence[int] | None, continuation: str, turn: int) -> Prompt:
+    def _prompt(self, text: str, token_ids: Sequence[int] | None, continuation: str, number: int) -> Prompt:
+        """A prompt for the request with this number (from 0) among the answer's requests to one engine."""
         tools = self._conversation.tools or None
-        return Prompt(text, token_ids, self._conversation.messages, continuation, tools, turn)
+        return Prompt(text, token_ids, self._conversation.messages, continuation, tools, number)

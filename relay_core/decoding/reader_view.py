@@ -1,4 +1,4 @@
-"""The reader's text as token ids in one model's vocabulary: what stands behind the teacher's own template."""
+"""The reader's text as token ids in one model's vocabulary: the part of the teacher's prompt after the messages."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from relay_core.transcript import Transcript
 
 
 class ReaderView:
-    """The reader's text as ids, grown as the transcript grows.
+    """The reader's text as ids. Each update adds the ids of the text that was written since the last one.
 
-    Where the transcript's ids are of the model's vocabulary, the ids of tokens that are visible whole are taken as
-    they are, and only the text that a command left of its first and last token is encoded. Otherwise the new text is
-    encoded; so it is where the ids would spell anything but the reader's text (a character split by a command, a
-    control token). Ids that were returned once never change, so the model's prefix cache stays valid.
+    If the transcript's ids belong to the model's vocabulary, the ids of tokens without any part of a command are used
+    unchanged, and only the text that a command leaves of its first and last token is encoded. If they belong to another
+    vocabulary, or do not spell exactly the reader's text (a command splits a character; a control token is among
+    them), all of the new text is encoded. Ids that were returned once never change, so the model's prefix cache stays
+    valid.
 
     Args:
-        encode: the model's tokenizer, for text.
-        spells: whether ids of the model's vocabulary spell exactly a text; ``None`` where the transcript's ids are
-            of another vocabulary.
+        encode: encodes text in the model's vocabulary.
+        spells: whether ids of the model's vocabulary spell exactly a text; ``None`` if the transcript's ids belong to
+            another vocabulary.
         prefix: text before the answer.
     """
 
@@ -31,28 +32,30 @@ class ReaderView:
         prefix: str = "",
     ) -> None:
         self._encode, self._spells = encode, spells
-        self._seen = 0
+        self._seen = 0  # entries of the transcript whose text is in ``ids``
         self.ids: list[int] = encode(prefix) if prefix else []
 
     def update(self, transcript: Transcript) -> list[int]:
-        """Take in everything that was added since the last update; returns all ids so far."""
+        """Add everything that was written since the last update; returns all ids so far."""
         self.ids += self._new(transcript)
         self._seen = len(transcript)
         return self.ids
 
     def foresee(self, transcript: Transcript, end: int) -> list[int]:
-        """What :meth:`update` would return if the transcript ended before character ``end`` of the student's stream."""
+        """The ids that :meth:`update` would return if the transcript ended before the student's character ``end``."""
         return self.ids + self._new(transcript, end)
 
     def _new(self, transcript: Transcript, end: int | None = None) -> list[int]:
+        """The ids of the text since the last update, up to the student's character ``end``."""
         text = transcript.visible_text(self._seen, end)
         if not text:
             return []
-        if self._spells is not None and self._spells(ids := self._untouched(transcript, end), text):
+        if self._spells is not None and self._spells(ids := self._sampled_ids(transcript, end), text):
             return ids
         return self._encode(text)
 
-    def _untouched(self, transcript: Transcript, end: int | None) -> list[int]:
+    def _sampled_ids(self, transcript: Transcript, end: int | None) -> list[int]:
+        """The new ids as they were sampled; only text that has no id of its own is encoded."""
         ids: list[int] = []
         seam = ""
         for piece in transcript.visible(self._seen, end):

@@ -1,4 +1,7 @@
-"""Stop strings in the reader's text: text that may become one is held back; the text is cut where one begins."""
+"""Stop strings in the reader's text: the text is cut at the beginning of the first one.
+
+Text that may be the beginning of a stop string is held back until that is decided.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ from relay_core.events import TextDelta
 
 
 class StopFilter:
-    """Passes deltas on, and holds back text that may be the beginning of a stop string.
+    """Returns the deltas that may be shown, and holds back text that may be the beginning of a stop string.
 
-    ``hit`` is the stop string that was met, ``None`` until then. ``kept`` is the number of characters that were passed
-    on: the length of the reader's text before the stop string.
+    ``hit`` is the stop string that was found; ``None`` until then. ``kept`` is the number of characters returned so
+    far; after a hit, it is the length of the reader's text before the stop string.
     """
 
     __slots__ = ("_held", "_stops", "hit", "kept")
@@ -21,7 +24,7 @@ class StopFilter:
         self.kept = 0
 
     def feed(self, delta: TextDelta) -> list[TextDelta]:
-        """Take the next delta; return the deltas that may be shown."""
+        """Add the next delta; returns the deltas that may be shown now."""
         if not self._stops:
             return [delta]
         if self.hit is not None:
@@ -29,16 +32,16 @@ class StopFilter:
         self._held.append(delta)
         text = "".join(d.text for d in self._held)
         matches = [(start + len(stop), start, stop) for stop in self._stops if (start := text.find(stop)) >= 0]
-        if matches:  # the match that ends first, so that the result does not depend on how the text was cut
+        if matches:  # choose the match that ends first: then the result does not depend on the chunks
             _, start, self.hit = min(matches)
             return self._release(start)
         partial = max((n for stop in self._stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
         return self._release(len(text) - partial)
 
     def pass_by(self, delta: TextDelta) -> list[TextDelta]:
-        """Take a delta that no stop string may cut: what was held back is ordinary text, and the delta is shown whole.
+        """Add a delta that is not searched for stop strings: a tool call that the server has parsed.
 
-        For the tool calls that a server has parsed.
+        Returns the text that was held back, which is ordinary text then, and the whole delta.
         """
         if self.hit is not None:
             return []
@@ -47,13 +50,13 @@ class StopFilter:
         return [*held, delta]
 
     def flush(self) -> list[TextDelta]:
-        """End the text: what was held back is ordinary."""
+        """End the text; returns the text that was held back, which is ordinary text."""
         if self.hit is not None:
             return []
         return self._release(sum(len(d.text) for d in self._held))
 
     def _release(self, chars: int) -> list[TextDelta]:
-        """Pass on the first ``chars`` held characters. The ids of a delta that is cut go with its end."""
+        """Return the first ``chars`` held characters. If this cuts a delta, its ids stay with its second part."""
         out: list[TextDelta] = []
         self.kept += chars
         while self._held and chars >= len(self._held[0].text) and (chars or self.hit is None):

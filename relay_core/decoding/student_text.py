@@ -1,7 +1,7 @@
 """The student's tokens in; text for the reader, and at most one call, out.
 
-Tokens go to the transcript and their text to the scanner. Text that may yet become a command waits, with the ids of
-the tokens that it belongs to; text that is decided goes through the stop strings to the reader.
+Tokens are added to the transcript, and their text goes to the scanner. Text that may yet become a command is held back
+together with the ids of its tokens. All other text goes through the filter for stop strings to the reader.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from relay_core.transcript import Author, Transcript
 
 @dataclass(frozen=True, slots=True)
 class PendingCall:
-    """A call to make now: ``requested`` tokens were asked for, ``tokens`` are allowed."""
+    """A call to make now: the trigger requested ``requested`` tokens, and the budgets allow ``tokens`` of them."""
 
     requested: int
     tokens: int
 
 
 class StudentText:
-    """What the student has written, as far as the reader may see it.
+    """Turns the student's tokens into the text that the reader may see, and finds the calls in them.
 
     Args:
-        transcript: where the tokens go.
-        stops: the stop strings of the reader's text.
+        transcript: gets the tokens.
+        stops: searches the reader's text for stop strings.
         decider: the answer's trigger.
-        allow: teacher tokens that a call for so many may have now; 0 refuses it.
-        tally: where refused and malformed commands are counted.
+        allowance: :meth:`~relay_core.decoding.budget.Budget.allowance` of the answer's budget.
+        tally: counts refused and malformed commands.
     """
 
     def __init__(
-        self, transcript: Transcript, stops: StopFilter, decider: Decider, allow: Callable[[int], int], tally: Tally
+        self, transcript: Transcript, stops: StopFilter, decider: Decider, allowance: Callable[[int], int], tally: Tally
     ) -> None:
         self._transcript, self._stops, self._decider = transcript, stops, decider
-        self._allow, self._tally = allow, tally
+        self._allowance, self._tally = allowance, tally
         self._scanner = CommandScanner()
-        #: tokens whose text is not decided: (where it ends in the student's stream, entry of the transcript, id)
+        #: tokens whose text is held back: (the student's character at which it ends, entry of the transcript, id)
         self._waiting: list[tuple[int, int, int | None]] = []
         self._call: PendingCall | None = None
 
@@ -52,23 +52,23 @@ class StudentText:
         """Whether a call is to be made now."""
         return self._call is not None
 
-    def take_call(self) -> PendingCall | None:
-        """The call to make now, if there is one; it is handed out once."""
+    def pop_call(self) -> PendingCall | None:
+        """Remove and return the call to make now; ``None`` if there is none."""
         call, self._call = self._call, None
         return call
 
     @property
     def open_command(self) -> int | None:
-        """Where in the student's stream of text a command is open that may yet be closed; ``None`` where none is."""
+        """The student's character at which an unfinished command begins; ``None`` if none is open."""
         if not self._scanner.is_open:
             return None
         return self._transcript.student_offset - len(self._scanner.held)
 
-    def take(self, tokens: Sequence[Token]) -> list[TextDelta]:
-        """Append tokens up to the first call; returns what the reader may see of them now."""
+    def append(self, tokens: Sequence[Token]) -> list[TextDelta]:
+        """Append tokens up to the first call; returns the text that the reader may see now."""
         deltas: list[TextDelta] = []
         for token in tokens:
-            if self._decider.reads_tokens and self._calls_instead_of(token):
+            if self._decider.reads_tokens and self._try_call_instead_of(token):
                 deltas += self._release_held()
                 break
             if token.is_tool_call:
@@ -89,48 +89,48 @@ class StudentText:
         return coalesce(deltas)
 
     def flush(self, *, cut_off: bool) -> list[TextDelta]:
-        """End the answer: what was held back is ordinary text, or a command cut off.
+        """End the answer; returns the text that was held back, unless it is a command that was cut off.
 
         Args:
-            cut_off: a budget ended the answer, not the student.
+            cut_off: a budget ended the answer, not the student. Even the beginning of an opening tag is hidden then.
         """
         return self._release_held(cut_off=cut_off) + self._stops.flush()
 
     # -- deciding ------------------------------------------------------------------------------------------
 
-    def _calls_instead_of(self, token: Token) -> bool:
-        """Whether the trigger calls in place of this token, and the budgets allow it."""
-        requested = self._decider.before_token(Candidate(token, len(self._transcript)))
-        return requested > 0 and self._opens(requested)
+    def _try_call_instead_of(self, token: Token) -> bool:
+        """Open a call in place of this token if the trigger and the budgets agree; returns whether it did."""
+        requested = self._decider.before_token(Candidate(token, self._transcript.total))
+        return requested > 0 and self._try_open(requested)
 
-    def _opens(self, requested: int) -> bool:
-        """Open a call if the budgets allow any token of it."""
-        tokens = self._allow(requested)
+    def _try_open(self, requested: int) -> bool:
+        """Open a call if the budgets allow at least one token of it; returns whether it did."""
+        tokens = self._allowance(requested)
         if tokens > 0:
             self._call = PendingCall(requested, tokens)
         return tokens > 0
 
     def _scan(self, token: Token) -> list[TextDelta]:
-        """Feed one token's text to the scanner and handle what that decides."""
-        decided = self._transcript.student_offset - len(token.text) - len(self._scanner.held)
+        """Feed one token's text to the scanner, and handle the pieces that are now decided."""
+        end = self._transcript.student_offset - len(token.text) - len(self._scanner.held)
         deltas: list[TextDelta] = []
         pieces = self._scanner.feed(token.text)
         for i, piece in enumerate(pieces):
-            begin, decided = decided, decided + len(_source(piece))
-            deltas += self._pass_on(piece, begin, decided)
+            begin, end = end, end + len(_source(piece))
+            deltas += self._pass_on(piece, begin, end)
             if not isinstance(piece, Call):
                 continue
-            if self._call is not None or not self._opens(self._decider.on_command(piece)):
-                self._tally.refused += 1  # a budget forbids it, or this token has made its one call already
-            elif token.id is None:  # a text-only engine wrote on behind the command; that text is taken back
-                behind = [*pieces[i + 1 :], *self._scanner.flush()]
-                self._transcript.drop_tail(sum(len(_source(piece)) for piece in behind))
+            if self._call is not None or not self._try_open(self._decider.on_command(piece)):
+                self._tally.refused += 1  # by the trigger or a budget, or this token has opened a call already
+            elif token.id is None:  # a text-only engine may have written past the command; that text is dropped
+                dropped = [*pieces[i + 1 :], *self._scanner.flush()]
+                self._transcript.drop_tail(sum(len(_source(piece)) for piece in dropped))
                 self._waiting.clear()
                 break
         return deltas + self._release_held() if self._call is not None else deltas
 
     def _release_held(self, *, cut_off: bool = False) -> list[TextDelta]:
-        """Pass on what the scanner holds back: no call comes of it any more."""
+        """Pass on the text that the scanner holds back; it can no longer become a call."""
         end = self._transcript.student_offset - len(self._scanner.held)
         deltas: list[TextDelta] = []
         for piece in self._scanner.flush(cut_off=cut_off):
@@ -139,14 +139,14 @@ class StudentText:
         return deltas + self._show("", end)
 
     def _pass_on(self, piece: Piece, begin: int, end: int) -> list[TextDelta]:
-        """Show text and hide commands; the piece stands at characters ``begin`` to ``end`` of the student's stream."""
+        """Show text or hide a command, which the student wrote as its characters ``begin`` to ``end``."""
         if isinstance(piece, Text):
             return self._show(piece.text, end)
         self._tally.malformed += isinstance(piece, Malformed)
         return self._hide(begin, end)
 
     def _show(self, text: str, end: int) -> list[TextDelta]:
-        """Pass on ordinary text that ends at character ``end`` of the student's stream, with the ids it completes."""
+        """Pass on ordinary text that ends at the student's character ``end``, with the ids of tokens it completes."""
         ids = []
         while self._waiting and self._waiting[0][0] <= end:
             _, index, token_id = self._waiting.pop(0)
@@ -155,7 +155,7 @@ class StudentText:
         return self._stops.feed(TextDelta(Author.STUDENT, text, tuple(ids))) if text or ids else []
 
     def _hide(self, begin: int, end: int) -> list[TextDelta]:
-        """Mark characters ``begin`` to ``end`` as a command; tokens without text before it are passed on first."""
+        """Mark the student's characters ``begin`` to ``end`` as a command, after passing on the tokens before it."""
         deltas = self._show("", begin)
         self._transcript.mark_command(begin, end)
         self._waiting = [token for token in self._waiting if token[0] > end]
@@ -163,5 +163,5 @@ class StudentText:
 
 
 def _source(piece: Piece) -> str:
-    """The text that a piece was written as."""
+    """The text that the student wrote for a piece."""
     return piece.source if isinstance(piece, Call | Malformed) else piece.text

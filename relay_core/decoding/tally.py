@@ -1,6 +1,6 @@
-"""What an answer has used so far: tokens read by each side, calls refused or failed, tokens wasted, engines' notes.
+"""What an answer has used so far: tokens that each model read, refused and malformed calls, waste, engines' notes.
 
-Tokens written are the transcript's to count; :meth:`Tally.usage` puts both together.
+The transcript counts the tokens that were written; :meth:`Tally.usage` puts all counts together.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from relay_core.usage import Usage, sum_or_none
 
 
 class Reads:
-    """The prompt tokens that one side read, over all its requests.
+    """The prompt tokens that one model read, over all requests of an answer.
 
-    ``cached`` is ``None`` as soon as one request did not say; ``first`` is the length of the first prompt.
+    ``cached`` is ``None`` once any request did not report its cached tokens. ``first`` is the length of the first
+    prompt.
     """
 
     def __init__(self) -> None:
@@ -27,7 +28,7 @@ class Reads:
         self.first: int | None = None
 
     def add(self, prompt_length: int | None, usage: EngineUsage | None) -> None:
-        """Count one request; ``prompt_length`` stands in where the engine does not report what it read."""
+        """Count one request; ``prompt_length`` is used if the engine does not report its prompt tokens."""
         reported = usage.prompt_tokens if usage else None
         tokens = reported if reported is not None else (prompt_length or 0)
         cached = usage.cached_tokens if usage else None
@@ -42,7 +43,7 @@ class Tally:
     """The counters of one answer.
 
     Args:
-        calls: the calls so far; the loop appends to it.
+        calls: the calls made so far. It is the loop's own list, so it grows with each call.
     """
 
     def __init__(self, calls: list[CallEnded]) -> None:
@@ -53,13 +54,13 @@ class Tally:
         self.waste = Waste()
 
     def note(self, role: Role, notes: Mapping[str, Any]) -> None:
-        """Keep a stream's notes; integers are added up over the answer."""
+        """Keep the notes of one request; integers are added up over the answer."""
         for name, value in notes.items():
             key = f"{role}_{name}"
             self.notes[key] = self.notes.get(key, 0) + value if isinstance(value, int) else value
 
     def usage(self, transcript: Transcript) -> Usage:
-        """All counts, those of the transcript included."""
+        """All counts, with those of the transcript."""
         student, teacher = self.reads["student"], self.reads["teacher"]
         return Usage(
             prompt_tokens=len(transcript.prompt_ids) or student.first or 0,

@@ -7,8 +7,12 @@ is asked at two points:
     on_command      the student wrote `<call>n</call>`; how many tokens to ask the teacher for?
     before_token    the student sampled a token that is not written yet; write it, or ask the teacher instead?
 
-The loop, the transcript, budgets, usage and events are the same for every trigger, and nothing else decides who
-writes. A trigger of your own subclasses both; ``tests/decoding/test_triggers.py`` holds one of ten lines.
+A trigger proposes a call, and a budget may refuse it. The loop, the transcript, budgets, usage and events are the same
+for every trigger.
+
+To write a trigger, subclass :class:`Trigger` and :class:`Decider`; ``tests/decoding/test_triggers.py`` has three
+examples. So far only ``decoding.loop.Answer`` takes a trigger; ``Relay`` chooses one of the two here by the setting
+``calls``.
 """
 
 from __future__ import annotations
@@ -24,8 +28,8 @@ from relay_core.engines.base import Token
 class Candidate:
     """A token that the student sampled and that is not written yet.
 
-    ``token``: what the student's engine says of it (id, text, log-probability). ``position``: how many tokens the
-    answer has before it, whoever wrote them.
+    ``token``: its id, text and log-probability, as the student's engine delivered them. ``position``: the number of
+    tokens in the answer before it, by both models.
     """
 
     token: Token
@@ -33,19 +37,20 @@ class Candidate:
 
 
 class Decider:
-    """A trigger at work in one answer. This one never calls; subclasses override what they need."""
+    """Decides about the calls of one answer. This class never calls; subclasses override the methods they need."""
 
-    #: a command can open a call; where not, the student's engine need not stop at one, and no teacher is warmed
+    #: whether a command can open a call; if not, the student's engine need not stop at a command, and no teacher is
+    #: warmed
     reads_commands: bool = False
-    #: ``before_token`` is asked about every token
+    #: whether the loop asks ``before_token`` about every token
     reads_tokens: bool = False
 
     def on_command(self, command: Call) -> int:
-        """Tokens to ask the teacher for at this command; 0 refuses it. Budgets apply afterwards."""
+        """How many tokens to ask the teacher for at this command; 0 refuses it. Budgets apply afterwards."""
         return 0
 
     def before_token(self, candidate: Candidate) -> int:
-        """Tokens to ask the teacher for in place of this token; 0 writes the token."""
+        """How many tokens to ask the teacher for in place of this token; 0 writes the token."""
         return 0
 
 
@@ -54,7 +59,11 @@ class Trigger(ABC):
 
     @abstractmethod
     def decider(self, seed: int | None) -> Decider:
-        """A decider for one answer; ``seed`` is the answer's, for triggers that draw."""
+        """A decider for one answer.
+
+        Args:
+            seed: the answer's seed, for triggers that draw at random.
+        """
 
 
 class _AsWritten(Decider):
@@ -66,7 +75,7 @@ class _AsWritten(Decider):
 
 @dataclass(frozen=True, slots=True)
 class Commands(Trigger):
-    """A call opens where the student wrote `<call>n</call>` (paper, section 3.1)."""
+    """A call opens when the student has written `<call>n</call>` (paper, section 3.1)."""
 
     def decider(self, seed: int | None) -> Decider:
         return _AsWritten()

@@ -1,9 +1,9 @@
 """Warming: the teacher reads its prompt while the student still writes the command.
 
-At ``<call>`` a stream is begun for as many tokens as may be wanted. When the command says how many, the call takes
-that stream over, if its prompt is the one that the call needs. If the command is refused, malformed or never closed,
-the stream is cancelled, and its outcome, even an error, is ignored. How an engine holds its tokens back meanwhile is
-the engine's business (``Engine.warm_stream``).
+At ``<call>`` the loop begins a teacher's stream, for the most tokens that the call may have. When the command is
+complete, the call uses this stream, provided that its prompt is the one that the call needs. If the command is refused,
+malformed or never closed, the stream is cancelled, and its outcome, even an error, is ignored. Until then the engine
+holds the tokens back (``Engine.warm_stream``).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Begin = Callable[[int, Warming], Awaitable[Opening]]
 
 
 class EarlyStream:
-    """A teacher's stream that was begun before its command was whole.
+    """A teacher's stream that is begun before the command is complete.
 
     Args:
-        command_at: where the command begins in the student's own stream of text.
-        begin: prepares the prompt for a command there, and makes the stream.
-        waste: where the engine counts what it uses in vain.
+        command_at: the student's character at which the command begins.
+        begin: prepares the prompt for a call at that character, and makes the stream.
+        waste: where the engine counts wasted tokens.
 
-    ``prompt`` is ``None`` until it is prepared. Whoever makes one must call :meth:`drop` in the end.
+    ``prompt`` is ``None`` until it is prepared. The owner must call :meth:`drop` in the end.
     """
 
     def __init__(self, command_at: int, begin: Begin, waste: Waste) -> None:
@@ -41,12 +41,12 @@ class EarlyStream:
         return await anext(self._chunks, None)
 
     @property
-    def is_taken(self) -> bool:
-        """Whether a call has taken it over."""
+    def is_claimed(self) -> bool:
+        """Whether a call uses the stream."""
         return self._warming.is_wanted
 
-    def take(self, n: int) -> AsyncGenerator[Chunk, None]:
-        """Take it over for a call: at most ``n`` tokens of it; raises what the engine raises."""
+    def claim(self, n: int) -> AsyncGenerator[Chunk, None]:
+        """Use the stream for a call of at most ``n`` tokens; the generator raises the engine's errors."""
         self._warming.want(n)
         return self._all_chunks()
 
@@ -58,7 +58,7 @@ class EarlyStream:
             chunk = await anext(self._chunks, None)
 
     async def drop(self) -> Exception | None:
-        """Cancel the request, await it, and return its own exception, if any. Safe to call again."""
+        """Cancel the request, await it, and return its own exception, if any. Safe to call repeatedly."""
         self._first_chunk.cancel()
         await asyncio.wait([self._first_chunk])
         if self._chunks is not None:
@@ -72,7 +72,7 @@ class Warmer:
 
     Args:
         begin: as for :class:`EarlyStream`.
-        waste: where requests in vain are counted.
+        waste: where wasted requests and their tokens are counted.
     """
 
     def __init__(self, begin: Begin, waste: Waste) -> None:
@@ -81,35 +81,34 @@ class Warmer:
 
     @property
     def command_at(self) -> int | None:
-        """Where the command begins that a stream was begun for; ``None`` where there is no stream."""
+        """The place of the command that the early stream belongs to; ``None`` if there is no early stream."""
         return None if self._early is None else self._early.command_at
 
     async def follow(self, open_command: int | None, *, may_begin: Callable[[], bool]) -> None:
-        """Keep up with the student's text.
+        """Begin or drop the early stream, so that it belongs to the command that is open now.
 
         Args:
-            open_command: where a command is open; ``None`` where none is. A stream begun for another place is
-                dropped.
-            may_begin: asked whether a stream may be begun for this one.
+            open_command: the student's character at which the open command begins; ``None`` if none is open.
+            may_begin: returns whether a stream may be begun; it is called only if the open command has none.
         """
         if self.command_at != open_command:
             await self.drop()
         if self._early is None and open_command is not None and may_begin():
             self._early = EarlyStream(open_command, self._begin, self._waste)
 
-    async def take(self, prompt: Prompt, n: int) -> AsyncGenerator[Chunk, None] | None:
-        """The early stream, if it was begun with just this prompt; otherwise it is dropped, and ``None``."""
+    async def claim(self, prompt: Prompt, n: int) -> AsyncGenerator[Chunk, None] | None:
+        """At most ``n`` tokens of the early stream if it has exactly this prompt; else drop it and return ``None``."""
         if self._early is not None and self._early.prompt == prompt:
-            return self._early.take(n)
+            return self._early.claim(n)
         await self.drop()
         return None
 
     async def drop(self) -> None:
-        """End the early stream, if there is one. A request that failed untaken counts as read in vain."""
+        """End the early stream, if there is one. If its request failed before a call used it, count it as wasted."""
         early, self._early = self._early, None
         if early is None:
             return
         failure = await early.drop()
         failed = isinstance(failure, RelayError) and not isinstance(failure, ContextOverflow)
-        if failed and early.prompt is not None and not early.is_taken:
+        if failed and early.prompt is not None and not early.is_claimed:
             self._waste.add(len(early.prompt.token_ids or ()), None, 0)

@@ -29,7 +29,7 @@ def written(student: int, teacher: int) -> Transcript:
 def test_a_call_never_exceeds_any_budget(requested, calls, student, teacher, has_teacher, **limits) -> None:
     settings = RelaySettings(**limits)
     budget = Budget(settings, written(student, teacher), range(calls), has_teacher=has_teacher)
-    tokens = budget.call_tokens(requested)
+    tokens = budget.allowance(requested)
     assert tokens >= 0
     assert requested is None or tokens <= requested
     assert tokens <= max(0, settings.max_tokens - student - teacher)
@@ -37,7 +37,7 @@ def test_a_call_never_exceeds_any_budget(requested, calls, student, teacher, has
     assert settings.max_teacher_tokens is None or tokens <= max(0, settings.max_teacher_tokens - teacher)
     if not has_teacher or (settings.max_calls is not None and calls >= settings.max_calls):
         assert tokens == 0
-    assert tokens <= budget.call_tokens(None), "no call may have more than the most"
+    assert tokens <= budget.allowance(None), "no call may have more than the most"
 
 
 @pytest.mark.parametrize(("prompt", "left"), [([0] * 3, 5), ([0] * 6, 4), ([0] * 12, -2), (None, 5)])

@@ -55,7 +55,7 @@ async def test_the_chunk_that_reaches_the_limit_is_the_last(sizes, limit, taken,
             total += len(chunk.tokens)
             if chunk.finish is not None:
                 break
-    assert (total, stream.taken, chunk.finish, closed) == (taken, taken, finish, [True])
+    assert (total, stream.token_count, chunk.finish, closed) == (taken, taken, finish, [True])
 
 
 async def test_what_it_reports_is_counted_once_also_where_it_is_left_early() -> None:
