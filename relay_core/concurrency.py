@@ -1,4 +1,4 @@
-"""Many awaits at once, at most so many at a time."""
+"""Bounded concurrency: awaiting a function for many items, with a limit on how many run at a time."""
 
 from __future__ import annotations
 
@@ -33,14 +33,16 @@ async def map_concurrently(
     limit: int | None,
     return_exceptions: bool = False,
 ) -> list[R] | list[R | BaseException]:
-    """Await ``function(item)`` for every item; the results, in the order of the items.
+    """Await ``function(item)`` for every item; returns the results in the order of the items.
 
     Args:
-        limit: at most so many at a time, begun in order; ``None`` for all at once.
-        return_exceptions: put an item's exception in its place. Otherwise the first one is raised as it is, and the
-            others are cancelled.
+        function: an async function of one item.
+        items: begun in this order.
+        limit: how many items run at a time; ``None`` for all of them.
+        return_exceptions: return an item's exception in place of its result. Otherwise the first exception is raised
+            unchanged, and the other items are cancelled.
 
-    However this ends, every await that it began has ended too.
+    When this function returns or raises, no item is running any more.
     """
     gate = asyncio.Semaphore(limit or max(1, len(items)))
 

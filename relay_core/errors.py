@@ -1,13 +1,15 @@
 """The error tree.
 
     RelayError
-    ├── ConfigurationError      a setting, spec, prompt or file is wrong: what was found, what to write instead
-    ├── BudgetError             a budget that cannot be met at all
+    ├── ConfigurationError      a setting, spec, prompt or file cannot be used; the message says what to write instead
+    │   └── MissingExtraError   an optional package is not installed; the message holds the pip install line
+    ├── BudgetError             a budget cannot be met at all
     └── EngineError             an engine failed; ``role`` says which one, ``student`` or ``teacher``
-        └── TeacherUnavailable  the teacher failed for good; ``transcript`` holds the answer so far
+        ├── ContextOverflow     the prompt is longer than the model's context
+        └── TeacherUnavailable  the teacher failed after the retries; ``transcript`` holds the answer so far
 
-Foreign exceptions are translated once, at the engine's edge, with their cause kept. An error is never an
-answer: no error text ever enters a transcript.
+Each engine translates the exceptions of other libraries once and keeps them as the cause. No error text ever enters a
+transcript.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ class RelayError(Exception):
 
     Args:
         message: what went wrong, with the numbers that matter (lengths, status codes, names).
-        role: whose engine it concerns, ``"student"`` or ``"teacher"``; shown before the message. The loop sets it on
-            an engine's error; it is ``None`` where no engine is concerned, or not known which.
+        role: the role of the engine that failed, shown before the message. Engines do not know their role, so the
+            loop sets it. ``None`` if the error has nothing to do with an engine.
 
-    ``transcript`` is the answer so far where there is one, so that an error loses nothing.
+    ``transcript`` is the answer so far; ``None`` if no answer had begun.
     """
 
     transcript: Transcript | None = None
@@ -44,29 +46,29 @@ class RelayError(Exception):
 
 
 class ConfigurationError(RelayError, ValueError):
-    """Something the caller gave cannot be used; the message says what to write instead."""
+    """A setting, spec, prompt or file cannot be used; the message says what to write instead."""
 
 
 class BudgetError(RelayError, ValueError):
-    """A budget that cannot be met at all, such as a limit of zero tokens."""
+    """A budget cannot be met at all, such as a limit of zero tokens."""
 
 
 class MissingExtraError(ConfigurationError, ImportError):
-    """An optional part is not installed; the message holds the ``pip install`` line.
+    """An optional package is not installed; the message holds the ``pip install`` line.
 
     Args:
-        what: what needs it.
-        extra: the extra of this package that brings it (``extras.py``).
+        feature: what needs the package, as the subject of a sentence.
+        extra: the extra of relay-decoding that installs the package (``extras.py``).
     """
 
-    def __init__(self, what: str, extra: str) -> None:
+    def __init__(self, feature: str, extra: str) -> None:
         from relay_core.extras import install_line
 
-        super().__init__(f"{what} needs packages that are not installed: {install_line(extra)}")
+        super().__init__(f"{feature} needs packages that are not installed: {install_line(extra)}")
 
 
 class EngineError(RelayError):
-    """An engine could not do what it was asked."""
+    """An engine failed: its model, its server, or the connection to it."""
 
 
 class ContextOverflow(EngineError):
@@ -74,7 +76,7 @@ class ContextOverflow(EngineError):
 
 
 class TeacherUnavailable(EngineError):
-    """The teacher failed after the retries; ``transcript`` carries the answer so far."""
+    """The teacher failed after the retries; ``transcript`` holds the answer so far."""
 
     def __init__(self, message: str, *, transcript: Transcript | None = None) -> None:
         super().__init__(message, role="teacher")
@@ -83,7 +85,7 @@ class TeacherUnavailable(EngineError):
 
 @contextmanager
 def attributed_to(role: str) -> Iterator[None]:
-    """Give engines' errors raised inside the role of the engine, unless they have one."""
+    """Set ``role`` on each ``EngineError`` that is raised in this context, unless it has one already."""
     try:
         yield
     except EngineError as error:

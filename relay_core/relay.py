@@ -1,7 +1,7 @@
 """``Relay``: a student and the teacher that it calls, with async, sync and batch faces.
 
-How one answer comes about is in ``decoding/``; what a user may set in ``settings.py``; what an engine must do in
-``engines/base.py``.
+``decoding/`` writes one answer, ``settings.py`` holds the settings, and ``engines/base.py`` defines what an engine must
+do.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Relay:
         student, teacher: an engine, or a spec of one (``"bundled"``, ``"transformers:PATH_OR_ID"``,
             ``"vllm:…"``, ``"openai:MODEL@BASE_URL"``; a bare path or id means ``transformers:``). With
             ``teacher=None`` every call is refused.
-        settings: budgets, sampling, prices. Each of them can be replaced per call, by name.
+        settings: budgets, sampling, prices. Each setting can be replaced for one answer, by name.
 
-    The relay closes engines that it built from a spec; an engine that is passed in stays its owner's to close.
+    The relay closes the engines that it built from a spec, and leaves open those that were passed in.
 
-    A copy shares the engines. A pickled relay holds their specs and options, but no model, connection or key: where it
-    is unpickled, the engines are built anew, and keys are read from the environment.
+    A copy shares the engines. A pickled relay holds their specs and options, but no model, connection or key:
+    unpickling builds the engines anew and reads the keys from the environment.
 
     Raises:
         ConfigurationError: a spec or a folder cannot be used; nothing heavy was loaded.
@@ -72,7 +72,7 @@ class Relay:
         return built
 
     def __copy__(self) -> Self:
-        """A copy shares the engines, and leaves it to the original to close them."""
+        """A relay with the same engines; only the original closes them."""
         twin = object.__new__(type(self))
         vars(twin).update(vars(self), _owned=[])
         return twin
@@ -81,20 +81,20 @@ class Relay:
         return copy.copy(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Unpickle. The engines were built anew, from their specs and options, so this relay closes them."""
+        """Unpickle. The engines have been built anew from their specs and options, so this relay closes them."""
         vars(self).update(state)
         self._owned = [engine for engine in (self.student, self.teacher) if engine is not None]
 
     @property
     def context_length(self) -> int | None:
-        """The shorter context of the two models, in tokens; ``None`` where neither says. Loads nothing."""
+        """The shorter context of the two models, in tokens; ``None`` if both are unknown. Loads nothing."""
         engines = [self.student] if self.teacher is None else [self.student, self.teacher]
         return min((engine.context_length for engine in engines if engine.context_length is not None), default=None)
 
     # -- async ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Load both models now rather than with the first answer."""
+        """Load both models now. Otherwise the first answer loads the student, and the first call the teacher."""
         with attributed_to("student"):
             await self.student.start()
         if self.teacher is not None:
@@ -110,19 +110,19 @@ class Relay:
         settings: RelaySettings | None = None,
         **overrides: Any,
     ) -> AsyncGenerator[Event, None]:
-        """Answer one prompt, event by event; the last one is ``Finished``.
+        """Answer one prompt, and yield its events; the last one is ``Finished``.
 
         Args:
             prompt: a string (one user message) or a list of ``{"role", "content"}`` messages.
             tools: JSON schemas of functions on offer, rendered by each model's own template.
-            prefix: text with which the answer is made to begin; not part of ``result.text``.
-            settings: finished settings for this answer, in place of the relay's own.
-            overrides: single settings for this answer, by name (:class:`RelaySettings`).
+            prefix: text with which the answer must begin; ``result.text`` does not contain it.
+            settings: the settings of this answer, in place of the relay's own.
+            overrides: settings to replace for this answer, by name (:class:`RelaySettings`).
 
-        Closing the generator cancels the engines' work.
+        Closing the generator cancels the engines' requests.
 
         Raises:
-            ConfigurationError: a prompt or setting cannot be used, or the student's endpoint cannot continue a
+            ConfigurationError: the prompt or a setting cannot be used, or the student's endpoint cannot continue a
                 ``prefix``; nothing was generated.
             EngineError: the student failed; ``transcript`` holds the answer so far.
             TeacherUnavailable: the teacher failed and ``on_teacher_error="raise"``.
@@ -183,12 +183,13 @@ class Relay:
         max_concurrency: int | None = None,
         **options: Any,
     ) -> Any:
-        """Answer many prompts at once, in order.
+        """Answer many prompts concurrently; returns the results in the order of the prompts.
 
         Args:
-            return_exceptions: put an answer's error in its place. Otherwise the first error is raised, and the other
-                answers are cancelled.
-            max_concurrency: at most so many answers at a time; ``None`` leaves that to the engines.
+            prompts: as for :meth:`astream`.
+            return_exceptions: return an answer's error in place of its result. Otherwise the first error is raised,
+                and the other answers are cancelled.
+            max_concurrency: how many answers run at a time; ``None`` starts all at once, and the engines queue them.
             options: as :meth:`astream`, for every answer.
         """
 
@@ -215,7 +216,7 @@ class Relay:
         return portal.run(lambda: self.agenerate(prompt, **options))
 
     def stream(self, prompt: PromptLike, **options: Any) -> Iterator[Event]:
-        """:meth:`astream`, blocking; closing the iterator cancels the engines' work."""
+        """:meth:`astream`, blocking; closing the iterator cancels the engines' requests."""
         return portal.iterate(lambda: self.astream(prompt, **options))
 
     def batch(self, prompts: Sequence[PromptLike], **options: Any) -> list[RelayResult]:

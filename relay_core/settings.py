@@ -38,25 +38,26 @@ class RelaySettings:
 
     Args:
         max_tokens: tokens of the whole answer: student, command and teacher together.
-        max_calls: calls per answer; ``None`` for no limit. The default is three times what the paper's evaluation
-            allows (5), so that a student that never stops calling is stopped; ``RelayResult.notes`` says so then.
+        max_calls: calls per answer; ``None`` for no limit. The default, 16, is about three times the limit of the
+            paper's evaluation (5); it stops a student that never ceases to call. ``RelayResult.notes`` then says so.
         max_call_tokens: teacher tokens per call.
         max_teacher_tokens: teacher tokens per answer.
         deadline_s: seconds for the whole answer.
-        teacher_timeout_s: seconds for one call; tokens that came until then stay in the answer.
+        teacher_timeout_s: seconds for one call; the tokens that came in time stay in the answer.
         on_teacher_error: with ``"continue"`` the failure is counted and the student goes on; with ``"raise"`` the
             answer ends with :class:`~relay_core.errors.TeacherUnavailable`, which holds the transcript so far.
         on_teacher_stop: whether the teacher's end token ends the answer (``"finish"``) or returns control to the
             student (``"continue"``).
         calls: ``False`` refuses and counts every call (teacher-free inference, in the paper).
-        temperature, top_p, top_k, seed: the student's sampling. ``temperature`` 0 is greedy. A seed makes a request
-            that runs alone repeatable; in a shared batch, engines may not honour it.
-        stop: strings at which the answer ends; they are not part of it.
-        teacher_temperature: the teacher's temperature; ``None`` takes ``temperature``.
-        prices: for :attr:`RelayResult.cost`; ``None`` gives no cost.
-        warming: whether the teacher is sent its prompt at ``<call>``, while the student still writes the command.
-            ``"auto"`` does so where the engine says that it pays (``Engine.warms``), ``"on"`` wherever the engine can,
-            ``"off"`` never. The answer is the same. Wasted tokens are counted in the usage, outside the token budgets.
+        temperature, top_p, top_k, seed: the student's sampling. ``temperature`` 0 is greedy. A seed makes an answer
+            repeatable if the engine answers nothing else at the time; in a shared batch, engines may not honour it.
+        stop: strings at which the answer ends; the answer does not contain them.
+        teacher_temperature: the teacher's temperature; ``None`` means ``temperature``.
+        prices: used for :attr:`RelayResult.cost`; without them the cost is ``None``.
+        warming: whether the teacher gets its prompt at ``<call>``, while the student still writes the command.
+            ``"auto"`` warms a teacher whose engine recommends it (``Engine.warms``), ``"on"`` every teacher whose
+            engine can be warmed, ``"off"`` none. The answer is the same. Wasted tokens are counted in the usage, and
+            not against the token budgets.
 
     Raises:
         ConfigurationError: a value of the wrong kind or outside its range.
@@ -133,7 +134,7 @@ class RelaySettings:
             )
 
     def merged(self, overrides: Mapping[str, Any]) -> RelaySettings:
-        """These settings with some replaced, checked anew.
+        """A copy of these settings with the values of ``overrides``; it is checked too.
 
         Raises:
             ConfigurationError: an unknown name (the nearest known one is suggested) or a bad value.
@@ -145,7 +146,7 @@ class RelaySettings:
 
 
 def check_setting_names(names: Iterable[str]) -> None:
-    """Refuse names that are no setting's.
+    """Refuse names that no setting has.
 
     Raises:
         ConfigurationError: an unknown name; the nearest known one is suggested.
@@ -156,11 +157,11 @@ def check_setting_names(names: Iterable[str]) -> None:
             raise ConfigurationError(f"no setting is called {name!r}; {did_you_mean(name, known)}")
 
 
-def _prices(given: Mapping[str, Any]) -> Prices:
+def _prices(values: Mapping[str, Any]) -> Prices:
     known = [f.name for f in fields(Prices)]
-    if unknown := sorted(map(str, set(given).difference(known))):
+    if unknown := sorted(map(str, set(values).difference(known))):
         raise ConfigurationError(f"prices has {', '.join(unknown)}; known: {', '.join(known)}")
-    return Prices(**given)
+    return Prices(**values)
 
 
 def _is_number(value: object) -> bool:

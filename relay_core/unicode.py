@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def repair_surrogates(text: str) -> str:
-    """``text`` with surrogate pairs joined to the character they mean, and lone surrogates as U+FFFD."""
+    """``text`` with surrogate pairs joined to the characters that they encode, and lone surrogates replaced by U+FFFD."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -13,7 +13,7 @@ def repair_surrogates(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters but tab and newline, and lone surrogates, as U+FFFD.
+    """``text`` with lone surrogates and all control characters but tab and newline replaced by U+FFFD.
 
     A model may write escape sequences, which would move a terminal's cursor, and characters that XML forbids.
     """

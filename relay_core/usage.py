@@ -16,8 +16,8 @@ from relay_core.settings import Prices
 class Usage:
     """Tokens and calls of one answer, or the sum over many answers.
 
-    The ``wasted_`` counts are apart from all others. They count what the teacher's engine did in vain, as far as the
-    engine knows.
+    The ``wasted_`` counts are not contained in the other counts. They count the unused work of the teacher's engine, as
+    far as the engine reports it.
     """
 
     #: the user's prompt, in the student's tokens, counted once
@@ -30,28 +30,28 @@ class Usage:
     teacher_tokens: int = 0
     #: tokens that the teacher read, over all calls; each call reads the context again
     teacher_prompt_tokens: int = 0
-    #: the part of them that came from a cache
+    #: the tokens among ``teacher_prompt_tokens`` that came from a cache
     teacher_cached_tokens: int | None = None
     #: tokens that the student read, over all its turns; each turn reads the context again
     student_prompt_tokens: int = 0
-    #: the part of them that came from a cache
+    #: the tokens among ``student_prompt_tokens`` that came from a cache
     student_cached_tokens: int | None = None
     #: calls made, failed ones included
     calls: int = 0
-    #: commands that a budget forbade, ``<call>0</call>`` among them
+    #: commands that opened no call: because of a budget or the setting ``calls``, or because they asked for 0 tokens
     refused_calls: int = 0
     #: calls in which the teacher failed
     failed_calls: int = 0
-    #: commands without a usable number
+    #: commands without a usable number, and pieces of commands
     malformed_calls: int = 0
-    #: requests whose outcome was not used: begun for a command that opened no call (warming), or slower than a second
-    #: request for the same tokens (hedging)
+    #: requests of which no token was used: begun early for a command that opened no call (warming), or slower than
+    #: another request for the same tokens (hedging)
     wasted_requests: int = 0
-    #: tokens that these requests read
+    #: tokens that the wasted requests read
     wasted_prompt_tokens: int = 0
-    #: the part of them that came from a cache
+    #: the tokens among ``wasted_prompt_tokens`` that came from a cache
     wasted_cached_tokens: int | None = 0
-    #: tokens that these requests wrote, and tokens that other requests wrote beyond what was wanted
+    #: tokens that the wasted requests wrote, and unused tokens of other requests
     wasted_tokens: int = 0
 
     @property
@@ -79,21 +79,21 @@ class Usage:
         return result if result is not None else cls()
 
     def cost(self, prices: Prices) -> float:
-        """The cost in the currency of ``prices``: every prompt that was read again and everything wasted included."""
+        """The cost in the currency of ``prices``. Prompts that are read again and wasted tokens cost too."""
         return (
-            _read(
+            _input_cost(
                 self.student_prompt_tokens,
                 self.student_cached_tokens,
                 prices.student_input,
                 prices.student_cached_input,
             )
-            + _read(
+            + _input_cost(
                 self.teacher_prompt_tokens,
                 self.teacher_cached_tokens,
                 prices.teacher_input,
                 prices.teacher_cached_input,
             )
-            + _read(
+            + _input_cost(
                 self.wasted_prompt_tokens,
                 self.wasted_cached_tokens,
                 prices.teacher_input,
@@ -104,7 +104,7 @@ class Usage:
         ) / 1e6
 
     def cost_teacher_alone(self, prices: Prices) -> float:
-        """The cost of an answer of this length by the teacher alone, which reads the prompt once."""
+        """The cost if the teacher alone had read the prompt once and written an answer of this length."""
         written = self.student_tokens + self.teacher_tokens
         return (self.prompt_tokens * prices.teacher_input + written * prices.teacher_output) / 1e6
 
@@ -114,10 +114,11 @@ class Usage:
 
 
 def sum_or_none(a: int | None, b: int | None) -> int | None:
-    """``a + b``; ``None`` (not reported) where either of them is ``None``."""
+    """``a + b``; ``None`` (not reported) if ``a`` or ``b`` is ``None``."""
     return None if a is None or b is None else a + b
 
 
-def _read(tokens: int, cached: int | None, price: float, cached_price: float | None) -> float:
+def _input_cost(tokens: int, cached: int | None, price: float, cached_price: float | None) -> float:
+    """The cost of reading ``tokens``, of which ``cached`` came from a cache; prices per token."""
     cached = min(cached or 0, tokens)
     return (tokens - cached) * price + cached * (price if cached_price is None else cached_price)
