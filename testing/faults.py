@@ -31,6 +31,32 @@ async def headers_then_silence(exchange: Exchange) -> None:
     await asyncio.Event().wait()
 
 
+def say(*data: bytes, then: str = "end") -> Fault:
+    """Answer with a stream of these bytes, without asking the real server.
+
+    ``then``: ``"end"`` of the response, ``"reset"`` of the connection, or ``"silence"``.
+    """
+
+    async def fault(exchange: Exchange) -> None:
+        await exchange.begin()
+        for each in data:
+            await exchange.chunk(each)
+        if then == "silence":
+            await asyncio.Event().wait()
+        elif then == "reset":
+            exchange.reset()
+        else:
+            await exchange.end()
+
+    return fault
+
+
+def event(payload: Any, name: str = "") -> bytes:
+    """A server-sent event; a payload that is not a string is written as JSON."""
+    data = payload if isinstance(payload, str) else json.dumps(payload)
+    return (f"event: {name}\n" if name else "").encode() + f"data: {data}\n\n".encode()
+
+
 def cut_after(events: int, *, clean: bool = False) -> Fault:
     """Relay this many events, then reset the connection, or with ``clean`` end the body as if it were complete."""
 
@@ -153,4 +179,4 @@ def _payload(event: bytes) -> dict[str, Any]:
 
 
 def _as_event(payload: Any) -> bytes:
-    return b"data: " + json.dumps(payload).encode() + b"\n\n"
+    return event(payload)
