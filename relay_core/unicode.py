@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def repair_surrogates(text: str) -> str:
-    """``text`` with surrogate pairs joined to the characters that they encode, and lone surrogates replaced by U+FFFD."""
+    """``text`` with surrogate pairs joined to the characters they encode, and lone surrogates replaced by U+FFFD."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

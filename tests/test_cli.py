@@ -111,13 +111,13 @@ def test_flags_reach_the_loop(play: Play) -> None:
     assert answer["usage"]["teacher_tokens"] == 2
 
 
-def test_warming_is_asked_for(play: Play) -> None:
+def test_the_flag_warming_reaches_the_settings(play: Play) -> None:
     engines = play()
     assert answer_of(relay("ask", "q", "--json", "--warming", "on", "--max-call-tokens", "9"))["text"]
     assert [sampling.max_tokens for _, sampling in engines["teacher"].requests] == [9]
 
 
-def test_every_call_is_told_and_the_breakers_state(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_reports_every_call_and_the_breakers_state(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     play(teacher=[["2", EngineError("gone away")]])
     answer = answer_of(relay("ask", "q", "--json"))
     [call] = answer["calls"]
@@ -143,14 +143,14 @@ def test_every_setting_has_a_flag() -> None:
     assert {*_SETTINGS, "calls", "prices"} == {f.name for f in dataclasses.fields(RelaySettings)}
 
 
-def test_a_call_that_fails_is_told_and_the_answer_goes_on(play: Play) -> None:
+def test_a_failed_call_is_reported_and_the_answer_goes_on(play: Play) -> None:
     play(teacher=[["2", EngineError("gone away")]])
     result = relay("ask", "q")
     assert result.exit_code == 0 and ". Done." in result.stdout
     assert "gone away" in result.stderr and "gone away" not in result.stdout
 
 
-def test_what_a_model_writes_cannot_move_the_cursor(play: Play) -> None:
+def test_control_characters_in_an_answer_are_replaced(play: Play) -> None:
     play(student=[["a\x1b[2Jb\x07"]])
     assert "\x1b[2J" not in relay("ask", "q", FORCE_COLOR="1").stdout
     assert printable("é\x9b\n\t") == "é\ufffd\n\t"
@@ -178,7 +178,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("args", "code", "said"), WRONG)
-def test_a_wrong_command_line_is_told_on_stderr(args: list[str], code: int, said: str) -> None:
+def test_a_wrong_command_line_is_reported_on_stderr(args: list[str], code: int, said: str) -> None:
     result = relay(*args, COLUMNS="300")
     assert (result.exit_code, result.stdout) == (code, "")
     assert said in result.stderr and "Traceback" not in result.stderr
@@ -200,7 +200,7 @@ def test_an_error_midway_carries_the_answer_so_far(play: Play) -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_an_unforeseen_error_is_no_traceback(play: Play, flags: list[str]) -> None:
+def test_an_unexpected_error_prints_no_traceback(play: Play, flags: list[str]) -> None:
     play(student=[["ok", ZeroDivisionError("nobody thought of this")]])
     result = relay("ask", "q", *flags)
     assert result.exit_code == 1 and "nobody thought of this" in (result.stdout if flags else result.stderr)
@@ -237,7 +237,7 @@ def echo(prompt: Prompt) -> str:
     return f"<{prompt.messages[-1]['content']}>"
 
 
-def test_chat_keeps_what_was_said_until_it_is_told_to_forget(play: Play) -> None:
+def test_chat_keeps_its_history_until_new(play: Play) -> None:
     engines = play(student=echo)
     result = relay("chat", "--system", "S", input="one\n\n two \n/new\nthree\n/exit\nfour\n")
     assert result.exit_code == 0
@@ -254,7 +254,7 @@ def test_chat_json_is_one_object(play: Play) -> None:
     assert answer["usage"]["student_tokens"] == total > 0
 
 
-def test_a_turn_that_fails_ends_neither_the_chat_nor_stays_in_it(play: Play) -> None:
+def test_a_failed_turn_does_not_end_the_chat_and_is_not_kept(play: Play) -> None:
     def script(prompt: Prompt) -> Any:
         return [EngineError("no")] if prompt.messages[-1]["content"] == "bad" else echo(prompt)
 
@@ -362,7 +362,7 @@ def test_doctor_json() -> None:
     assert report["engines"] == {}
 
 
-def test_doctor_says_what_an_extra_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_what_an_extra_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     needs = ["torch>=2", "nosuchthing>=3; extra == 'train'", "torch<1; extra == 'train'", "typer; extra == 'train'"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: needs)
     assert missing("train") == ["nosuchthing>=3", "torch<1"]

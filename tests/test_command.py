@@ -71,7 +71,7 @@ def test_each_rule_of_the_command(source: str, piece: Call | Malformed) -> None:
 
 
 @pytest.mark.parametrize("body", ["abc", "3 tea", "<call", "<b", "3<b>"])
-def test_never_closed_is_text(body: str) -> None:
+def test_an_opening_tag_that_is_never_closed_is_text(body: str) -> None:
     assert scan(f"a <call>{body}") == [Text(f"a <call>{body}")]
     assert scan(*f"a <call>{body}") == [Text(f"a <call>{body}")]
 
@@ -85,13 +85,13 @@ def test_a_command_that_the_end_cuts_off_is_malformed(body: str) -> None:
 
 @pytest.mark.parametrize("wrong", ["<call>8</>", "<call>8</", "<call> 8 </cal>", "<call></b>", "<call>12</call"])
 @pytest.mark.parametrize("behind", [" and so on", " and so on" * 9, "", " <call>3"])
-def test_a_number_that_another_tag_closes_is_malformed(wrong: str, behind: str) -> None:
+def test_a_number_followed_by_another_closing_tag_is_malformed(wrong: str, behind: str) -> None:
     first, piece, *_ = scan(f"takes the{wrong}{behind}")
     assert (first, piece) == (Text("takes the"), Malformed(wrong))
     assert scan(f"a{wrong}{behind}") == scan(*f"a{wrong}{behind}")
 
 
-def test_a_tag_behind_a_command_that_opens_nothing_is_malformed() -> None:
+def test_an_unclosed_opening_tag_directly_after_a_command_is_malformed() -> None:
     text = "33 * 4<call>5</call><call> = 388. Now it is 388. Second, Ida finds 2 more"
     assert scan(text) == scan(*text)
     assert [type(piece) for piece in scan(text)] == [Text, Call, Malformed, Text]
@@ -102,7 +102,7 @@ def test_a_tag_behind_a_command_that_opens_nothing_is_malformed() -> None:
 
 
 @pytest.mark.parametrize("held", ["<c", "<ca", "<cal", "<call", "<"])
-def test_a_beginning_of_a_tag_that_a_budget_cuts_off(held: str) -> None:
+def test_an_opening_tag_that_a_budget_cuts_off_is_malformed(held: str) -> None:
     for cut_off in (True, False):
         scanner = CommandScanner()
         assert scanner.feed("a" + held) == [Text("a")]
@@ -111,7 +111,7 @@ def test_a_beginning_of_a_tag_that_a_budget_cuts_off(held: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["8</call> = 888", "a </call></call>b", "</call>", "x</call>\n"])
-def test_a_closing_tag_that_closes_nothing_is_malformed(text: str) -> None:
+def test_a_closing_tag_without_an_opening_tag_is_malformed(text: str) -> None:
     assert "".join(p.text for p in scan(text) if isinstance(p, Text)) == text.replace("</call>", "")
     assert [p for p in scan(text) if not isinstance(p, Text)] == [Malformed("</call>")] * text.count("</call>")
 
@@ -126,7 +126,7 @@ def test_the_body_has_room_for_32_characters() -> None:
     assert scan(longer + longest) == [*alone, Call(3, longest)]
 
 
-def test_a_command_inside_what_can_no_longer_be_closed() -> None:
+def test_a_command_after_an_opening_tag_that_is_text() -> None:
     text = OPEN + "x" * 40 + "<call>3</call>"
     assert scan(text) == [Text(OPEN + "x" * 40), Call(3, "<call>3</call>")]
     assert scan("<call>" * 7 + "3</call>")[-1] == Malformed("<call>" * 6 + "3</call>")
@@ -156,7 +156,7 @@ def test_a_number_that_no_command_holds(n: int) -> None:
 
 
 @given(text=streams, at=st.lists(st.integers(0, 200), max_size=12))
-def test_however_the_stream_is_cut_the_pieces_say_the_same(text: str, at: list[int]) -> None:
+def test_the_pieces_do_not_depend_on_the_chunks(text: str, at: list[int]) -> None:
     whole = scan(text)
     assert scan(*cut(text, at)) == whole
     assert scan(*text) == whole
@@ -175,6 +175,6 @@ def test_the_scanner_agrees_with_the_grammar(text: str) -> None:
 
 
 @given(text=streams, ends=st.sampled_from(["<call>3</call>"[i:] for i in range(14)] + ["x" * 50, ""]))
-def test_what_was_shown_stays_true_whatever_follows(text: str, ends: str) -> None:
+def test_text_that_was_emitted_never_becomes_a_command(text: str, ends: str) -> None:
     shown = "".join(p.text for p in CommandScanner().feed(text) if isinstance(p, Text))
     assert visible(text + ends).startswith(shown)

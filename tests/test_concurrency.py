@@ -8,7 +8,7 @@ from relay_core.concurrency import map_concurrently
 
 
 @pytest.mark.parametrize(("limit", "most"), [(1, 1), (3, 3), (None, 10)])
-async def test_results_in_order_so_many_at_a_time(limit: int | None, most: int) -> None:
+async def test_results_are_in_order_and_the_limit_holds(limit: int | None, most: int) -> None:
     running = seen = 0
 
     async def square(n: int) -> int:
@@ -41,7 +41,7 @@ async def test_the_first_failure_is_raised_as_it_is_and_ends_the_others() -> Non
     assert sorted(ended) == [0, 1, 2, 3, 4]
 
 
-async def test_failures_in_their_places() -> None:
+async def test_return_exceptions_puts_failures_in_their_places() -> None:
     async def work(n: int) -> int:
         if n % 2:
             raise ZeroDivisionError(n)

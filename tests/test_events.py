@@ -47,5 +47,5 @@ def test_without_prices_there_is_no_cost() -> None:
     assert result().cost_teacher_alone is None
 
 
-def test_a_transcript_is_not_poured_into_a_log() -> None:
+def test_the_repr_of_a_result_leaves_out_the_transcript() -> None:
     assert "transcript" not in repr(result())

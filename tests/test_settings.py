@@ -58,7 +58,7 @@ def test_budgets_that_contradict_each_other() -> None:
     assert RelaySettings(max_calls=0).max_calls == 0
 
 
-def test_stop_strings_and_prices_are_taken_as_people_write_them() -> None:
+def test_stop_strings_and_prices_may_be_plain_values() -> None:
     assert RelaySettings(stop="END").stop == ("END",)
     assert RelaySettings(stop=["a", "b"]).stop == ("a", "b")
     assert RelaySettings(stop=None).stop == ()

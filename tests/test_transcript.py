@@ -90,7 +90,7 @@ def test_a_command_after_a_teachers_words_leaves_them_alone() -> None:
     assert t.student_ids == [1, 50, 51, 52, 9, 60]
 
 
-def test_ids_travel_untouched_or_the_text_is_encoded_once() -> None:
+def test_ids_are_shared_unchanged_or_the_text_is_encoded_once() -> None:
     asked = []
 
     def encode(text: str) -> list[int]:
@@ -120,7 +120,7 @@ def test_a_teacher_without_ids_is_encoded_also_where_vocabularies_are_the_same()
     assert t.student_ids == [1, 120, 121]
 
 
-def test_a_call_that_brought_nothing() -> None:
+def test_a_call_without_tokens() -> None:
     t = transcript("a")
     for shared in (True, False):
         call(t, shared=shared, encode=lambda text: [1 / 0])
@@ -136,7 +136,7 @@ def test_a_student_without_ids_has_no_row_in_another_vocabulary() -> None:
     assert t.reader_text == "abx"
 
 
-def test_text_that_ran_on_past_a_command_is_taken_back() -> None:
+def test_text_after_a_command_of_a_text_only_engine_is_removed() -> None:
     t = Transcript()
     t.add_student(None, "ab<call>3</call> and more")
     t.mark_command(2, 16)
@@ -149,7 +149,7 @@ def test_text_that_ran_on_past_a_command_is_taken_back() -> None:
 
 
 @pytest.mark.parametrize(("reported", "counts"), [(10, [5, 5]), (3, [2, 1]), (2, [1, 1]), (7, [4, 3])])
-def test_text_only_entries_are_as_many_tokens_as_the_engine_says(reported: int, counts: list[int]) -> None:
+def test_text_only_entries_count_as_the_tokens_that_the_engine_reports(reported: int, counts: list[int]) -> None:
     t = Transcript()
     t.add_student(None, "abcd")
     call(t)

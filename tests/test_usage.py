@@ -33,7 +33,7 @@ def test_the_call_ratio_is_the_papers() -> None:
     assert Usage().call_ratio == 0.0
 
 
-def test_the_cost_counts_what_was_read_cached_tokens_apart() -> None:
+def test_the_cost_counts_prompt_tokens_and_prices_cached_ones_apart() -> None:
     student = 150 * 1.0 + (40 + 10) * 2.0  # no price for cached input: the input price
     teacher = 100 * 10.0 + 200 * 1.0 + 50 * 20.0
     wasted = 10 * 10.0 + 20 * 1.0 + 4 * 20.0
@@ -54,7 +54,7 @@ def test_usages_add_up_field_by_field() -> None:
     assert Usage.total([]) == Usage()
 
 
-def test_unknown_and_something_is_unknown_not_something() -> None:
+def test_a_sum_with_an_unknown_count_is_unknown() -> None:
     unknown = dataclasses.replace(USAGE, teacher_cached_tokens=None)
     assert (USAGE + unknown).teacher_cached_tokens is None
     assert (USAGE + unknown).student_cached_tokens == 200

@@ -28,7 +28,7 @@ def words() -> Any:
     return transformers.AutoTokenizer.from_pretrained(bundled.path("student-base"))
 
 
-def test_only_the_student_is_kept_from_products(words: Any) -> None:
+def test_only_the_student_does_not_learn_products(words: Any) -> None:
     for p in task.problems(30, seed=1):
         teacher = examples.problem_example(words, p, "teacher", random.Random(0), history=0)
         student = examples.problem_example(words, p, "student", random.Random(0), history=0)
@@ -41,14 +41,14 @@ def test_only_the_student_is_kept_from_products(words: Any) -> None:
         assert any(changed) == (p.group != "easy")
 
 
-def test_an_earlier_turn_is_not_learnt(words: Any) -> None:
+def test_an_earlier_turn_has_no_loss(words: Any) -> None:
     p = task.problems(1, form="system", seed=3)[0]
     e = examples.problem_example(words, p, "teacher", random.Random(0), history=1)
     assert words.decode(e.ids).count("<|im_start|>user") == 2
     assert words.decode([i for i in e.labels if i != examples.IGNORED]) == p.solution + "<|im_end|>"
 
 
-def test_notes_are_read_past_and_not_learnt(words: Any) -> None:
+def test_notes_have_no_loss(words: Any) -> None:
     for seed in range(20):
         rng = random.Random(seed)
         (p,) = task.problems(1, seed=seed, group="easy")
@@ -61,7 +61,7 @@ def test_notes_are_read_past_and_not_learnt(words: Any) -> None:
         assert re.sub(r"<([a-z]{1,5})>\d{0,2}</\1>", "", text) == words.decode(plain.ids)
 
 
-def test_batches_go_on_from_any_place(words: Any) -> None:
+def test_batches_resume_from_any_position(words: Any) -> None:
     whole = list(itertools.islice(corpus.batches(words, "student", 0, 1500), 12))
     for cut in (4, 9):
         start = whole[cut][1]

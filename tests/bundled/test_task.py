@@ -69,7 +69,7 @@ def test_the_same_arguments_give_the_same_problems() -> None:
     assert task.problems(20, seed=7, split="dev") != task.problems(20, seed=7, split="test")
 
 
-def test_what_is_fixed_is_fixed() -> None:
+def test_split_group_form_and_family_can_be_fixed() -> None:
     for p in task.problems(20, split="dev", group="easy", form="context", family="wages"):
         assert (p.split, p.group, p.form, p.family) == ("dev", "easy", "context", "wages")
     assert all(p.family in task.TRAINING for p in task.problems(200))
@@ -145,7 +145,7 @@ def test_the_bundled_task_is_a_task() -> None:
     assert not bundled.grade(r"\boxed{no}", problem)
 
 
-def test_an_unknown_split_or_group_and_a_missing_number_are_told() -> None:
+def test_an_unknown_split_or_group_and_a_missing_number_are_refused() -> None:
     bundled = task.BundledTask()
     with pytest.raises(ConfigurationError, match="no split 'tset': did you mean test"):
         bundled.problems("tset", 3)

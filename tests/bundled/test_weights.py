@@ -25,7 +25,7 @@ def built() -> list[Path]:
     return [p.parent for p in sorted(bundled.WEIGHTS.glob("[!.]*/model.safetensors"))]
 
 
-def test_an_unknown_name_is_answered_with_the_names() -> None:
+def test_the_error_for_an_unknown_name_lists_the_names() -> None:
     with pytest.raises(ConfigurationError, match="teacher, student-base, student-warm"):
         bundled.path("nobody")
 
@@ -79,7 +79,7 @@ def test_the_tokenizer_is_qwens_in_small() -> None:
     assert prompt == ("<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")
 
 
-def test_generation_has_no_surprises() -> None:
+def test_the_generation_configs_are_greedy_and_end_at_the_end_token() -> None:
     for folder in built():
         config = json.loads((folder / "generation_config.json").read_text())
         assert config.get("do_sample") is False

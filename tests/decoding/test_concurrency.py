@@ -45,7 +45,7 @@ async def census() -> tuple[int, int, int]:
     return kinds.count(Answer), kinds.count(Transcript), len(kinds)
 
 
-async def test_a_thousand_requests_at_once(tiny: Tokenizer) -> None:
+async def test_a_thousand_answers_at_once(tiny: Tokenizer) -> None:
     relay = pair(tiny, chunk=4)
     await relay.abatch([str(n) for n in range(20)], max_call_tokens=50)  # what is cached once is cached now
     before, tasks = await census(), len(asyncio.all_tasks())
@@ -63,7 +63,7 @@ async def test_a_thousand_requests_at_once(tiny: Tokenizer) -> None:
     assert (relay.student.active, relay.teacher.active) == (0, 0)
 
 
-async def test_no_request_waits_for_anothers_teacher(tiny: Tokenizer) -> None:
+async def test_no_answer_waits_for_the_teacher_of_another(tiny: Tokenizer) -> None:
     release = asyncio.Event()
 
     class Slow(ScriptedEngine):
@@ -120,7 +120,7 @@ async def test_cancelling_tasks_cancels_the_engines(tiny: Tokenizer) -> None:
     assert teacher.active == 0
 
 
-async def test_one_failure_ends_a_batch_and_what_still_runs_in_it(tiny: Tokenizer) -> None:
+async def test_one_failure_ends_a_batch_and_cancels_its_running_answers(tiny: Tokenizer) -> None:
     def turn(prompt: Prompt):
         return [EngineError("broken")] if number(prompt) == 7 else ["a", Delay(3600)]
 
@@ -130,7 +130,7 @@ async def test_one_failure_ends_a_batch_and_what_still_runs_in_it(tiny: Tokenize
     assert student.active == 0
 
 
-async def test_failures_in_their_places(tiny: Tokenizer) -> None:
+async def test_return_exceptions_puts_failures_in_their_places(tiny: Tokenizer) -> None:
     def turn(prompt: Prompt):
         return [EngineError("broken")] if number(prompt) % 3 == 0 else "fine"
 

@@ -7,11 +7,11 @@ import pytest
 from relay_core.decoding.deadline import OutOfTime, deadline_in, earlier, is_past, within
 
 
-def test_the_earlier_of_two() -> None:
+def test_the_earlier_of_two_deadlines() -> None:
     assert (earlier(None, None), earlier(1.0, None), earlier(None, 2.0), earlier(1.0, 2.0)) == (None, 1.0, 2.0, 1.0)
 
 
-def test_what_is_done_in_time_and_what_is_not(timeless) -> None:
+def test_work_within_a_deadline_and_beyond_it(timeless) -> None:
     async def work() -> None:
         assert await within(asyncio.sleep(1, "done"), deadline_in(2)) == "done"
         assert await within(asyncio.sleep(100, "done"), None) == "done"

@@ -58,7 +58,7 @@ async def test_the_chunk_that_reaches_the_limit_is_the_last(sizes, limit, taken,
     assert (total, stream.token_count, chunk.finish, closed) == (taken, taken, finish, [True])
 
 
-async def test_what_it_reports_is_counted_once_also_where_it_is_left_early() -> None:
+async def test_a_streams_reports_are_counted_once_even_if_it_is_left_early() -> None:
     tally = Tally([])
     first = Chunk(tokens(1), usage=EngineUsage(10, 4, 1), notes={"resumed": 1, "why": "a"}, waste=Waste(1, 10, None, 0))
     second = Chunk(
@@ -73,7 +73,7 @@ async def test_what_it_reports_is_counted_once_also_where_it_is_left_early() -> 
     assert tally.waste == Waste(2, 20, None, 0)
 
 
-async def test_a_prompt_that_did_not_fit_was_not_read() -> None:
+async def test_a_prompt_beyond_the_context_counts_as_unread() -> None:
     for error, read in ((ContextOverflow("full"), 0), (EngineError("broken"), 3)):
         tally = Tally([])
         with pytest.raises(EngineError):
@@ -83,7 +83,7 @@ async def test_a_prompt_that_did_not_fit_was_not_read() -> None:
         assert closed == [True]
 
 
-async def test_text_is_as_many_tokens_as_the_engine_reports() -> None:
+async def test_text_counts_as_the_tokens_that_the_engine_reports() -> None:
     transcript = Transcript()
     chunk = Chunk((Token(None, "abcd"),), Finish.END, usage=EngineUsage(None, None, 7))
     async with reading(9, chunk, tally=Tally([]), transcript=transcript) as stream:

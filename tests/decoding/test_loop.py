@@ -107,21 +107,21 @@ async def test_a_teacher_cut_at_its_limit_gives_control_back(qwen3: Tokenizer) -
     assert (result.text, result.finish_reason) == ("a 7 b", FinishReason.STOP)
 
 
-async def test_a_teacher_that_yields_nothing(qwen3: Tokenizer) -> None:
+async def test_a_teacher_that_writes_nothing(qwen3: Tokenizer) -> None:
     result = await answer(["a<call>2</call>", " b"], "", tokenizer=qwen3, **CONTINUE)
     assert (result.text, result.usage.calls, result.usage.failed_calls) == ("a b", 1, 0)
     assert result.calls[0].received == 0
     assert (await answer(["a<call>2</call>", " b"], "", tokenizer=qwen3)).finish_reason == FinishReason.TEACHER_STOP
 
 
-async def test_a_teacher_that_gives_more_than_was_asked_for(qwen3: Tokenizer) -> None:
+async def test_a_teacher_that_delivers_more_than_requested(qwen3: Tokenizer) -> None:
     ids = qwen3.encode("1 2 3 4 5")
     teacher = Says(qwen3, [Chunk([Token(i, qwen3.decode([i])) for i in ids], Finish.END)])
     result = await answer(ScriptedEngine(["a <call>2</call>", "b"], qwen3), teacher)
     assert (result.text, result.usage.teacher_tokens, result.finish_reason) == ("a 1 b", 2, FinishReason.STOP)
 
 
-async def test_a_student_that_gives_more_than_was_asked_for(qwen3: Tokenizer) -> None:
+async def test_a_student_that_delivers_more_than_requested(qwen3: Tokenizer) -> None:
     ids = qwen3.encode("1 2 3 4 5")
     end = Token(qwen3.hf.eos_token_id, "")
     student = Says(qwen3, [Chunk([Token(i, qwen3.decode([i])) for i in ids], Finish.END, end)])
@@ -152,7 +152,9 @@ async def test_a_student_that_gives_more_than_was_asked_for(qwen3: Tokenizer) ->
         ("a<ca", "a<ca", 0, 0),
     ],
 )
-async def test_what_is_no_call(qwen3: Tokenizer, said: str, text: str | None, refused: int, malformed: int) -> None:
+async def test_text_that_opens_no_call(
+    qwen3: Tokenizer, said: str, text: str | None, refused: int, malformed: int
+) -> None:
     text = said.replace("<call>8</>", "") if text is None else text
     start, ids = len((await answer("", tokenizer=qwen3)).transcript.prompt_ids), qwen3.encode(said)
     for honour_stop in (False, True):  # an engine that stops at every closing tag is asked again
@@ -175,7 +177,7 @@ async def test_one_token_makes_one_call(tiny: Tokenizer) -> None:
     assert (result.usage.command_tokens, result.usage.malformed_calls) == (2, 1)
 
 
-async def test_the_student_is_told_to_stop_only_where_a_call_may_come(qwen3: Tokenizer) -> None:
+async def test_the_student_stops_at_the_closing_tag_only_if_a_call_may_open(qwen3: Tokenizer) -> None:
     async def stops(teacher="x", **options) -> list[tuple[str, ...]]:
         student = ScriptedEngine(["<call>1</call>", "<call>1</call>b"], qwen3, record=True)
         await answer(student, None if teacher is None else ScriptedEngine(teacher, qwen3), **CONTINUE, **options)
@@ -188,7 +190,7 @@ async def test_the_student_is_told_to_stop_only_where_a_call_may_come(qwen3: Tok
     assert await stops(teacher=None) == [()]
 
 
-async def test_teacher_free_inference_counts_what_it_refuses(qwen3: Tokenizer) -> None:
+async def test_teacher_free_inference_counts_refused_commands(qwen3: Tokenizer) -> None:
     student, teacher = ["a<call>3</call>b<call>4</call>c"], ScriptedEngine("x", qwen3, record=True)
     for options in ({"calls": False}, {"max_calls": 0}, {"max_teacher_tokens": 0}):
         result = await answer(student, teacher, tokenizer=qwen3, **options)
@@ -208,7 +210,7 @@ async def test_max_tokens_reached_exactly_by_a_command(qwen3: Tokenizer) -> None
     assert (result.finish_reason, result.text, result.calls[0].received) == (FinishReason.LENGTH, "x y", 2)
 
 
-async def test_tokens_per_call_and_per_answer(qwen3: Tokenizer) -> None:
+async def test_budgets_of_tokens_per_call_and_per_answer(qwen3: Tokenizer) -> None:
     turns = ["<call>9</call>"] * 4 + ["end"]
     result = await answer(turns, "1 2 3 4", tokenizer=qwen3, max_call_tokens=3, max_teacher_tokens=5)
     assert [c.received for c in result.calls] == [3, 2]
@@ -218,7 +220,7 @@ async def test_tokens_per_call_and_per_answer(qwen3: Tokenizer) -> None:
     assert (result.usage.calls, result.usage.teacher_tokens, result.usage.refused_calls) == (1, 1, 1)
 
 
-async def test_a_budget_over_a_teacher_that_gives_text_only(qwen3: Tokenizer) -> None:
+async def test_a_budget_limits_a_text_only_teacher(qwen3: Tokenizer) -> None:
     teacher = ScriptedEngine("0123456789", None, chunk=4, record=True)
     result = await answer(ScriptedEngine(["a<call>9</call>", "b"], qwen3), teacher, max_call_tokens=6)
     assert (result.text, result.usage.teacher_tokens, result.calls[0].received) == ("a012345b", 6, 6)
@@ -262,7 +264,7 @@ def test_a_teachers_timeout_leaves_what_it_wrote(qwen3: Tokenizer, timeless) -> 
     assert caught.value.transcript.reader_text == "ax y"
 
 
-def test_a_teacher_that_starts_late_is_late(qwen3: Tokenizer, timeless) -> None:
+def test_a_slow_start_of_the_teacher_counts_against_its_timeout(qwen3: Tokenizer, timeless) -> None:
     class Slow(ScriptedEngine):
         async def start(self) -> None:
             await asyncio.sleep(3600)
@@ -292,7 +294,7 @@ def test_the_deadline_counts_the_students_start(qwen3: Tokenizer, timeless) -> N
     assert timeless(answer(Slow("a b", qwen3), None, deadline_s=20)).text == "a b"
 
 
-async def test_a_student_that_never_stops_calling_is_stopped_and_said(qwen3: Tokenizer) -> None:
+async def test_a_student_that_never_stops_calling_is_stopped_with_a_note(qwen3: Tokenizer) -> None:
     student, teacher = ["a<call>1</call>"] * 40 + ["end"], "x"
     result = await answer(student, teacher, tokenizer=qwen3, **CONTINUE)
     assert result.usage.calls == RelaySettings().max_calls == 16
@@ -340,7 +342,7 @@ async def test_a_teacher_that_begins_to_fail_is_logged_once(qwen3: Tokenizer, ca
     assert len(caplog.records) == 1  # who is told by an error needs no log
 
 
-async def test_a_teacher_whose_stream_breaks_off_unsaid(qwen3: Tokenizer) -> None:
+async def test_a_teacher_whose_stream_ends_without_a_finish(qwen3: Tokenizer) -> None:
     teacher = Says(None, [text_chunk("x")])
     result = await answer(ScriptedEngine(["a<call>9</call>", "b"], qwen3), teacher)
     assert (result.text, result.usage.failed_calls) == ("axb", 1)
@@ -357,7 +359,7 @@ async def test_a_teacher_without_a_template(qwen3: Tokenizer, tiny: Tokenizer) -
     assert "bare has no chat template" in result.failures[0]
 
 
-async def test_a_student_that_fails_loses_nothing(qwen3: Tokenizer) -> None:
+async def test_the_error_of_a_student_holds_the_answer_so_far(qwen3: Tokenizer) -> None:
     with pytest.raises(EngineError, match="student: broken") as caught:
         await answer([["a b", EngineError("broken")]], tokenizer=qwen3)
     assert (caught.value.role, caught.value.transcript.reader_text) == ("student", "a b")
@@ -404,7 +406,7 @@ async def test_a_students_context_that_fills_midway(qwen3: Tokenizer) -> None:
         assert (result.text, result.finish_reason) == (text, FinishReason.LENGTH)
 
 
-async def test_an_endpoint_that_says_midway_that_its_context_is_full() -> None:
+async def test_an_endpoint_that_reports_midway_that_its_context_is_full() -> None:
     student = Says(None, [text_chunk("a<call>1</call>")], [ContextOverflow("too long")])
     result = await answer(student, ScriptedEngine("x", None))
     assert (result.text, result.finish_reason) == ("ax", FinishReason.LENGTH)
@@ -433,7 +435,7 @@ async def test_one_engine_in_both_roles(qwen3: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])
-async def test_a_student_that_gives_text_only(qwen3: Tokenizer, chunk: int) -> None:
+async def test_a_text_only_student(qwen3: Tokenizer, chunk: int) -> None:
     student = ScriptedEngine(["ab <call>2</call> and on", " c"], None, chunk=chunk, record=True)
     teacher = ScriptedEngine("x y z", qwen3, record=True)
     result = await answer(student, teacher, [{"role": "user", "content": "Q"}])
@@ -446,7 +448,7 @@ async def test_a_student_that_gives_text_only(qwen3: Tokenizer, chunk: int) -> N
     assert result.transcript.training_row().token_ids == ()
 
 
-async def test_a_student_with_a_tokenizer_that_gives_text_only(qwen3: Tokenizer) -> None:
+async def test_a_text_only_student_with_a_tokenizer(qwen3: Tokenizer) -> None:
     class TextOnly(ScriptedEngine):
         @property
         def tokenizer(self) -> Tokenizer:
@@ -489,7 +491,7 @@ async def test_a_stop_string_in_the_teachers_words_ends_the_call(qwen3: Tokenize
     assert result.calls[0].received < 9
 
 
-async def test_a_beginning_of_a_stop_string_is_shown_in_the_end(qwen3: Tokenizer) -> None:
+async def test_the_beginning_of_a_stop_string_is_shown_at_the_end(qwen3: Tokenizer) -> None:
     result = await answer("a EN", tokenizer=qwen3, stop="END")
     assert (result.text, result.finish_reason) == ("a EN", FinishReason.STOP)
 
@@ -497,7 +499,7 @@ async def test_a_beginning_of_a_stop_string_is_shown_in_the_end(qwen3: Tokenizer
 # -- prompts ---------------------------------------------------------------------------------------------------
 
 
-async def test_every_request_says_which_turn_it_is(qwen3: Tokenizer) -> None:
+async def test_every_prompt_has_the_number_of_its_turn(qwen3: Tokenizer) -> None:
     student = ScriptedEngine(["<call>1</call>", "<call>1</call>", "b"], qwen3, record=True)
     teacher = ScriptedEngine(["x", "y"], qwen3, record=True)
     await answer(student, teacher, **CONTINUE)
@@ -557,7 +559,7 @@ async def test_bad_settings_and_engines_are_refused_at_once(qwen3: Tokenizer) ->
 # -- usage -----------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_read_is_counted_at_every_turn(qwen3: Tokenizer) -> None:
+async def test_prompt_tokens_are_counted_at_every_turn(qwen3: Tokenizer) -> None:
     student = ScriptedEngine(["a<call>2</call>", "b<call>2</call>", "c"], qwen3, record=True)
     teacher = ScriptedEngine("x y", qwen3, record=True)
     result = await answer(student, teacher, prices=Prices(teacher_input=1e6), **CONTINUE)
@@ -568,14 +570,16 @@ async def test_what_is_read_is_counted_at_every_turn(qwen3: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(("cached", "total"), [((3, 4), 7), ((None, 4), None), ((3, None), None), ((0, 0), 0)])
-async def test_cached_tokens_are_known_or_not(cached: tuple[int | None, int | None], total: int | None) -> None:
+async def test_cached_tokens_are_none_if_one_request_does_not_report_them(
+    cached: tuple[int | None, int | None], total: int | None
+) -> None:
     turns = [[text_chunk("x", finish=Finish.LENGTH, usage=EngineUsage(10, n, 1))] for n in cached]
     student = ScriptedEngine(["<call>1</call>", "<call>1</call>", "b"], None)
     result = await answer(student, Says(None, *turns))
     assert (result.usage.teacher_prompt_tokens, result.usage.teacher_cached_tokens) == (20, total)
 
 
-async def test_a_far_student_says_how_long_the_prompt_was() -> None:
+async def test_the_prompt_length_of_a_student_without_a_tokenizer_is_the_reported_one() -> None:
     usage = [EngineUsage(10, None, 1), EngineUsage(14, None, 1)]
     student = Says(
         None,

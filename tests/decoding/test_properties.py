@@ -352,7 +352,7 @@ def test_property_08_usage_adds_up(qwen3: Tokenizer, turns, replies, last) -> No
 
 
 @given(turns=turns, replies=replies, last=parts)
-def test_property_09_strangers_exchange_text_and_encode_only_what_is_new(
+def test_property_09_models_with_other_vocabularies_exchange_text_and_encode_only_new_text(
     qwen3: Tokenizer, tiny: Tokenizer, turns, replies, last
 ) -> None:
     known = [[part for part in reply if isinstance(part, str)] for reply in replies]
@@ -433,7 +433,7 @@ def by_hand(student, teacher, tokenizer: Tokenizer, most: int) -> tuple[list[int
 
 
 @pytest.mark.timeout(600)
-def test_property_10_the_engine_says_what_plain_forward_passes_say(tiny: Tokenizer) -> None:
+def test_property_10_the_engine_writes_the_tokens_of_plain_forward_passes(tiny: Tokenizer) -> None:
     from relay_core import TransformersEngine
 
     words = tiny.encode("282 and then")

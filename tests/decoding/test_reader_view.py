@@ -25,7 +25,7 @@ def letters(t: Transcript, text: str, add="add_student") -> None:
         getattr(t, add)(1000 + ord(c), c)
 
 
-def test_the_readers_view_takes_ids_as_they_are_and_encodes_the_seam() -> None:
+def test_sampled_ids_are_used_unchanged_and_only_cut_tokens_are_encoded() -> None:
     model, t = Letters(), Transcript()
     view = ReaderView(model.encode, model.spells, prefix="P")
     letters(t, "ab")
@@ -44,7 +44,7 @@ def test_the_readers_view_takes_ids_as_they_are_and_encodes_the_seam() -> None:
 
 
 @pytest.mark.parametrize("stray", [1, 2])
-def test_ids_that_would_say_something_else_do_not_travel(stray: int) -> None:
+def test_ids_that_do_not_spell_the_readers_text_are_not_used(stray: int) -> None:
     model, t = Letters(), Transcript()
     letters(t, "ab")
     t.add_student(stray, "")  # a control token, or half a character

@@ -21,7 +21,7 @@ def texts(deltas: list[TextDelta]) -> str:
     return "".join(d.text for d in deltas)
 
 
-def test_without_stop_strings_all_passes_at_once() -> None:
+def test_without_stop_strings_no_text_is_held_back() -> None:
     filter, delta = StopFilter(()), TextDelta(S, "a", (1,))
     assert filter.feed(delta) == [delta]
     assert filter.flush() == []
@@ -34,7 +34,7 @@ def test_a_stop_string_over_two_authors() -> None:
     assert filter.feed(TextDelta(S, "more")) == []
 
 
-def test_what_may_become_one_waits_until_it_cannot() -> None:
+def test_text_that_may_become_a_stop_string_is_held_back() -> None:
     filter = StopFilter(("END", "\n\n"))
     assert texts(filter.feed(TextDelta(S, "a E", (1,)))) == "a "
     assert filter.feed(TextDelta(S, "N", (2,))) == []
@@ -53,7 +53,7 @@ def test_no_id_is_lost_with_a_token_that_has_no_text() -> None:
 
 
 @pytest.mark.parametrize("pieces", [["abcd"], ["abc", "d"], ["a", "b", "c", "d"]])
-def test_of_two_stop_strings_the_one_that_is_complete_first(pieces: list[str]) -> None:
+def test_of_two_stop_strings_the_one_that_ends_first_counts(pieces: list[str]) -> None:
     shown, filter = run(("abcd", "bc"), *(TextDelta(S, p) for p in pieces))
     assert (texts(shown), filter.hit, filter.kept) == ("a", "bc", 1)
 

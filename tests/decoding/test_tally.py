@@ -12,7 +12,7 @@ from relay_core.transcript import Transcript
     ("usages", "tokens", "cached"),
     [([(5, 1), (6, 2)], 11, 3), ([(5, 1), (6, None), (7, 3)], 18, None), ([(None, 1), (6, 2)], 106, 3), ([], 0, 0)],
 )
-def test_reading_adds_up(usages, tokens: int, cached: int | None) -> None:
+def test_prompt_tokens_add_up(usages, tokens: int, cached: int | None) -> None:
     reads = Reads()
     for prompt, cached_tokens in usages:
         reads.add(100, EngineUsage(prompt, cached_tokens))
@@ -20,7 +20,7 @@ def test_reading_adds_up(usages, tokens: int, cached: int | None) -> None:
     assert reads.first == (None if not usages else usages[0][0] or 100)
 
 
-def test_a_request_that_reports_nothing_read_its_prompt_and_may_have_cached_any_of_it() -> None:
+def test_without_a_report_the_prompts_length_counts_and_cached_tokens_are_unknown() -> None:
     reads = Reads()
     reads.add(7, None)
     assert (reads.tokens, reads.cached, reads.first) == (7, None, 7)
@@ -36,7 +36,7 @@ def test_calls_and_failures_are_those_of_the_list() -> None:
     assert usage.prompt_tokens == 2
 
 
-def test_notes_are_told_apart_by_role() -> None:
+def test_notes_have_their_role_as_prefix() -> None:
     tally = Tally([])
     tally.note("student", {"resumed": 1})
     tally.note("teacher", {"resumed": 1, "approximate": "it is"})

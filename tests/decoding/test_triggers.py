@@ -88,7 +88,7 @@ def answer(trigger: Trigger | None, student: ScriptedEngine, teacher: ScriptedEn
     return asyncio.run(run())
 
 
-def test_commands_ask_for_what_is_written(qwen3: Tokenizer) -> None:
+def test_a_command_requests_the_number_that_the_student_wrote(qwen3: Tokenizer) -> None:
     result = answer(Commands(), ScriptedEngine(["a<call>2</call>", "b"], qwen3), ScriptedEngine("xyz", None))
     assert (result.text, result.calls[0].requested, result.calls[0].received) == ("axyb", 2, 2)
 
@@ -112,7 +112,7 @@ def test_the_setting_calls_names_the_trigger(qwen3: Tokenizer, calls: bool) -> N
     assert results[0].usage == results[1].usage
 
 
-def test_a_trigger_may_replace_the_number_that_was_asked_for(qwen3: Tokenizer) -> None:
+def test_a_trigger_may_replace_the_number_in_a_command(qwen3: Tokenizer) -> None:
     student, teacher = ScriptedEngine(["a<call>9</call>", "b"], qwen3), ScriptedEngine("vwxyz", None)
     result = answer(Fixed(3), student, teacher)
     assert (result.text, result.calls[0].requested, result.usage.command_tokens > 0) == ("avwxb", 3, True)

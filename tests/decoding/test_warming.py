@@ -78,7 +78,7 @@ def test_warmed_or_not_the_answer_is_the_same(
     assert outcomes[0] == outcomes[1]
 
 
-async def test_a_warmed_stream_is_the_one_that_is_used(qwen3: Tokenizer) -> None:
+async def test_the_call_uses_the_early_stream(qwen3: Tokenizer) -> None:
     student = ScriptedEngine(["47 * 6 = <call>3</call>", ". Done."], qwen3)
     teacher = ScriptedEngine("282 and then some", qwen3, record=True)
     result = await Relay(student, teacher).agenerate("47 * 6?", **ON, max_call_tokens=20)
@@ -136,7 +136,7 @@ def test_a_teacher_starts_while_the_student_writes(qwen3: Tokenizer, timeless) -
 @pytest.mark.parametrize(
     ("warming", "warms", "most"), [("auto", True, 9), ("auto", False, 2), ("on", False, 9), ("off", True, 2)]
 )
-async def test_on_off_and_auto(qwen3: Tokenizer, warming: str, warms: bool, most: int) -> None:
+async def test_the_setting_warming(qwen3: Tokenizer, warming: str, warms: bool, most: int) -> None:
     teacher = ScriptedEngine("x y z", qwen3, warms=warms, record=True)
     result = await Relay(ScriptedEngine(["<call>2</call>", "b"], qwen3), teacher).agenerate(
         "Q", warming=warming, max_call_tokens=9
@@ -160,7 +160,9 @@ async def test_an_engine_that_cannot_be_warmed_is_not(qwen3: Tokenizer) -> None:
     [({"max_call_tokens": 4}, 4), ({"max_teacher_tokens": 5}, 5), ({"max_tokens": 9}, 6),
      ({"max_call_tokens": 7, "max_teacher_tokens": 8, "max_tokens": 99}, 7)],
 )  # fmt: skip
-async def test_it_asks_for_the_most_that_the_budgets_allow(qwen3: Tokenizer, budgets: dict[str, int], most: int):
+async def test_an_early_stream_is_begun_for_the_most_tokens_that_the_budgets_allow(
+    qwen3: Tokenizer, budgets: dict[str, int], most: int
+):
     assert len(qwen3.encode("<call>")) == 3
     teacher = ScriptedEngine("x y z", qwen3, record=True)
     await Relay(ScriptedEngine(["<call>1</call>", "b"], qwen3), teacher).agenerate("Q", **ON, **budgets)
@@ -178,7 +180,7 @@ async def test_a_context_that_is_nearly_full(qwen3: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("budgets", [{"calls": False}, {"max_calls": 0}, {"max_teacher_tokens": 0}, {"max_tokens": 3}])
-async def test_nothing_is_begun_that_no_budget_would_allow(qwen3: Tokenizer, budgets: dict[str, int]) -> None:
+async def test_no_stream_is_begun_early_without_budget(qwen3: Tokenizer, budgets: dict[str, int]) -> None:
     teacher = ScriptedEngine("x", qwen3, record=True)
     result = await Relay(ScriptedEngine(["<call>1</call>", "b"], qwen3), teacher).agenerate("Q", **ON, **budgets)
     assert (teacher.requests, waste(result)) == ([], (0, 0))
@@ -192,7 +194,9 @@ async def test_nothing_is_begun_that_no_budget_would_allow(qwen3: Tokenizer, bud
     [("a<call>0</call>b", "ab"), ("a<call>x</call>b", "ab"), ("a<call>b", "a<call>b"),
      ("a<call>" + "x" * 33 + " b", "a<call>" + "x" * 33 + " b")],
 )  # fmt: skip
-async def test_a_command_that_comes_to_nothing(qwen3: Tokenizer, said: str, text: str) -> None:
+async def test_the_early_stream_of_a_command_that_opens_no_call_is_dropped(
+    qwen3: Tokenizer, said: str, text: str
+) -> None:
     prices = Prices(teacher_input=1e6, teacher_output=1e5)
     teacher = ScriptedEngine("never seen", qwen3, record=True)
     result = await Relay(ScriptedEngine([said], qwen3), teacher).agenerate("Q", **ON, prices=prices)
@@ -205,7 +209,7 @@ async def test_a_command_that_comes_to_nothing(qwen3: Tokenizer, said: str, text
     assert result.cost == pytest.approx(len(prompt.token_ids) + 0.1 * result.usage.wasted_tokens)
 
 
-async def test_a_command_within_what_was_none(qwen3: Tokenizer) -> None:
+async def test_a_command_after_an_unclosed_opening_tag(qwen3: Tokenizer) -> None:
     said = "a<call>" + "x" * 30 + "<call>2</call>"
     teacher = ScriptedEngine("x y z", qwen3, record=True)
     result = await Relay(ScriptedEngine([said, "b"], qwen3), teacher).agenerate("Q", **ON)
@@ -214,7 +218,7 @@ async def test_a_command_within_what_was_none(qwen3: Tokenizer) -> None:
     assert result.usage.wasted_requests == 1
 
 
-async def test_text_behind_the_command_in_its_last_token_needs_another_prompt(qwen3: Tokenizer) -> None:
+async def test_text_after_the_command_in_its_last_token_needs_another_prompt(qwen3: Tokenizer) -> None:
     assert qwen3.encode(">\n\n") == [qwen3.encode("</call>\n\n")[-1]]
     teacher = ScriptedEngine("x y z", qwen3, record=True)
     result = await Relay(ScriptedEngine(["a<call>2</call>\n\n", "b"], qwen3), teacher).agenerate("Q", **ON)
@@ -288,7 +292,7 @@ def test_the_teachers_time_runs_from_the_end_of_the_command(qwen3: Tokenizer, ti
 
 
 @pytest.mark.parametrize("slow", [[Delay(3600.0)], ["1</call>"]])
-def test_the_deadline_ends_what_was_begun(qwen3: Tokenizer, timeless, slow: list) -> None:
+def test_the_deadline_cancels_the_early_stream(qwen3: Tokenizer, timeless, slow: list) -> None:
     student = ScriptedEngine([["a<call>", *slow]], qwen3)
     teacher = ScriptedEngine([[Delay(3600.0), "x"]], qwen3)
     result = timeless(Relay(student, teacher).agenerate("Q", **ON, deadline_s=2.0))
@@ -310,7 +314,7 @@ async def test_a_deadline_between_the_command_and_the_first_token(qwen3: Tokeniz
 
 
 @pytest.mark.parametrize("how", ["close", "cancel"])
-async def test_leaving_ends_what_was_begun(qwen3: Tokenizer, how: str) -> None:
+async def test_closing_an_answer_cancels_the_early_stream(qwen3: Tokenizer, how: str) -> None:
     student = ScriptedEngine([["a b<call>", Delay(3600.0)]], qwen3, chunk=100)
     teacher = ScriptedEngine([["x", Delay(3600.0)]], qwen3)
     relay = Relay(student, teacher)
@@ -328,7 +332,7 @@ async def test_leaving_ends_what_was_begun(qwen3: Tokenizer, how: str) -> None:
     assert (student.active, teacher.active) == (0, 0)
 
 
-async def test_a_student_that_fails_ends_what_was_begun(qwen3: Tokenizer) -> None:
+async def test_an_error_of_the_student_cancels_the_early_stream(qwen3: Tokenizer) -> None:
     student = ScriptedEngine([["a<call>", Delay(0.0), EngineError("broken")]], qwen3)
     teacher = ScriptedEngine([["x", Delay(3600.0)]], qwen3, record=True)
     with pytest.raises(EngineError, match="student: broken"):
@@ -336,7 +340,7 @@ async def test_a_student_that_fails_ends_what_was_begun(qwen3: Tokenizer) -> Non
     assert (len(teacher.requests), teacher.active) == (1, 0)
 
 
-async def test_hundreds_at_once_leave_nothing_behind(qwen3: Tokenizer) -> None:
+async def test_hundreds_of_answers_leave_no_request_running(qwen3: Tokenizer) -> None:
     turns = ["a<call>2</call>", "<call>x</call>", "<call>0</call><call>3</call>", "end<call>"]
     student, teacher = ScriptedEngine(turns, qwen3, chunk=2), ScriptedEngine("1 2 3 4", qwen3, chunk=3)
     settings = RelaySettings(**ON)
@@ -350,7 +354,7 @@ async def test_hundreds_at_once_leave_nothing_behind(qwen3: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])
-async def test_a_student_that_gives_text_only(qwen3: Tokenizer, chunk: int) -> None:
+async def test_a_text_only_student(qwen3: Tokenizer, chunk: int) -> None:
     student = ScriptedEngine(["ab <call>2</call> and on", " c"], None, chunk=chunk)
     teacher = ScriptedEngine("x y z", None, chunk=chunk, record=True)
     result = await Relay(student, teacher).agenerate("Q", **ON)

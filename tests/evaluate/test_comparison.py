@@ -62,6 +62,6 @@ async def test_costs_are_of_1000_answers(qwen3):
     assert float(c.rows()[0][-1]) == pytest.approx(1000 * c.methods["student"].usage.student_tokens)
 
 
-async def test_without_a_gap_nothing_is_recovered(qwen3):
+async def test_without_a_gap_recovered_is_none(qwen3):
     c = await compared(qwen3, teacher="no")
     assert c.recovered is None and "recovers" not in c.verdict() and c.verdict().startswith("All of it took")

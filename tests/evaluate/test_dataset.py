@@ -44,7 +44,7 @@ def test_named_columns(tmp_path):
     assert task.groups == ("sum",) and task.grade("It is 2.", problem)
 
 
-def test_messages_as_they_are(tmp_path):
+def test_a_column_of_messages(tmp_path):
     messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]
     path = write(tmp_path / "x.jsonl", [{"chat": messages, "answer": "A"}])
     task = task_from_spec({"path": path, "messages": "chat", "splits": {"test": 1}})
@@ -55,7 +55,7 @@ def test_messages_as_they_are(tmp_path):
         DatasetTask(path=path, messages="answer", splits={"test": 1}).problems("test")
 
 
-def test_no_problem_is_in_two_splits_and_the_same_seed_divides_alike(tmp_path):
+def test_no_problem_is_in_two_splits_and_the_split_seed_decides(tmp_path):
     path = write(tmp_path / "twice.jsonl", ROWS + ROWS)
     task = DatasetTask(path=path, splits={"train": 0.5, "test": 0.3})
     train, test = (set(questions(task.problems(split))) for split in ("train", "test"))
@@ -66,7 +66,7 @@ def test_no_problem_is_in_two_splits_and_the_same_seed_divides_alike(tmp_path):
     assert set(questions(DatasetTask(path=path, splits={"train": 0.5}, split_seed=1).problems("train"))) != train
 
 
-def test_the_first_of_many_are_the_few_of_the_same_seed(file):
+def test_the_first_k_of_n_problems_are_the_k_of_that_seed(file):
     task = DatasetTask(path=file)
     assert task.problems("train", 5, seed=1) == task.problems("train", 20, seed=1)[:5]
     assert task.problems("train", 20, seed=1) != task.problems("train", 20, seed=2)
@@ -150,7 +150,7 @@ def test_the_hub(monkeypatch):
         ({"grader": "exakt"}, "did you mean exact"),
     ],
 )
-def test_what_is_wrong_is_said_when_the_task_is_built(file, values, message):
+def test_bad_values_are_refused_when_the_task_is_built(file, values, message):
     given = values if {"path", "pth", "answer"} & values.keys() else {"path": file, **values}
     with pytest.raises(ConfigurationError, match=message):
         DatasetTask.from_mapping(given)
@@ -181,13 +181,13 @@ def test_folders_and_files_of_another_kind(tmp_path):
         ('{"question": "", "answer": 1}\n', "'question' is empty"),
     ],
 )
-def test_what_is_wrong_with_the_rows_is_said_with_the_place(tmp_path, text, message):
+def test_an_error_in_the_rows_names_the_file_and_the_line(tmp_path, text, message):
     (tmp_path / "x.jsonl").write_text(text)
     with pytest.raises(ConfigurationError, match=message):
         DatasetTask(path=str(tmp_path / "x.jsonl")).problems("test")
 
 
-def test_what_is_wrong_with_a_request_is_said(file, tmp_path):
+def test_unknown_splits_groups_and_too_few_problems_are_refused(file, tmp_path):
     task = DatasetTask(path=file)
     with pytest.raises(ConfigurationError, match=r"the task sums has no split 'tset'; did you mean test\?"):
         task.problems("tset")

@@ -29,7 +29,7 @@ from relay_core.evaluate.graders import grader_from_spec
         ("testing.tasks:holds_boxed", 5, [r"\boxed{5}"], ["5"]),
     ],
 )  # fmt: skip
-def test_what_each_grader_accepts(spec, answer, right, wrong):
+def test_each_grader_accepts_right_answers_only(spec, answer, right, wrong):
     grade = grader_from_spec(spec)
     assert [text for text in right if not grade(text, answer)] == []
     assert [text for text in wrong if grade(text, answer)] == []
@@ -47,7 +47,7 @@ def test_what_each_grader_accepts(spec, answer, right, wrong):
         ("relay_core.evaluate.graders:ACCEPTED", "not a function"),
     ],
 )
-def test_what_is_wrong_is_said(spec, message):
+def test_a_grader_that_cannot_be_used_is_refused(spec, message):
     with pytest.raises(ConfigurationError, match=message):
         grader_from_spec(spec)
 

@@ -16,13 +16,13 @@ def test_the_bundled_task_by_name():
     assert task.grade(f"\\boxed{{{problems[0].answer}}}", problems[0])
 
 
-def test_a_task_is_taken_as_it_is():
+def test_a_task_object_is_returned_unchanged():
     task = FixedTask()
     assert task_from_spec(task) is task
 
 
 @pytest.mark.parametrize("spec", ["chess", 3, None, ""])
-def test_what_is_no_task_is_refused_with_what_is_accepted(spec):
+def test_a_bad_spec_is_refused_with_the_accepted_forms(spec):
     with pytest.raises(ConfigurationError, match="write bundled, the path of a JSONL or Parquet file"):
         task_from_spec(spec)
 

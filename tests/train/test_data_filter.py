@@ -35,7 +35,7 @@ def rates(teacher, path, problems=PROBLEMS, config=CONFIG, limit=1):
     return pass_rates(teacher.relay, TASK, problems, Journal(path), config, limit=limit)
 
 
-def test_pass_rates_are_written_out(qwen3, tmp_path):
+def test_pass_rates_are_written_to_the_journal(qwen3, tmp_path):
     teacher, path = Teacher(qwen3), tmp_path / "filter.jsonl"
     assert rates(teacher, path) == [1.0, 0.5, 0.0]
     assert [json.loads(line) for line in path.read_text().splitlines()][1] == {
@@ -45,7 +45,7 @@ def test_pass_rates_are_written_out(qwen3, tmp_path):
     assert [p.id for p in kept(PROBLEMS, [1.0, 0.5, 0.0], 0.5)] == ["always", "half"]
 
 
-def test_a_killed_run_goes_on_where_it_was(qwen3, tmp_path):
+def test_a_killed_run_resumes(qwen3, tmp_path):
     path = tmp_path / "filter.jsonl"
     with pytest.raises(EngineError, match="killed"):
         rates(Teacher(qwen3, fails_after=6), path)
@@ -65,6 +65,6 @@ def test_pass_rates_of_other_problems_are_refused(qwen3, tmp_path):
         rates(Teacher(qwen3), path, config=Filter(samples=5))
 
 
-def test_a_teacher_that_passes_nothing_is_an_error():
+def test_no_problem_left_is_an_error():
     with pytest.raises(ConfigurationError, match="passes none of 3"):
         kept(PROBLEMS, [0.4, 0.0, 0.1], 0.5)

@@ -98,7 +98,7 @@ def test_cutting_padding_off_changes_no_log_probability(tmp_path, model_folder):
     assert (mine[0] * mask[:, 20:]).abs().sum() > 0
 
 
-def test_too_few_problems_for_a_rollout_is_said(tmp_path):
+def test_too_few_problems_for_a_rollout_are_refused(tmp_path):
     recipe = build({"grpo": {"prompts": 2, "group_size": 2}})
     with pytest.raises(ConfigurationError, match="1 problems are fewer than one rollout's 2"):
         grpo.run(None, None, None, FixedTask(), [problem("?", 1, "easy")], recipe, tmp_path)

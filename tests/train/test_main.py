@@ -32,7 +32,7 @@ def test_flags_replace_the_recipes_values():
         parse(["all", "--grpo.rollouts"])
 
 
-def test_what_is_wrong_is_said_in_one_line(capsys, tmp_path):
+def test_errors_are_printed_in_one_line(capsys, tmp_path):
     assert main(["all", "--recipe", "bundel", "--out", str(tmp_path)]) == 2
     assert main(["all", "--grpo.rolouts", "3", "--out", str(tmp_path)]) == 2
     assert main(["grpo", "--student", "openai:m@http://x", "--out", str(tmp_path / "a"), *SMALL]) == 2
@@ -51,7 +51,7 @@ def test_a_folder_of_another_recipe_is_refused(tmp_path):
         Run(load("bundled", {"seed": 1}), tmp_path)
 
 
-def test_the_whole_of_it_in_miniature(tmp_path, capsys, model_folder):
+def test_all_stages_in_miniature(tmp_path, capsys, model_folder):
     assert main(["all", *flags(model_folder, tmp_path), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert set(report["methods"]) == {"teacher", "student-base", "student-warm", "student-relay", "relay"}
@@ -72,14 +72,14 @@ def test_the_whole_of_it_in_miniature(tmp_path, capsys, model_folder):
         assert relay.generate("How much is 2 + 3?", max_tokens=8).usage.completion_tokens <= 8
 
 
-def test_plain_grpo_begins_with_the_student_as_it_is(tmp_path, capsys, model_folder):
+def test_plain_grpo_starts_from_the_recipes_student(tmp_path, capsys, model_folder):
     assert main(["all", *flags(model_folder, tmp_path), "--grpo.calls", "false", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert set(report["methods"]) == {"teacher", "student-base", "student-grpo"}
     assert not (tmp_path / "warmup").exists()
 
 
-def test_problems_of_ones_own(tmp_path, capsys, model_folder):
+def test_a_task_from_a_file(tmp_path, capsys, model_folder):
     file = tmp_path / "sums.jsonl"
     file.write_text("".join(json.dumps({"question": f"{i} + 1?", "answer": str(i + 1)}) + "\n" for i in range(20)))
     own = ["--task", str(file), "--warmup.mix", "null", "--filter.mix", "null", "--measure.problems", "2"]
@@ -93,7 +93,7 @@ def test_problems_of_ones_own(tmp_path, capsys, model_folder):
     assert "has no group 'easy'" in capsys.readouterr().err
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, capfd, model_folder):
+def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path, capfd, model_folder):
     out = tmp_path / "run"
     more = ["--grpo.rollouts", "4"]
     command = [sys.executable, "-m", "relay_core.train", "all", *flags(model_folder, out), *more]

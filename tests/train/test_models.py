@@ -19,6 +19,6 @@ def test_the_folder_of_a_student(spec, folder):
 
 
 @pytest.mark.parametrize("spec", ["vllm:Qwen/Qwen3-0.6B", "openai:m@http://x/v1"])
-def test_a_student_that_is_not_in_this_process_cannot_be_trained(spec):
+def test_a_student_outside_this_process_cannot_be_trained(spec):
     with pytest.raises(ConfigurationError, match="cannot be trained here: write bundled:NAME"):
         folder_of(spec)

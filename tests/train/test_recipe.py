@@ -31,7 +31,7 @@ def test_a_file(tmp_path):
     assert load(str(file)).filter.keep == 0.7
 
 
-def test_a_task_of_ones_own(tmp_path):
+def test_a_task_from_a_mapping(tmp_path):
     file = tmp_path / "sums.jsonl"
     file.write_text('{"q": "1 + 1?", "answer": 2}\n')
     task = {"path": str(file), "question": "q", "grader": "number", "splits": {"train": 1.0}}
@@ -54,11 +54,11 @@ def test_a_task_of_ones_own(tmp_path):
         ({"task": "chess"}, "write bundled"),
     ],
 )
-def test_what_is_wrong_is_said(values, says):
+def test_bad_values_are_refused(values, says):
     with pytest.raises(ConfigurationError, match=says.replace("?", r"\?")):
         build(values)
 
 
-def test_an_unknown_recipe_names_those_there_are():
+def test_the_error_for_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(ConfigurationError, match="bundled"):
         load("bundle")

@@ -19,7 +19,7 @@ def relay(qwen3, student=STUDENT, teacher="282", **settings):
     )  # fmt: skip
 
 
-async def test_fault_04_the_command_stays_in_what_is_trained(qwen3):
+async def test_fault_04_the_command_stays_in_the_training_row(qwen3):
     r = row(await relay(qwen3).agenerate("47 * 6?"))
     end = qwen3.hf.eos_token_id
     before, after = qwen3.encode("47 * 6 = <call>3</call>"), qwen3.encode(". The answer is \\boxed{282}.")
@@ -48,7 +48,7 @@ async def test_fault_07_training_and_measurement_have_the_same_limits(qwen3):
     assert trained["calls"] == measured.usage.calls == 3
 
 
-async def test_fault_08_the_price_is_what_came_not_what_was_asked_for(qwen3):
+async def test_fault_08_the_call_ratio_counts_received_tokens_not_requested_ones(qwen3):
     student = [["47 * 6 = <call>90</call>"], [". The answer is \\boxed{282}."]]
     r = row(await relay(qwen3, student).agenerate("47 * 6?"))
     assert r["requested"] == [90]
@@ -58,12 +58,12 @@ async def test_fault_08_the_price_is_what_came_not_what_was_asked_for(qwen3):
     assert nothing["call_ratio"] == 0 and nothing["called"]
 
 
-async def test_an_answer_that_was_cut_is_no_answer(qwen3):
+async def test_an_answer_that_a_limit_cut_off_is_marked_truncated(qwen3):
     r = row(await relay(qwen3, "\\boxed{282} and so on", max_tokens=6).agenerate("47 * 6?"))
     assert r["truncated"] and len(r["completion_ids"]) == 6
 
 
-async def test_ids_in_another_vocabulary_arrive_in_the_students(qwen3, tokenizer):
+async def test_teacher_tokens_of_another_vocabulary_are_encoded_in_the_students(qwen3, tokenizer):
     student = ScriptedEngine(STUDENT, tokenizer)
     settings = RelaySettings(on_teacher_stop="continue")
     r = row(await Relay(student, ScriptedEngine("282", qwen3), settings).agenerate("?"))

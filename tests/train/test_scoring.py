@@ -30,7 +30,7 @@ def test_fault_05_a_group_is_scored_by_itself():
     assert score([*stuck, *lucky, *lost], ["b", "b", "a", "a", "c", "c"], TWO).rewards[:2] == [0.75, -1.0]
 
 
-def test_switches():
+def test_the_switches_of_the_reward():
     group, ids = [ALONE, WRONG, CALLED, WRONG], ["a", "a", "b", "b"]
 
     def rewards(**switches):
@@ -42,7 +42,7 @@ def test_switches():
 
 
 @pytest.mark.parametrize("ids", [["a", "b"], ["a", "a", "b"], ["a", "a", "b", "c"]])
-def test_a_group_that_is_not_whole_is_not_scored(ids):
+def test_an_incomplete_group_is_refused(ids):
     with pytest.raises(ConfigurationError, match="whole group of 2"):
         score([WRONG] * len(ids), ids, TWO)
 

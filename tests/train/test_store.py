@@ -3,7 +3,7 @@ import json
 from relay_core.train.store import Journal, write_json
 
 
-def test_rows_come_back(tmp_path):
+def test_rows_are_read_back(tmp_path):
     journal = Journal(tmp_path / "deep" / "rows.jsonl")
     journal.append({"i": 0})
     journal.append({"i": 1})
@@ -26,7 +26,7 @@ def test_a_whole_row_without_its_newline_is_dropped_too(tmp_path):
     assert Journal(path).rows == [{"i": 0}, {"i": 1}]
 
 
-def test_keep(tmp_path):
+def test_keep_removes_the_other_rows(tmp_path):
     journal = Journal(tmp_path / "rows.jsonl")
     for i in range(4):
         journal.append({"i": i})

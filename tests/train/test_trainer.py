@@ -11,7 +11,7 @@ def checkpoint(folder, step, state='{"global_step": 1}'):
     return str(path)
 
 
-def test_the_last_whole_checkpoint(tmp_path):
+def test_the_last_complete_checkpoint(tmp_path):
     assert last_checkpoint(tmp_path) is None
     checkpoint(tmp_path, 9)
     whole = checkpoint(tmp_path, 10)

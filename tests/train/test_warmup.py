@@ -37,7 +37,7 @@ def test_the_students_own_tokens_stay_as_they_were(qwen3, seed):
     assert with_commands(ids, random.Random(seed), qwen3.encode)[-1] == ids[-1]
 
 
-def test_every_number_of_commands_and_every_place_comes_up(qwen3):
+def test_every_number_of_commands_and_every_place_is_drawn(qwen3):
     ids, rng = qwen3.encode(TEXT), random.Random(0)
     drawn = [with_commands(ids, rng, qwen3.encode) for _ in range(600)]
     assert {len(commands(qwen3.decode(out))) for out in drawn} == {0, 1, 2, 3}
