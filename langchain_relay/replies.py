@@ -6,7 +6,7 @@ A stream and a whole answer are made of the same pieces. In a stream, each piece
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
@@ -69,7 +69,6 @@ class Reply:
     """One answer as it comes.
 
     Args:
-        messages: the conversation; the ids of tool calls are derived from it.
         offered: the tools on offer; without any, no text is read as a tool call.
         names: the specs of ``student`` and ``teacher``, for the report.
         opening: text with which the answer was made to begin and that belongs to it.
@@ -78,14 +77,13 @@ class Reply:
 
     def __init__(
         self,
-        messages: Sequence[Mapping[str, Any]],
         offered: Offer,
         *,
         names: Mapping[str, str],
         opening: str = "",
         numbered_blocks: bool = False,
     ) -> None:
-        self._pieces = AnswerPieces(messages, offered, opening)
+        self._pieces = AnswerPieces(offered, opening)
         self._names, self._opening, self._numbered_blocks = names, opening, numbered_blocks
         self._texts: list[str] = []
         self._spans = AuthorSpans(len(opening))
@@ -120,7 +118,7 @@ class Reply:
 
     def restart(self) -> None:
         """Drop the text so far: another answer, without tools, is shown in its place."""
-        self._pieces, self._opening = AnswerPieces([], Offer()), ""
+        self._pieces, self._opening = AnswerPieces(Offer()), ""
         self._texts, self._spans, self._begins_with_text = [], AuthorSpans(), None
 
     def last_chunk(self, result: RelayResult) -> ChatGenerationChunk:

@@ -73,7 +73,6 @@ class Request:
     def _reply(self) -> Reply:
         teacher = self.relay.teacher
         return Reply(
-            self.messages,
             self.offered,
             names={"student": self.relay.student.spec, "teacher": "none" if teacher is None else teacher.spec},
             opening=self.opening,

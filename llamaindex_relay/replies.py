@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 from llama_index.core.base.llms.types import (
@@ -35,7 +35,6 @@ class Reply(ABC, Generic[R]):
     """One answer as it comes: events in, responses out.
 
     Args:
-        messages: the conversation; the ids of tool calls are derived from it.
         offered: the tools on offer; without any, no text is read as a tool call.
         names: the specs of ``student`` and ``teacher``, for the report.
         parallel: keep every tool call of the answer; with ``False``, only the first.
@@ -46,14 +45,13 @@ class Reply(ABC, Generic[R]):
 
     def __init__(
         self,
-        messages: Sequence[Mapping[str, Any]],
         offered: Offer,
         *,
         names: Mapping[str, str | None],
         parallel: bool = True,
     ) -> None:
         self._names, self._parallel = names, parallel
-        self._pieces, self._spans = AnswerPieces(messages, offered), AuthorSpans()
+        self._pieces, self._spans = AnswerPieces(offered), AuthorSpans()
         self._text = ""
         self._tool_calls: dict[int, ToolCallBlock] = {}
         self._invalid_tool_calls: list[dict[str, Any]] = []

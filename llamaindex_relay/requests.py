@@ -55,7 +55,7 @@ class Request(Generic[R]):
     def _reply(self) -> Reply[R]:
         teacher = self.relay.teacher
         names = {"student": self.relay.student.spec, "teacher": None if teacher is None else teacher.spec}
-        return self.reply_class(self.messages, self.offered, names=names, parallel=self.parallel)
+        return self.reply_class(self.offered, names=names, parallel=self.parallel)
 
     def _options(self) -> dict[str, Any]:
         """Arguments of :meth:`Relay.astream`."""

@@ -58,8 +58,8 @@ class ToolCallParser:
     between a tool call and its neighbours is not content.
 
     Args:
-        new_id: from a tool call's index (from 0) to its id; :func:`~relay_core.tools.tool_call_ids` of an empty
-            conversation by default.
+        new_id: from a tool call's index (from 0) to its id; by default unique ones,
+            :func:`~relay_core.tools.tool_call_ids`.
 
     Example:
         >>> parser = ToolCallParser()
@@ -72,7 +72,7 @@ class ToolCallParser:
     """
 
     def __init__(self, new_id: Callable[[int], str] | None = None) -> None:
-        self._new_id = new_id or tool_call_ids(None)
+        self._new_id = new_id or tool_call_ids()
         self._text = ""
         self._parsed_to = 0  # pieces were given up to this offset; while a tool call is open, its tag's offset
         self._open: OpenToolCall | None = None

@@ -6,7 +6,7 @@ A model that was trained for tools in Qwen's manner writes, once or several time
     {"name": "price", "arguments": {"item": "tea"}}
     </tool_call>
 
-Everything here is a pure function of its arguments. :func:`offer` gives the schemas for the template and the prefix
+Nothing here keeps state. :func:`offer` gives the schemas for the template and the prefix
 with which the answer must begin:
 
     offered = offer(tools, tool_choice)
@@ -18,9 +18,9 @@ to the plugins.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -147,22 +147,14 @@ def tool_message(content: str, tool_call_id: str) -> dict[str, Any]:
     return {"role": "tool", "content": content, "tool_call_id": tool_call_id}
 
 
-def tool_call_ids(conversation: Any) -> Callable[[int], str]:
-    """A function from the index of a tool call in an answer to its id.
+def tool_call_ids() -> Callable[[int], str]:
+    """A function from the index of a tool call in one answer to its id.
 
-    The ids depend on the conversation alone, so that a repeated answer has the same ids.
-
-    Args:
-        conversation: the messages so far; anything that JSON or ``repr`` can write.
+    The ids have a random part, so that no two answers share one: a batch may hold the same question twice. The parts of
+    one answer agree, because they are made with one function.
     """
-    digest = hashlib.sha256(json.dumps(conversation, default=repr, sort_keys=True).encode("utf-8", "replace"))
-
-    def tool_call_id(index: int) -> str:
-        indexed_digest = digest.copy()
-        indexed_digest.update(f"\0{index}".encode())
-        return f"call_{indexed_digest.hexdigest()[:24]}"
-
-    return tool_call_id
+    answer = secrets.token_hex(10)
+    return lambda index: f"call_{answer}{index:04x}"
 
 
 def _without_tags(arguments_json: str) -> str:

@@ -100,10 +100,10 @@ texts = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 
 @given(texts, st.lists(st.integers(0, 400), max_size=30))
 def test_however_the_stream_is_cut_it_says_the_same(text: str, cuts: list[int]) -> None:
-    parser = ToolCallParser()
+    parser = ToolCallParser(str)
     edges = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
     pieces = [p for a, b in pairwise(edges) for p in parser.feed(text[a:b])] + parser.flush()
-    whole = parse_answer(text)
+    whole = parse_answer(text, str)
     assert "".join(p.text for p in pieces if isinstance(p, Content)) == whole.content
     assert [p for p in pieces if isinstance(p, ToolCall)] == whole.tool_calls
     assert [p for p in pieces if isinstance(p, InvalidToolCall)] == whole.invalid_tool_calls

@@ -119,11 +119,8 @@ def test_a_broken_call_goes_back_as_it_was_written() -> None:
     assert tool_call_entry("1", "add", '{"a": ')["function"]["arguments"] == '{"a": '
 
 
-def test_ids_are_the_same_for_the_same_conversation_only() -> None:
-    one, again, other = (
-        tool_call_ids([{"content": "a"}]),
-        tool_call_ids([{"content": "a"}]),
-        tool_call_ids([{"content": "b"}]),
-    )
-    assert one(0) == again(0) != other(0)
-    assert one(0) != one(1)
+def test_ids_are_unique_in_an_answer_and_among_answers() -> None:
+    answers = [tool_call_ids() for _ in range(100)]
+    ids = [new_id(index) for new_id in answers for index in range(3)]
+    assert len(set(ids)) == 300
+    assert ids == [new_id(index) for new_id in answers for index in range(3)]  # the parts of one answer agree

@@ -6,13 +6,13 @@ Both plugins read answers through this module; each turns the pieces into its fr
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from relay_core.tool_call import ToolCallDelta
 from relay_core.tool_parser import AnswerPiece, Content, ToolCallParser
-from relay_core.tools import Offer, tool_call_ids
+from relay_core.tools import Offer
 from relay_core.transcript import Author
 
 
@@ -80,18 +80,17 @@ class AnswerPieces:
     """Splits a stream of text by several authors into pieces, each by one author.
 
     Args:
-        messages: the conversation; the ids of tool calls are derived from it.
         offered: the tools on offer; without any, all text is content.
         opening: text with which the answer was made to begin and that belongs to it.
 
     A piece's ``start`` is an offset in :attr:`full_text`, and ``spans`` tells the authors of :attr:`full_text`.
     """
 
-    def __init__(self, messages: Sequence[Mapping[str, Any]], offered: Offer, opening: str = "") -> None:
+    def __init__(self, offered: Offer, opening: str = "") -> None:
         beginning = offered.prefix or opening
         self.spans = AuthorSpans(len(beginning))
         self._texts = [beginning]
-        self._parser = ToolCallParser(tool_call_ids(list(messages))) if offered.tools else None
+        self._parser = ToolCallParser() if offered.tools else None
         if self._parser is not None and offered.prefix:
             self._parser.feed(offered.prefix)  # a prefix is too short to give a piece
 

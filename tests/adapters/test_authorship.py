@@ -48,7 +48,7 @@ def test_what_nobody_wrote_counts_as_its_neighbours() -> None:
 
 @given(WRITTEN)
 def test_pieces_are_those_of_the_parser_each_by_one_author(written: list[tuple[Author, str]]) -> None:
-    pieces = AnswerPieces([], OFFERED)
+    pieces = AnswerPieces(OFFERED)
     authored = read(pieces, written)
     text, authors = "".join(t for _, t in written), [author for author, t in written for _ in t]
     parsed = parse_answer(text)
@@ -68,16 +68,16 @@ def test_pieces_are_those_of_the_parser_each_by_one_author(written: list[tuple[A
 
 
 def test_without_tools_all_is_content() -> None:
-    authored = read(AnswerPieces([], Offer()), [(STUDENT, CALL), (TEACHER, "x")])
+    authored = read(AnswerPieces(Offer()), [(STUDENT, CALL), (TEACHER, "x")])
     assert authored == [(STUDENT, Content(CALL, 0)), (TEACHER, Content("x", len(CALL)))]
 
 
 def test_a_forced_beginning_belongs_to_what_was_written() -> None:
-    pieces = AnswerPieces([], offer([{"name": "price"}], "price"))
+    pieces = AnswerPieces(offer([{"name": "price"}], "price"))
     authored = read(pieces, [(TEACHER, ' {"item": "lamp"}}\n</tool_call>')])
     assert pieces.full_text == CALL
     assert {author for author, _ in authored} == {TEACHER}
     assert [p.arguments for _, p in authored if isinstance(p, ToolCall)] == [{"item": "lamp"}]
-    opened = AnswerPieces([], Offer(), opening="{")
+    opened = AnswerPieces(Offer(), opening="{")
     assert opened.feed(STUDENT, "}") == [(STUDENT, Content("}", 1))]
     assert opened.full_text == "{}"

@@ -12,6 +12,7 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ToolCall
 from llamaindex_relay import RelayLLM
 from relay_core import Relay, ScriptedEngine
 from relay_core.tokenizer import Tokenizer
+from testing.tool_call_ids import without_random_ids
 
 TOOL = {"name": "price", "description": "", "parameters": {"type": "object", "properties": {}}}
 TEXTS = st.text(st.sampled_from('ab \n<>{}"/é漢🙂'), max_size=12) | st.sampled_from(
@@ -38,7 +39,9 @@ def scripts(draw: st.DrawFn) -> tuple[list[str], list[str]]:
 
 def comparable(response: ChatResponse) -> dict[str, Any]:
     raw = dict(response.raw)
-    return {"message": response.message.model_dump(), "raw": raw, "kwargs": response.additional_kwargs}
+    answer = {"message": response.message.model_dump(), "raw": raw, "kwargs": response.additional_kwargs}
+    result: dict[str, Any] = without_random_ids(answer)
+    return result
 
 
 async def both(llm: RelayLLM, **options: Any) -> tuple[list[ChatResponse], ChatResponse]:
@@ -73,6 +76,19 @@ def test_a_stream_adds_up_to_the_whole_answer(
             assert response.additional_kwargs["relay"]["author"] == span["author"]
             at += len(response.delta)
             assert at <= span["end"]
+
+
+def test_the_ids_of_tool_calls_are_unique_and_those_of_one_answer_agree(make_llm: Any) -> None:
+    llm = make_llm('<tool_call>\n{"name": "price", "arguments": {"item": "lamp", "count": 3}}\n</tool_call>')
+    streamed, whole = asyncio.run(both(llm, tools=[TOOL]))
+    ids = [
+        {call.tool_id for call in llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)}
+        for response in (*streamed, whole)
+    ]
+    assert set().union(*ids[:-1]) == ids[-2]
+    assert len(ids[-2] | ids[-1]) == 2
+    listed = whole.message.additional_kwargs["tool_calls"]
+    assert {call["id"] for call in listed} == ids[-1]
 
 
 def test_partial_calls_show_while_they_stream(make_llm: Any) -> None:
