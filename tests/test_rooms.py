@@ -73,7 +73,7 @@ def test_an_import_against_an_arrow_is_found(tmp_path: Path, importer: str, stat
     ("importer", "statement"),
     [
         ("relay_core/engines/spec.py", "def f():\n    from relay_core import bundled"),
-        ("relay_core/evaluate/task.py", "NAMED = {'bundled': 'relay_core.bundled.task:BundledTask'}"),
+        ("relay_core/evaluate/task.py", "SHIPPED_TASKS = {'bundled': 'relay_core.bundled.task:BundledTask'}"),
         ("relay_core/decoding/loop.py", "from relay_core.engines.base import Engine"),
         ("relay_core/transcript.py", "from relay_core.errors import RelayError"),
         ("relay_core/train/stages.py", "from relay_core.evaluate.task import Task"),

@@ -32,7 +32,8 @@ EXAMPLE_PRICES = Prices(student_input=0.02, student_output=0.06, teacher_input=0
 def demo(
     options: Options,
     task: Annotated[
-        str, typer.Option(help="bundled, a JSONL or Parquet file, or a hub id; columns: question, answer.")
+        str,
+        typer.Option(help="bundled, a JSONL or Parquet file or hub id (columns: question, answer), or MODULE:CLASS."),
     ] = "bundled",
     problems: Annotated[int, typer.Option(min=10, help="How many held-out problems.")] = 300,
     problem_seed: Annotated[int, typer.Option(min=0, help="Draws other problems.")] = 0,

@@ -4,7 +4,7 @@
     Comparison.headings, .rows(), .text()          the table; `relay demo` draws it with rich, training prints the text
     Comparison.recovered, .verdict()               how much of the gap between student and teacher the relay closes
 
-How one method is measured is in ``measure.py``.
+``measure.py`` measures one method.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OnAnswer = Callable[[Answered], None]
 class Method:
     """One row of the table: a relay, or one model alone (a relay without a teacher).
 
-    ``label`` names it in the table. ``written_by`` is ``"teacher"`` for the teacher alone.
+    ``label`` names the method in the table. ``written_by`` is ``"teacher"`` for the teacher alone.
     """
 
     label: str
@@ -36,7 +36,7 @@ class Method:
     written_by: Role = "student"
 
     async def measure(self, task: Task, problems: Sequence[Problem], *, on_answer: OnAnswer | None = None) -> Measured:
-        """The method's figures; errors as :func:`~relay_core.evaluate.measure.measure`."""
+        """Measure the method; errors as :func:`~relay_core.evaluate.measure.measure`."""
         overrides: dict[str, Any] = {"calls": False} if self.relay.teacher is None else {}
         return await measure(self.relay, task, problems, written_by=self.written_by, on_answer=on_answer, **overrides)
 
@@ -45,10 +45,10 @@ def three_methods(*, base: Engine, student: Engine, teacher: Engine, settings: R
     """Student alone, relay, and teacher alone.
 
     Args:
-        base: the student that answers alone, such as the one before training.
-        student: the one that calls.
-        teacher: the one that is called.
-        settings: of every answer.
+        base: the student that answers alone, such as the student before training.
+        student: the student that calls.
+        teacher: the teacher, both for the relay and alone.
+        settings: the settings of every answer.
     """
     return {
         "student": Method("student alone", Relay(base, None, settings)),
@@ -67,7 +67,8 @@ async def compare(
     """Measure methods one after the other on the same problems.
 
     Args:
-        on_answer: called with each method's name before it is measured; returns what to call with each answer.
+        on_answer: called with each method's name before the method is measured; returns a function that is called
+            with each of the method's answers.
 
     Raises:
         EngineError: an engine failed.
@@ -85,10 +86,11 @@ class Comparison:
     """Methods measured on the same problems.
 
     Args:
-        methods: figures by method, in the order of the table's rows; ``relay`` and ``teacher`` have these names.
-        labels: what the table calls each method.
-        seconds: what measuring took, loading models included.
-        student: the method between which and ``teacher`` the gap lies.
+        methods: the figures of each method, by name, in the order of the table's rows. The relay and the teacher
+            alone are named ``relay`` and ``teacher``.
+        labels: each method's name in the table.
+        seconds: the time that measuring took, loading models included.
+        student: the name of the student alone, from whose accuracy the gap to ``teacher`` is measured.
     """
 
     methods: Mapping[str, Measured]
@@ -103,7 +105,7 @@ class Comparison:
 
     @property
     def problems(self) -> int:
-        """How many problems each method answered."""
+        """The number of problems that each method answered."""
         return next(iter(self.methods.values())).problems
 
     @property
@@ -118,17 +120,17 @@ class Comparison:
 
     @property
     def groups(self) -> list[str]:
-        """The groups of the problems, in the task's order."""
+        """The groups of problems, in the task's order."""
         return list(next(iter(self.methods.values())).bands)
 
     @property
     def headings(self) -> list[str]:
-        """One for each cell of a row; the first is empty. A line break is where a heading may be wrapped."""
+        """The headings of the table's columns; the first one is empty. A heading may be wrapped at a line break."""
         cost = ["cost"] if self._has_cost else []
         return ["", "all", *self.groups, "call\nratio", "calls/\nanswer", "tokens\n/s", *cost]
 
     def rows(self) -> list[list[str]]:
-        """One row a method; shares in per cent, the cost of 1000 answers."""
+        """One row per method; shares are in per cent, the cost is that of 1000 answers."""
         return [self._row(name, measured) for name, measured in self.methods.items()]
 
     def _row(self, name: str, m: Measured) -> list[str]:
@@ -157,7 +159,7 @@ class Comparison:
         return "\n".join([*table, self.verdict()])
 
     def verdict(self) -> str:
-        """In a sentence: how much of the gap the relay recovers, what it costs, and how long measuring took."""
+        """A sentence: how much of the gap the relay recovers, how much the teacher writes, and the time it took."""
         took = f"All of it took {self.seconds:.0f} s."
         if self.recovered is None:
             return took

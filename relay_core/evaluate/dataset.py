@@ -1,12 +1,12 @@
-"""A task from a dataset: problems in named columns of JSONL or Parquet files or of a hub dataset, and a grader.
+"""A task from a dataset: problems in named columns of JSONL files, Parquet files or a hub dataset, and a grader.
 
-A row of `openai/gsm8k`, and the task made of it:
+A row of `openai/gsm8k`, and the task that reads it:
 
     {"question": "Natalia sold clips to 48 of her friends ...", "answer": "Natalia sold 48/2 = ... #### 72"}
 
     DatasetTask(path="openai/gsm8k", config="main", grader="number", splits={"train": "train", "test": "test"})
 
-Nothing is read before the first problems are asked for.
+The dataset is read when problems or groups are asked for, and not before.
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ class DatasetTask:
 
     Args:
         path: a .jsonl or .parquet file, a folder of such files, or a hub id such as ``openai/gsm8k``.
-        question: the column with the user's message (default: ``question``).
-        messages: in place of ``question``, the column with a list of ``{"role", "content"}`` messages.
-        answer: the column with the right answer, of any type that the grader takes.
-        group: the column that figures are broken down by; ``None`` for a task without groups.
+        question: the column with the user's message; ``question`` if neither this nor ``messages`` is set.
+        messages: the column with a list of ``{"role", "content"}`` messages, in place of ``question``.
+        answer: the column with the right answer, of any type that the grader accepts.
+        group: the column with the problem's group; ``None`` for a task without groups.
         id: the column with the problem's id; ``None`` numbers the rows.
         system: a system message to put before every prompt.
-        splits: what each split is: a file of the folder, a split of the hub dataset, or a share (0 to 1) of the file
-            or of the hub's split ``train``. Default: 0.8, 0.1 and 0.1 of a file as ``train``, ``dev`` and ``test``;
-            the hub's splits ``train`` and ``test``. A prompt in two splits stays in the later one only.
+        splits: name -> content of each split. The content is a file of the folder, a split of the hub dataset, or a
+            share (0 to 1) of the file or of the hub's split ``train``. Default for a file: ``train`` 0.8, ``dev`` 0.1
+            and ``test`` 0.1; for the hub: its splits ``train`` and ``test``. A prompt that is in several splits stays
+            in the last of them, in the order of this mapping.
         split_seed: decides which problem goes to which share.
         config: the hub dataset's configuration, if it has several.
         grader: how an answer is graded; see :mod:`relay_core.evaluate.graders`.
 
     Raises:
-        ConfigurationError: a value that cannot be used, or a file that does not exist. Problems raise it for columns
-            that the dataset lacks and for cells that are empty.
+        ConfigurationError: a value cannot be used, or a file does not exist. ``problems`` and ``groups`` raise it too,
+            if the dataset lacks a column or a cell is empty.
         MissingExtraError: the grader needs a package that is not installed.
     """
 
@@ -71,7 +72,7 @@ class DatasetTask:
         """A task from plain values, such as a recipe's ``task`` section.
 
         Raises:
-            ConfigurationError: an unknown name, or no path; otherwise as the class.
+            ConfigurationError: a name is unknown, or there is no path; and as for the class.
         """
         known = [field.name for field in dataclasses.fields(cls)]
         for name in values:
@@ -102,14 +103,14 @@ class DatasetTask:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The groups of all problems, sorted; reads the dataset."""
+        """The groups of all problems, sorted."""
         present = {problem.group for problems in self._problems.values() for problem in problems}
         return tuple(sorted(present - {""}))
 
     def problems(
         self, split: str, n: int | None = None, *, seed: int = 0, mix: Mapping[str, float] | None = None
     ) -> list[Problem]:
-        """``n`` problems of a split in random order; see :meth:`relay_core.evaluate.task.Task.problems`."""
+        """Draw ``n`` problems from a split, in random order; as :meth:`relay_core.evaluate.task.Task.problems`."""
         if split not in self._splits:
             raise ConfigurationError(
                 f"the task {self.name} has no split {split!r}; {did_you_mean(split, self._splits)}"
@@ -118,7 +119,7 @@ class DatasetTask:
         return splitting.draw(self._problems[split], n, seed=seed, mix=mix, source=source)
 
     def grade(self, text: str, problem: Problem) -> bool:
-        """Whether the task's grader accepts ``text`` for the problem's answer."""
+        """Whether ``text`` holds the problem's answer, by the task's grader."""
         return self._grader(text, problem.answer)
 
     # -- from rows to problems -------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ class DatasetTask:
 
     @cached_property
     def _problems(self) -> splitting.Splits:
-        """Every problem by split, read once."""
+        """All problems by split; the dataset is read once."""
         parts = {split: part for split, part in self._splits.items() if isinstance(part, str)}
         if not parts:
             shares = {split: float(share) for split, share in self._splits.items()}
@@ -148,7 +149,12 @@ class DatasetTask:
         return splitting.without_shared(read)
 
     def _read(self, part: str, *, prefix: str) -> list[Problem]:
-        """The problems of one part: the file, a file of the folder, or a split of the hub dataset."""
+        """Read the problems of one part: the file, a file of the folder, or a split of the hub dataset.
+
+        Args:
+            part: the name of the folder's file or of the hub's split; unused for a single file.
+            prefix: put before the numbers of the rows, so that ids are unique among the parts.
+        """
         if self._location is Location.HUB:
             rows, source = hub_rows(self.path, self.config, part), f"{self.path} ({part})"
         else:
@@ -192,7 +198,7 @@ def _cell(row: Row, column: str, source: str) -> Any:
     """A row's value in a column.
 
     Raises:
-        ConfigurationError: there is no such column, or nothing is in it.
+        ConfigurationError: there is no such column, or the row's cell is empty.
     """
     if column not in row:
         raise ConfigurationError(f"{source}: there is no column {column!r}; the columns are {', '.join(row)}")

@@ -26,10 +26,10 @@ class Location(StrEnum):
 
 
 def locate(path: str) -> Location:
-    """Where ``path`` points.
+    """Whether ``path`` names a file, a folder or a dataset on the hub.
 
     Raises:
-        ConfigurationError: it is neither an existing file or folder nor a hub id.
+        ConfigurationError: ``path`` is neither an existing file or folder nor a hub id.
     """
     local = Path(path).expanduser()
     if local.is_dir():
@@ -48,7 +48,7 @@ def file_rows(path: Path) -> list[Row]:
 
     Raises:
         ConfigurationError: the file is missing, cannot be read or has no rows.
-        MissingExtraError: a Parquet file without the package pyarrow.
+        MissingExtraError: the file is a Parquet file, and the package pyarrow is not installed.
     """
     if not path.is_file():
         raise ConfigurationError(f"there is no file {path}: write {ACCEPTED}")
@@ -86,7 +86,7 @@ def _parquet_rows(path: Path) -> list[Row]:
 
 
 def hub_rows(path: str, config: str | None, split: str) -> list[Row]:
-    """The rows of one split of a hub dataset, from the local cache where it is there.
+    """The rows of one split of a hub dataset, from the local cache if the dataset is there.
 
     Args:
         config: the dataset's configuration (``main`` of ``openai/gsm8k``), if it has several.

@@ -1,13 +1,13 @@
-r"""Graders: whether a text holds the right answer.
+r"""Graders, which decide whether a text holds the right answer.
 
-    exact             the whole text is the answer, white space at both ends aside
+    exact             the whole text is the answer; white space at both ends does not count
     regex:PATTERN     the last match of PATTERN (its group 1, if it has one) is the answer
     choice            multiple choice: the letter that the text chooses is the answer
     number            the last number in the text equals the last number in the answer (1,000 = 1000.0)
     math              the text's last mathematical expression equals the answer, by math-verify
-    MODULE:FUNCTION   your own: called with the text and the answer, returns whether the text is right
+    MODULE:FUNCTION   your own function of the text and the answer, which returns whether the text is right
 
-A grader is a function of a text and the answer from the task's answer column.
+A grader gets a text and the answer from the task's answer column.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ ACCEPTED = "exact, regex:PATTERN, choice, number, math, or MODULE:FUNCTION"
 
 
 def grader_from_spec(spec: str) -> Grader:
-    """The grader that ``spec`` names; see this module's head.
+    """The grader that ``spec`` names; this module's head lists the specs.
 
     Raises:
         ConfigurationError: no grader has this name, the pattern is not a regular expression, or the function cannot
             be imported.
-        MissingExtraError: ``math`` without the package math-verify.
+        MissingExtraError: the grader is ``math``, and the package math-verify is not installed.
     """
     name, colon, rest = spec.partition(":")
     if not colon:
         if name == "math" and find_spec("math_verify") is None:
             raise MissingExtraError("the grader math (math-verify)", "eval")
-        if name in _NAMED:
-            return _NAMED[name]
+        if name in _GRADERS:
+            return _GRADERS[name]
         raise ConfigurationError(
-            f"no grader is called {spec!r}; {did_you_mean(spec, [*_NAMED, 'regex'])} (write {ACCEPTED})"
+            f"no grader is called {spec!r}; {did_you_mean(spec, [*_GRADERS, 'regex'])} (write {ACCEPTED})"
         )
     return _regex(rest) if name == "regex" else _imported(name, rest)
 
 
 def exact(text: str, answer: Any) -> bool:
-    """Whether the whole text is the answer, white space at both ends aside."""
+    """Whether the whole text is the answer; white space at both ends does not count."""
     return text.strip() == str(answer).strip()
 
 
@@ -60,8 +60,8 @@ _BARE_CHOICE = re.compile(r"\s*\(?([A-Z])(?:[).:]|\s*$)")
 def choice(text: str, answer: Any) -> bool:
     r"""Whether the letter that the text chooses is the answer.
 
-    The text's choice is the last letter in `\boxed{...}` or after "answer", "answer is" or "answer:"; in a text without
-    these, the letter that it begins with, as in "B", "(B)" or "B. Paris".
+    The text's choice is the last letter in `\boxed{...}` or after "answer", "answer is" or "answer:". If there is no
+    such letter, it is the letter that begins the text, as in "B", "(B)" or "B. Paris".
 
     Args:
         answer: a letter, or the choice's index (0 is A).
@@ -94,8 +94,8 @@ def _last_number(text: str) -> Decimal | None:
 def math(text: str, answer: Any) -> bool:
     """Whether the text's last mathematical expression equals the answer, by math-verify.
 
-    The answer may be LaTeX, with or without dollar signs. math-verify's time limits are off, since they work on a
-    process's main thread only and grading runs on others.
+    The answer may be LaTeX, with or without dollar signs. math-verify's time limits are off, because they work on a
+    process's main thread only, and grading runs on other threads.
     """
     from math_verify import parse, verify
 
@@ -106,7 +106,7 @@ def math(text: str, answer: Any) -> bool:
     return bool(verify(expected, parse(text, parsing_timeout=None), timeout_seconds=None))
 
 
-_NAMED: dict[str, Grader] = {"exact": exact, "choice": choice, "number": number, "math": math}
+_GRADERS: dict[str, Grader] = {"exact": exact, "choice": choice, "number": number, "math": math}
 
 
 def _regex(pattern: str) -> Grader:

@@ -1,4 +1,4 @@
-"""One method on one set of problems: accuracy by group, calls, tokens and cost.
+"""Measuring one method on some problems: accuracy by group of problems, calls, tokens and cost.
 
 The methods of the paper's tables:
 
@@ -27,7 +27,7 @@ from relay_core.usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One problem's answer, and whether it is right."""
+    """One problem, the answer to it, and whether the answer is right."""
 
     problem: Problem
     result: RelayResult
@@ -39,17 +39,17 @@ class Measured:
     """One method's figures over all its answers; shares are between 0 and 1.
 
     Args:
-        problems: how many problems were answered.
-        accuracy: share of right answers.
-        bands: share of right answers by group, in the task's order of groups.
+        problems: the number of problems.
+        accuracy: the share of right answers.
+        bands: the share of right answers in each group of problems, in the task's order of groups.
         call_ratio: teacher tokens divided by all tokens written (1.0 for the teacher alone).
         calls: calls per answer.
-        called: by group, the share of answers with a call.
-        requested: mean n of the calls that were made; ``None`` without calls.
+        called: the share of answers with a call in each group of problems.
+        requested: the mean number of tokens that a call requested; ``None`` without calls.
         answer_tokens: tokens per answer.
-        tokens_per_s: tokens written per second, all answers together.
-        cost: of all answers together; ``None`` without prices.
-        seconds: what all answers together took.
+        tokens_per_s: tokens written per second, over all answers.
+        cost: the cost of all answers; ``None`` without prices.
+        seconds: the time from the first request to the end of the last answer.
         usage: the sum of all answers' usage.
     """
 
@@ -86,12 +86,12 @@ async def measure(
     Args:
         relay: the models; a relay without a teacher answers with its student engine alone.
         task: grades the answers.
-        problems: the task's.
-        written_by: whether the leading engine's tokens and prices are the student's, or the teacher's: ``"teacher"``
-            measures the teacher alone.
-        max_concurrency: at most so many answers at a time.
+        problems: problems of the task.
+        written_by: ``"teacher"`` if the relay's student engine is the teacher, measured alone: its tokens and prices
+            then count as the teacher's.
+        max_concurrency: how many answers run at a time; ``None`` for all of them.
         on_answer: called with each answer when it is complete, to show progress.
-        overrides: any of :class:`~relay_core.settings.RelaySettings`.
+        overrides: settings to replace, by name (:class:`~relay_core.settings.RelaySettings`).
 
     Raises:
         EngineError: an engine failed; a failure is never counted as a wrong answer.
@@ -120,9 +120,9 @@ def summarize(answers: Sequence[Answered], groups: Sequence[str], *, seconds: fl
     """The figures of graded answers.
 
     Args:
-        answers: any number of them.
-        groups: the task's, in the order in which figures are shown.
-        seconds: the time that all answers together took.
+        answers: the graded answers of one method.
+        groups: the task's groups, in the order in which reports show them.
+        seconds: the time from the first request to the end of the last answer.
     """
     by_group: dict[str, list[Answered]] = defaultdict(list)
     for answer in answers:
@@ -152,7 +152,7 @@ def _share(values: Sequence[bool]) -> float:
 
 
 def as_teacher(usage: Usage) -> Usage:
-    """The usage of a teacher that led alone: the leading engine's tokens and prompts, counted as the teacher's."""
+    """The usage of a teacher that answered alone, in place of a student: all its tokens are teacher tokens."""
     return Usage(
         prompt_tokens=usage.prompt_tokens,
         teacher_tokens=usage.completion_tokens,

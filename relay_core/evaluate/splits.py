@@ -1,4 +1,4 @@
-"""Splits: dividing problems so that no two splits share one, and drawing some of a split."""
+"""Splits: dividing problems so that no prompt is in two splits, and drawing problems from a split."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Splits = dict[str, list[Problem]]
 
 
 def by_share(problems: Sequence[Problem], shares: Mapping[str, float], seed: int) -> Splits:
-    """Divide problems at random; problems with the same prompt go to the same split.
+    """Divide problems into splits at random; problems with the same prompt go to the same split.
 
     Args:
-        shares: the share of each split, in all at most 1.
-        seed: decides which problem goes where.
+        shares: the share of each split; their sum is at most 1.
+        seed: decides which problem goes to which split.
     """
     prompts = sorted({_prompt(problem) for problem in problems})
     random.Random(f"relay-dataset/split/{seed}").shuffle(prompts)
@@ -37,7 +37,7 @@ def by_share(problems: Sequence[Problem], shares: Mapping[str, float], seed: int
 
 
 def without_shared(splits: Mapping[str, Sequence[Problem]]) -> Splits:
-    """Leave a prompt that is in several splits in the last of them only (``test`` comes after ``train``)."""
+    """Keep a prompt that is in several splits in the last of them only, in the order of ``splits``."""
     last_split = {_prompt(problem): name for name, problems in splits.items() for problem in problems}
     return {
         name: [problem for problem in problems if last_split[_prompt(problem)] == name]
@@ -48,17 +48,19 @@ def without_shared(splits: Mapping[str, Sequence[Problem]]) -> Splits:
 def draw(
     problems: Sequence[Problem], n: int | None, *, seed: int, mix: Mapping[str, float] | None, source: str
 ) -> list[Problem]:
-    """``n`` of ``problems`` in random order; the first k of n are those of k, unless ``mix`` is given.
+    """Draw ``n`` of ``problems`` in random order.
+
+    Without ``mix``, a draw of fewer problems with the same seed is the beginning of this one.
 
     Args:
-        n: how many; ``None`` for all.
-        seed: decides which, and their order.
-        mix: the share of each group.
-        source: how errors name the problems.
+        n: the number of problems to draw; ``None`` for all.
+        seed: decides which problems are drawn, and their order.
+        mix: the share of each group; ``None`` draws without regard to groups.
+        source: names the problems in errors.
 
     Raises:
-        ConfigurationError: there are fewer problems than ``n``, or fewer of a group than its share of ``n``, or
-            ``mix`` names a group that no problem has.
+        ConfigurationError: there are fewer than ``n`` problems, a group has fewer than its share of ``n``, or ``mix``
+            names a group that no problem has.
     """
     rng = random.Random(f"relay-dataset/draw/{seed}")
     shuffled = rng.sample(list(problems), len(problems))
@@ -82,7 +84,7 @@ def draw(
 
 
 def _counts(n: int, mix: Mapping[str, float]) -> dict[str, int]:
-    """``n`` divided by the shares, which need not add up to 1; the largest remainders are rounded up."""
+    """Divide ``n`` by the shares, whose sum need not be 1; the largest remainders are rounded up."""
     total = sum(mix.values())
     if total <= 0 or min(mix.values()) < 0:
         raise ConfigurationError(f"mix is {dict(mix)}: write shares of 0 or more, at least one above 0")

@@ -1,12 +1,13 @@
 """Tasks: where problems come from, and how an answer is graded.
 
-Training, the data filter, measuring, the demo and the benchmarks all take a :class:`Task`. The task that ships is named
-``bundled``; a dataset with named columns and a grader is a task too (``dataset.py``, ``graders.py``). To add a task,
-write a class with the members of :class:`Task`.
+Training, the data filter, measuring, the demo and the benchmarks all take a :class:`Task`. One task ships, named
+``bundled``. A dataset with named columns and a grader is a task too (``dataset.py``, ``graders.py``). For any other
+task, write a class with the members of :class:`Task`, and name it as ``MODULE:CLASS``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,8 +17,15 @@ from typing import Any, Protocol, runtime_checkable
 from relay_core.engines.base import Message
 from relay_core.errors import ConfigurationError
 
-#: module and class of each task that one word names; imported when a user names it
-NAMED = {"bundled": "relay_core.bundled.task:BundledTask"}
+#: name -> MODULE:CLASS of each task that ships; the module is imported when a user names the task
+SHIPPED_TASKS = {"bundled": "relay_core.bundled.task:BundledTask"}
+ACCEPTED = (
+    f"{', '.join(SHIPPED_TASKS)}, the path of a JSONL or Parquet file, a hub id such as openai/gsm8k, MODULE:CLASS, "
+    "or a mapping with path and the names of its columns"
+)
+
+
+_CLASS = re.compile(r"[^\W\d]\w*(?:\.\w+)*:[^\W\d]\w*")  # MODULE:CLASS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +33,11 @@ class Problem:
     """One prompt with its right answer.
 
     Args:
-        id: names the problem within its task, the same in every run.
+        id: the problem's name within its task; it is the same in every run.
         messages: the prompt.
-        answer: the right answer, as the task's grader takes it.
-        group: what figures are broken down by, such as a difficulty or a subject; empty for a task without groups.
+        answer: the right answer, in the form that the task's grader expects.
+        group: the group of problems for which reports show separate figures, such as a difficulty or a subject; empty
+            for a task without groups.
     """
 
     id: str
@@ -48,22 +57,22 @@ class Task(Protocol):
 
     @property
     def groups(self) -> Sequence[str]:
-        """The groups of the task's problems, in the order in which figures are shown; empty without groups."""
+        """The groups of the task's problems, in the order in which reports show them; empty without groups."""
         ...
 
     def problems(
         self, split: str, n: int | None = None, *, seed: int = 0, mix: Mapping[str, float] | None = None
     ) -> Sequence[Problem]:
-        """``n`` problems of a split, the same for the same arguments.
+        """Draw ``n`` problems from a split. Deterministic: the same arguments draw the same problems.
 
         Args:
-            split: such as ``"train"`` or ``"test"``; no problem is in two splits.
-            n: how many; ``None`` for all problems of a finite split.
+            split: the split's name, such as ``"train"`` or ``"test"``; no problem is in two splits.
+            n: the number of problems; ``None`` for all problems of a finite split.
             seed: decides which problems are drawn.
             mix: the share of each group; ``None`` leaves the shares to the task.
 
         Raises:
-            ConfigurationError: there is no such split or group, or it has fewer problems.
+            ConfigurationError: the split or a group is unknown, or has too few problems.
         """
         ...
 
@@ -73,9 +82,9 @@ class Task(Protocol):
 
 
 def in_task_order(present: Iterable[str], groups: Sequence[str]) -> list[str]:
-    """The groups that are present, in the order of the task's ``groups``; groups that it does not name come last.
+    """Sort the groups in ``present`` as the task does; groups that are not in ``groups`` come last.
 
-    The empty group, of problems without one, is left out.
+    The empty group, which means no group, is left out.
     """
     names = set(present) - {""}
     return [*(group for group in groups if group in names), *sorted(names - set(groups))]
@@ -85,24 +94,44 @@ def task_from_spec(spec: str | Mapping[str, Any] | Task) -> Task:
     """The task that ``spec`` names.
 
     Args:
-        spec: ``"bundled"``; the path of a JSONL or Parquet file or a hub id, with the columns ``question`` and
-            ``answer``; a mapping of :class:`~relay_core.evaluate.dataset.DatasetTask`'s arguments; or a task.
+        spec: one of
+
+            - ``"bundled"``
+            - the path of a JSONL or Parquet file, or a hub id, with the columns ``question`` and ``answer``
+            - ``"MODULE:CLASS"``: a class of your own, which is called without arguments
+            - a mapping of the arguments of :class:`~relay_core.evaluate.dataset.DatasetTask`; a folder needs one, with
+              the file of each split
+            - a task
 
     Raises:
-        ConfigurationError: what was found, and what is accepted.
+        ConfigurationError: the spec names no task; the message lists what is accepted.
         MissingExtraError: the task needs a package that is not installed.
     """
-    if isinstance(spec, str) and spec in NAMED:
-        module, _, attribute = NAMED[spec].partition(":")
-        task: Task = getattr(import_module(module), attribute)()
-        return task
-    if isinstance(spec, Mapping) or (isinstance(spec, str) and ("/" in spec or Path(spec).suffix)):
+    if isinstance(spec, str) and spec in SHIPPED_TASKS:
+        return _imported(SHIPPED_TASKS[spec])
+    if isinstance(spec, str) and _CLASS.fullmatch(spec):
+        return _imported(spec)
+    if isinstance(spec, Mapping) or (isinstance(spec, str) and _is_path_or_hub_id(spec)):
         from relay_core.evaluate.dataset import DatasetTask
 
         return DatasetTask.from_mapping({"path": spec} if isinstance(spec, str) else spec)
     if isinstance(spec, Task):
         return spec
-    raise ConfigurationError(
-        f"task is {spec!r}: write {', '.join(NAMED)}, the path of a JSONL or Parquet file, a hub id such as "
-        "openai/gsm8k, or a mapping with path and the names of its columns"
-    )
+    raise ConfigurationError(f"task is {spec!r}: write {ACCEPTED}")
+
+
+def _is_path_or_hub_id(spec: str) -> bool:
+    return "/" in spec or bool(Path(spec).suffix) or (bool(spec) and Path(spec).exists())
+
+
+def _imported(spec: str) -> Task:
+    """The task that the class ``MODULE:CLASS`` builds."""
+    module, _, name = spec.partition(":")
+    try:
+        build = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"task {spec!r} cannot be imported ({error}); write {ACCEPTED}") from error
+    task = build() if callable(build) else build
+    if not isinstance(task, Task):
+        raise ConfigurationError(f"task {spec!r} lacks members of relay_core.evaluate.task.Task")
+    return task

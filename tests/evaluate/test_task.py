@@ -27,6 +27,24 @@ def test_a_bad_spec_is_refused_with_the_accepted_forms(spec):
         task_from_spec(spec)
 
 
+def test_a_class_of_ones_own_by_its_name():
+    task = task_from_spec("testing.tasks:FixedTask")
+    assert isinstance(task, FixedTask) and task.name == "fixed"
+
+
+@pytest.mark.parametrize("spec", ["testing.tasks:Missing", "no_such_module:Task", "collections:OrderedDict"])
+def test_a_class_that_is_missing_or_no_task_is_refused(spec):
+    with pytest.raises(ConfigurationError, match=f"task '{spec}' (cannot be imported .*MODULE:CLASS|lacks members)"):
+        task_from_spec(spec)
+
+
+def test_a_folder_without_a_slash_is_found_and_its_splits_are_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "sums").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"sums is a folder: write task\.splits"):
+        task_from_spec("sums")
+
+
 def test_nothing_bundled_is_loaded_before_a_user_names_it():
     code = (
         "import sys, relay_core.evaluate.comparison, relay_core.evaluate.dataset, relay_core.cli.demo, "
