@@ -84,7 +84,10 @@ def chat_endpoint(stream: Callable[[Request], Answer] = lambda request: words("y
 async def loopback(answer: Callable[[Request], Answer]) -> AsyncIterator[Loopback]:
     """Serve ``answer`` on a free port of loopback."""
 
+    handlers: set[asyncio.Task[Any] | None] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.add(asyncio.current_task())
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             method, target, _ = head[0].split(" ", 2)
@@ -101,6 +104,7 @@ async def loopback(answer: Callable[[Request], Answer]) -> AsyncIterator[Loopbac
                 async for part in parts:
                     writer.write(part)
                     await writer.drain()
+                    await asyncio.sleep(0)  # drain alone lets nobody else run
             await writer.drain()
         writer.close()
 
@@ -110,3 +114,7 @@ async def loopback(answer: Callable[[Request], Answer]) -> AsyncIterator[Loopbac
         yield server
     finally:
         listener.close()
+        running = [handler for handler in handlers if handler is not None and not handler.done()]
+        for handler in running:
+            handler.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

@@ -144,12 +144,11 @@ def _transport(address: Address, patience: Patience) -> httpx.AsyncBaseTransport
     limits = httpx.Limits(
         max_connections=_NO_LIMIT, max_keepalive_connections=patience.max_in_flight, keepalive_expiry=_KEEP_ALIVE_S
     )
-    kind = httpx.AsyncHTTPTransport if proxy is not None and proxy.is_socks else AiohttpTransport
-    return kind(
-        verify=_certificates(address.verify) if uses_tls else False,
-        limits=limits,
-        proxy=None if proxy is None else httpx.Proxy(proxy.url),
-    )
+    verify = _certificates(address.verify) if uses_tls else False
+    if proxy is not None and proxy.is_socks:
+        return httpx.AsyncHTTPTransport(verify=verify, limits=limits, proxy=proxy.url)
+    http_proxy = None if proxy is None else httpx.Proxy(proxy.bare_url, headers=proxy.headers)
+    return AiohttpTransport(verify=verify, limits=limits, proxy=http_proxy)
 
 
 def _certificates(verify: bool | ssl.SSLContext) -> bool | ssl.SSLContext:

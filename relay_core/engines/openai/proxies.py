@@ -5,6 +5,7 @@ A proxy's URL may hold a password, so that no error shows more of it than its sc
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
@@ -35,6 +36,20 @@ class Proxy:
     def is_tls(self) -> bool:
         """Whether the connection to the proxy itself is encrypted."""
         return self.url.startswith("https:")
+
+    @property
+    def bare_url(self) -> str:
+        """The URL without the user name and the password."""
+        return urlsplit(self.url)._replace(netloc=urlsplit(self.url).netloc.rpartition("@")[2]).geturl()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header with the user name and the password, if there are any."""
+        parts = urlsplit(self.url)
+        if parts.username is None:
+            return {}
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        return {"Proxy-Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
     @property
     def secrets(self) -> tuple[str, ...]:

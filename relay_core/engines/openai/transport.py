@@ -24,7 +24,8 @@ MAX_BODY_BYTES = 16 * 2**20  # of any other response
 MAX_ERROR_BYTES = 64 * 2**10  # of the body of an error, which is cut there
 _PIECE = 2**18  # bytes unpacked at once
 _PLAIN = ("", "identity")
-_OPENAI_HOST = "api.openai.com"
+_HEADERS = ("accept", "content-type", "user-agent")
+_OPENAI_HOST, _OPENAI_HEADERS = "api.openai.com", ("openai-organization", "openai-project")
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
@@ -38,6 +39,10 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     def __init__(self, inner: httpx.AsyncBaseTransport, address: Address) -> None:
         self._inner, self._address = inner, address
         self._origin = _origin(httpx.URL(address.base_url))
+        proxy = address.used_proxy
+        # an HTTPS request is tunnelled: the proxy reads the headers of the tunnel, which the inner transport has
+        is_read_by_proxy = proxy is not None and not proxy.is_socks and self._origin[0] == "http"
+        self._proxy_headers = proxy.headers if proxy is not None and is_read_by_proxy else {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if _origin(request.url) != self._origin:
@@ -48,7 +53,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                 "write the right URL as base_url="
             )
         is_stream = request.headers.pop(STREAMED, None) is not None
-        response = await self._inner.handle_async_request(self._with_secrets(request))
+        response = await self._inner.handle_async_request(self._with_secrets(request, await request.aread()))
         headers = httpx.Headers([(name, self._address.redact(value)) for name, value in response.headers.multi_items()])
         encoding = ", ".join(headers.get_list("content-encoding")).strip().lower()
         for name in ("content-encoding", "content-length"):
@@ -65,22 +70,21 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             extensions={"http_version": response.extensions.get("http_version", b"HTTP/1.1")},
         )
 
-    def _with_secrets(self, request: httpx.Request) -> httpx.Request:
-        """The request as it is sent; the one that the client keeps has no secret."""
+    def _with_secrets(self, request: httpx.Request, content: bytes) -> httpx.Request:
+        """The request as it is sent; the one that the client keeps has no secret.
+
+        Of the client's headers, those are left out that it takes from the environment or from this machine.
+        """
         address = self._address
-        headers = request.headers.copy()
+        kept = (*_HEADERS, *_OPENAI_HEADERS) if request.url.host == _OPENAI_HOST else _HEADERS
+        headers = httpx.Headers([(name, request.headers[name]) for name in kept if name in request.headers])
         headers["accept-encoding"] = "identity"
-        headers.pop("authorization", None)
-        if request.url.host != _OPENAI_HOST:  # the client reads these from the environment
-            for name in ("openai-organization", "openai-project"):
-                headers.pop(name, None)
         if key := address.api_key.get_secret_value():
             headers["authorization"] = f"Bearer {key}"
         headers.update(address.headers)
+        headers.update(self._proxy_headers)
         url = request.url.copy_merge_params(dict(address.query)) if address.query else request.url
-        return httpx.Request(
-            request.method, url, headers=headers, content=request.content, extensions=request.extensions
-        )
+        return httpx.Request(request.method, url, headers=headers, content=content, extensions=request.extensions)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
