@@ -33,6 +33,7 @@ from langchain_relay.requests import Request, output_format
 from relay_core import portal
 from relay_core.adapters.arguments import translated
 from relay_core.adapters.build_relay import build_relay
+from relay_core.adapters.identity import relay_name
 from relay_core.adapters.pickling import PickledWithoutKeys
 from relay_core.adapters.settings_fields import SETTINGS, SettingsFields, settings_of
 from relay_core.adapters.structured import constraining_engine
@@ -330,10 +331,13 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         arguments = translated(kwargs)
+        student, teacher = arguments.get("student", self.student), arguments.get("teacher", self.teacher)
+        if "student" in arguments:  # LangChain wants the name of a model that a call replaces unchanged
+            teacher = None
         params = LangSmithParams(
             ls_provider="relay",
             ls_model_type="chat",
-            ls_model_name=_spec(arguments.get("student", self.student)),
+            ls_model_name=relay_name(_spec(student), None if teacher is None else _spec(teacher)),
             ls_temperature=arguments.get("temperature", self.temperature),
             ls_max_tokens=arguments.get("max_tokens", self.max_tokens),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from langchain_core.language_models.model_profile import ModelProfile
 
+from relay_core.adapters.identity import calls_tools
 from relay_core.relay import Relay
 
 
@@ -12,6 +13,7 @@ def model_profile(relay: Relay) -> ModelProfile:
 
     The profile has no window if no engine knows its context length before it has started.
     """
+    has_tools = calls_tools(relay.student)
     profile = ModelProfile(
         text_inputs=True,
         text_outputs=True,
@@ -19,8 +21,8 @@ def model_profile(relay: Relay) -> ModelProfile:
         audio_inputs=False,
         pdf_inputs=False,
         video_inputs=False,
-        tool_calling=True,
-        tool_choice=relay.student.continues,
+        tool_calling=has_tools,
+        tool_choice=has_tools and relay.student.continues,
     )
     if (window := relay.context_length) is not None:
         profile["max_input_tokens"] = window

@@ -17,6 +17,7 @@ from langchain_core.utils.json import parse_partial_json
 
 from relay_core.adapters.answer_report import input_tokens, report
 from relay_core.adapters.authorship import AnswerPieces, AuthorSpans
+from relay_core.adapters.identity import relay_name
 from relay_core.events import FinishReason, RelayResult, TextDelta
 from relay_core.tool_call import InvalidToolCall, ToolCallDelta
 from relay_core.tool_parser import AnswerPiece, Content
@@ -70,7 +71,7 @@ class Reply:
 
     Args:
         offered: the tools on offer; without any, no text is read as a tool call.
-        names: the specs of ``student`` and ``teacher``, for the report.
+        names: the specs of ``student`` and ``teacher``, for the report; no teacher is ``None``.
         opening: text with which the answer was made to begin and that belongs to it.
         numbered_blocks: number tool calls so that, as content blocks, none shares its number with a run of text.
     """
@@ -79,7 +80,7 @@ class Reply:
         self,
         offered: Offer,
         *,
-        names: Mapping[str, str],
+        names: Mapping[str, str | None],
         opening: str = "",
         numbered_blocks: bool = False,
     ) -> None:
@@ -191,7 +192,8 @@ class Reply:
         return self._add_tool_call(author, piece.index, piece.name, piece.id, piece.source)
 
     def _metadata(self, result: RelayResult) -> dict[str, Any]:
-        relay = {**report(result, self._spans.as_dicts()), **self._names}
+        student, teacher = self._names["student"], self._names["teacher"]
+        relay = {**report(result, self._spans.as_dicts()), "student": student, "teacher": teacher or "none"}
         full_text = self._pieces.full_text
         if full_text != self.text:
             relay["written"] = {"text": full_text, "spans": self._pieces.spans.as_dicts()}
@@ -200,7 +202,7 @@ class Reply:
         if "answer" in result.notes:
             relay["answer"] = result.notes["answer"]
         return {
-            "model_name": self._names["student"],
+            "model_name": relay_name(str(student), teacher),
             "model_provider": "relay",
             "finish_reason": "tool_calls" if self._tool_calls else finish_reason(result.finish_reason),
             "relay": relay,

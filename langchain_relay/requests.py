@@ -74,7 +74,7 @@ class Request:
         teacher = self.relay.teacher
         return Reply(
             self.offered,
-            names={"student": self.relay.student.spec, "teacher": "none" if teacher is None else teacher.spec},
+            names={"student": self.relay.student.spec, "teacher": None if teacher is None else teacher.spec},
             opening=self.opening,
             numbered_blocks=self.numbered_blocks,
         )

@@ -36,6 +36,7 @@ from llamaindex_relay.replies import ChatReply, CompletionReply, R, Reply
 from llamaindex_relay.requests import Request
 from relay_core.adapters.arguments import translated
 from relay_core.adapters.build_relay import build_relay
+from relay_core.adapters.identity import calls_tools, relay_name
 from relay_core.adapters.pickling import PickledWithoutKeys
 from relay_core.adapters.settings_fields import SettingsFields, settings_of
 from relay_core.errors import ConfigurationError
@@ -62,7 +63,8 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
             serialised.
         max_retries: for ``openai:`` specs, attempts after the first one.
         context_window: tokens of prompt and answer together, for LlamaIndex's packing; by default the models' own.
-        is_function_calling_model: with ``False``, LlamaIndex asks for structured output in words.
+        is_function_calling_model: with ``False``, LlamaIndex asks for structured output in words; by default ``True``
+            for every student but a bundled one.
 
     Every other argument is a setting of :class:`relay_core.RelaySettings`. Each call can replace it by name:
     ``llm.complete("…", temperature=0.7)``.
@@ -84,7 +86,7 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
     teacher_api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
     max_retries: int | None = None
     context_window: int | None = Field(default=None, gt=0)
-    is_function_calling_model: bool = True
+    is_function_calling_model: bool | None = None
 
     stop: tuple[str, ...] = ()
     prices: Prices | None = None
@@ -113,14 +115,14 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
         ``max_tokens``, but at most a quarter of the window.
         """
         relay = self._relay()
-        engines = [engine for engine in (relay.student, relay.teacher) if engine is not None]
+        by_tools = self.is_function_calling_model
         window = self.context_window or relay.context_length or DEFAULT_CONTEXT_WINDOW
         return LLMMetadata(
             context_window=window,
             num_output=min(self.max_tokens, window // 4),
             is_chat_model=True,
-            is_function_calling_model=self.is_function_calling_model,
-            model_name=" + ".join(engine.spec for engine in engines),
+            is_function_calling_model=calls_tools(relay.student) if by_tools is None else by_tools,
+            model_name=relay_name(relay.student.spec, None if relay.teacher is None else relay.teacher.spec),
             system_role=MessageRole.SYSTEM,
         )
 
@@ -279,7 +281,7 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
 
         mode = self.pydantic_program_mode
         by_tool_call = mode is PydanticProgramMode.FUNCTION or (
-            mode is PydanticProgramMode.DEFAULT and self.is_function_calling_model
+            mode is PydanticProgramMode.DEFAULT and self.metadata.is_function_calling_model
         )
         options = {"tool_choice": "any"} if by_tool_call else {}
         return get_program_for_llm(output_cls, prompt, self, pydantic_program_mode=mode, **options)

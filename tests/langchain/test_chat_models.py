@@ -182,7 +182,7 @@ def test_langchains_own_count_adds_up_over_answers(pair: dict[str, Any]) -> None
         one = model.invoke("47 * 6?").usage_metadata
         list(model.stream("47 * 6?"))
     assert one is not None
-    assert counted.usage_metadata["scripted"]["total_tokens"] == 2 * one["total_tokens"]
+    assert counted.usage_metadata["scripted + scripted"]["total_tokens"] == 2 * one["total_tokens"]
 
 
 def test_without_prices_there_is_no_cost(pair: dict[str, Any]) -> None:
@@ -203,7 +203,7 @@ def test_tracing_parameters(pair: dict[str, Any]) -> None:
     assert model._get_ls_params() == {
         "ls_provider": "relay",
         "ls_model_type": "chat",
-        "ls_model_name": "scripted",
+        "ls_model_name": "scripted + scripted",
         "ls_temperature": 0.5,
         "ls_max_tokens": 7,
         "ls_stop": ["x"],

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import SummarizationMiddleware
+from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
 
 from langchain_relay import ChatRelay
@@ -96,3 +97,24 @@ def test_middleware_shortens_a_history_that_is_too_long(tiny: Tokenizer) -> None
     assert len(state["messages"]) == 3  # the summary, the question, the answer
     summarised, answered = (prompt.text for prompt, _ in student.requests)
     assert summarised.count("Sam has a pen.") > 20 > answered.count("Sam has a pen.")
+
+
+def test_the_profile_of_a_bundled_student_has_no_tools(tiny: Tokenizer) -> None:
+    bundled = ChatRelay().profile or {}
+    assert (bundled["tool_calling"], bundled["tool_choice"]) == (False, False)
+    own = ChatRelay(student=ScriptedEngine("a", tiny)).profile or {}
+    assert (own["tool_calling"], own["tool_choice"]) == (True, True)
+
+
+def test_usage_by_model_is_under_the_name_of_both(tiny: Tokenizer) -> None:
+    student, teacher = ScriptedEngine(["a <call>3</call>", "c"], tiny), ScriptedEngine("b", tiny)
+    student.spec, teacher.spec = "small", "large"
+    chat = ChatRelay(student=student, teacher=teacher)
+    with get_usage_metadata_callback() as usage:
+        message = chat.invoke("?")
+        assert chat.invoke("?", teacher=None).response_metadata["model_name"] == "small"
+        assert list(chat.stream("?"))[-1].response_metadata["model_name"] == "small + large"
+    assert list(usage.usage_metadata) == ["small + large", "small"]
+    assert message.response_metadata["model_name"] == "small + large"
+    assert chat._get_ls_params()["ls_model_name"] == "small + large"
+    assert chat._get_ls_params(teacher=None)["ls_model_name"] == "small"

@@ -88,7 +88,7 @@ def stock(item: str) -> int:
     "How many of an item are in stock."
     return 12
 
-llm = ChatOpenAI(model="vllm:./my-student", temperature=0, max_tokens=200, timeout=30, max_retries=2, api_key="…")
+llm = ChatOpenAI(model="vllm:./my-student", temperature=0, max_tokens=200, timeout=30, max_retries=2, api_key="key")
 prompt = ChatPromptTemplate.from_messages([("system", "You keep a shop."), ("human", "{question}")])
 chain = prompt | llm.bind_tools([stock])
 calls = chain.invoke({"question": "How many of the item 'tea' are in stock?"}).tool_calls

@@ -251,6 +251,13 @@ def test_metadata_is_the_models_own(make_llm: Any, qwen3: Tokenizer) -> None:
     assert RelayLLM(relay=small.relay, context_window=200).metadata.context_window == 200
 
 
+def test_a_bundled_student_calls_no_tools_unless_it_is_said_to(make_llm: Any) -> None:
+    assert not RelayLLM().metadata.is_function_calling_model
+    assert RelayLLM(is_function_calling_model=True).metadata.is_function_calling_model
+    assert not make_llm("a", is_function_calling_model=False).metadata.is_function_calling_model
+    assert RelayLLM.from_json(RelayLLM().to_json()).is_function_calling_model is None
+
+
 async def test_models_are_shared_and_building_loads_none(released: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAY_TEACHER_API_KEY", "key-from-env")
     specs = {"student": "openai:small@http://localhost:1/v1", "teacher": "openai:large@http://localhost:1/v1"}
