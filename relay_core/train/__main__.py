@@ -1,6 +1,6 @@
 """python -m relay_core.train warmup|filter|grpo|measure|all --recipe bundled|FILE [--seed N] [--out DIR] [--json]
 
-`all` is warm-up, filter, GRPO and measurement. A run that was killed resumes when the same command is given again. A
+`all` runs warm-up, filter, GRPO and measurement. A run that was killed resumes if you give the same command again. A
 flag replaces a value of the recipe: --grpo.rollouts 40, --warmup.trainer.learning_rate 1e-4, --relay.max_tokens 300.
 """
 
@@ -22,7 +22,7 @@ STAGES = ("warmup", "filter", "grpo", "measure", "all")
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """Read the command line; returns its flags, and the values of the recipe that it replaces, by dotted name.
+    """Read the command line; returns its flags, and the values that replace the recipe's, by dotted name.
 
     Raises:
         ConfigurationError: a flag cannot be read.
@@ -32,9 +32,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     parser = argparse.ArgumentParser(prog="python -m relay_core.train", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--recipe", default="bundled", help="a recipe that ships, or a YAML file")
-    parser.add_argument("--seed", type=int, help="replaces the recipe's")
-    parser.add_argument("--student", help="engine spec of the student to begin with")
+    parser.add_argument("--recipe", default="bundled", help="the name of a recipe that ships, or a YAML file")
+    parser.add_argument("--seed", type=int, help="replaces the recipe's seed")
+    parser.add_argument("--student", help="engine spec of the student that training starts from")
     parser.add_argument("--teacher", help="engine spec of the teacher")
     parser.add_argument("--out", type=Path, help="folder of the run (default: build/train/RECIPE-SEED)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -51,7 +51,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
 
 
 def _value(value: Any) -> Any:
-    """A flag's value; YAML reads 1e-4 as text, so text is tried as a number."""
+    """A flag's value; YAML reads 1e-4 as text, so text that is a number becomes one."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _result(run: Run, stage: str) -> tuple[dict[str, Any], str]:
-    """Run a stage; its result for ``--json``, and as text."""
+    """Run a stage; returns its result as plain values for ``--json``, and as text."""
     if stage in ("measure", "all"):
         comparison = run.all() if stage == "all" else run.measure()
         return run.report(comparison), comparison.text()

@@ -1,7 +1,7 @@
 """The data filter: keep the problems that the teacher can answer (paper, section 3.4).
 
-The teacher answers each problem several times; a problem stays if its pass rate reaches a bound. On problems that the
-teacher cannot answer, the student would learn to call in vain.
+The teacher answers each problem several times, and a problem is kept if its pass rate reaches a bound. On problems that
+the teacher cannot answer, the student would learn to call without any gain.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def pass_rates(
     """The teacher's pass rate on every problem.
 
     Args:
-        teacher: a relay whose student is the teacher's engine, without a teacher of its own.
+        teacher: a relay whose leading model is the teacher, without a model to call.
         task: grades the answers.
-        problems: the task's.
-        journal: one row a problem (``i``, ``key``, ``band``, ``passed``, ``samples``, ``rate``), written when all of
-            its answers are there; problems that the journal holds are not answered again.
+        problems: problems of the task.
+        journal: gets one row per problem (``i``, ``key``, ``band``, ``passed``, ``samples``, ``rate``) when all its
+            answers are graded. Problems that the journal holds already are not answered again.
         config: the number of samples, and how they are sampled.
-        limit: at most so many answers at a time.
+        limit: how many answers run at a time.
 
     Raises:
         ConfigurationError: the journal was made with other problems or another number of samples.
@@ -39,7 +39,7 @@ def pass_rates(
     rates = _known_rates(journal, problems, config)
     grades: dict[int, list[bool]] = defaultdict(list)
 
-    def take(i: int, result: RelayResult) -> bool:
+    def count(i: int, result: RelayResult) -> bool:
         problem = problems[i]
         grades[i].append(task.grade(result.text, problem))
         if len(grades[i]) < config.samples:
@@ -54,7 +54,7 @@ def pass_rates(
     answer_all(
         teacher,
         jobs,
-        take,
+        count,
         label="filter",
         total=len(problems),
         done=len(rates),
@@ -66,7 +66,7 @@ def pass_rates(
 
 
 def _known_rates(journal: Journal, problems: Sequence[Problem], config: Filter) -> dict[int, float]:
-    """The pass rates that the journal holds, by the problem's number."""
+    """The pass rates that the journal holds, by the index of the problem."""
     rates: dict[int, float] = {}
     for row in journal.rows:
         i = row["i"]
@@ -82,7 +82,7 @@ def kept(problems: Sequence[Problem], rates: Sequence[float], keep: float) -> li
     """The problems whose pass rate is at least ``keep``.
 
     Raises:
-        ConfigurationError: none is left.
+        ConfigurationError: no problem is left.
     """
     left = [problem for problem, rate in zip(problems, rates, strict=True) if rate >= keep]
     if not left:

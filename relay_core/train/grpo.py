@@ -1,10 +1,10 @@
-"""GRPO with TRL: rollouts are answers of the relay on the live weights, rewards are per group (paper, section 3.3).
+"""GRPO with TRL: the relay answers with the live weights, and each group of answers is rewarded by itself.
 
-This module puts the parts together: ``policy.py`` and ``rollout.py`` answer, ``scoring.py`` rewards, and TRL computes
-advantages and losses with the teacher's tokens masked.
+This is the paper's section 3.3. ``policy.py`` and ``rollout.py`` make the answers, ``scoring.py`` computes the rewards,
+and TRL computes advantages and losses with the teacher's tokens masked; this module puts these parts together.
 
-Deviations from the paper, for a model of 0.1 M parameters on a CPU, are in the bundled recipe: the learning rate, fewer
-prompts a rollout, a greedy teacher.
+The bundled recipe deviates from the paper in the learning rate, fewer prompts per rollout and a greedy teacher, because
+it trains a model of 0.1 M parameters on a CPU.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ def run(
 
     Args:
         model: the warmed-up student, loaded from a folder (TRL loads the reference model from the same folder).
-        tokenizer: the student's.
-        teacher: its engine; ``None`` with ``grpo.calls: false``.
+        tokenizer: the student's tokenizer.
+        teacher: the teacher's engine; ``None`` with ``grpo.calls: false``.
         task: grades the answers.
-        problems: the filtered problems; each group answers one of them.
+        problems: the filtered problems; the answers of one group are answers to one of them.
         recipe: the run's values.
-        out: gets checkpoints, TensorBoard's files and ``rollouts.jsonl``.
+        out: the folder for checkpoints, TensorBoard's files and ``rollouts.jsonl``.
 
     Returns:
-        The figures of every rollout, those of earlier runs in ``out`` included.
+        The figures of every rollout, including those of earlier, killed runs in ``out``.
 
     Raises:
-        ConfigurationError: there are fewer problems than a rollout takes, or TRL does not know a value.
+        ConfigurationError: there are fewer problems than one rollout needs, or TRL does not know a value.
     """
     config = recipe.grpo
     if len(problems) < config.prompts:

@@ -1,4 +1,4 @@
-"""A student's weights: the folder that an engine spec means, the model loaded from it, and an engine on the model."""
+"""A student's weights: the folder that an engine spec names, the model loaded from it, and an engine on the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def folder_of(spec: str) -> str:
-    """The folder or hub id of a student that is to be trained; a bare ``bundled`` means ``bundled:student-base``.
+    """The folder or hub id of a student to train; a bare ``bundled`` means ``bundled:student-base``.
 
     Raises:
         ConfigurationError: the spec names a model that cannot be trained in this process.
@@ -29,10 +29,12 @@ def folder_of(spec: str) -> str:
 
 
 def load(folder: str) -> tuple[Any, Any]:
-    """A causal language model in float32 and its tokenizer; reads safetensors only, and runs no code of the folder.
+    """Load a causal language model in float32, and its tokenizer.
+
+    It reads safetensors only, and runs no code from the folder.
 
     Raises:
-        ConfigurationError: no model can be read from there.
+        ConfigurationError: no model can be read from the folder.
         MissingExtraError: the training packages are not installed.
     """
     require_extra()
@@ -58,7 +60,7 @@ def require_extra() -> None:
 
 
 def quiet() -> None:
-    """Turn off progress bars for saving small files, and TRL's warning about vLLM, which training does not use."""
+    """Turn off transformers' progress bars, and TRL's warning about vLLM, which training does not use."""
     import warnings
 
     from transformers.utils import logging
@@ -68,12 +70,12 @@ def quiet() -> None:
 
 
 def engine_on(model: Any, tokenizer: Any, name: str) -> TransformersEngine:
-    """An engine on live weights: it generates with ``model`` as it is at the moment. ``name`` is shown in errors."""
+    """An engine on live weights, which generates with the current weights of ``model``; errors show ``name``."""
     from relay_core.engines.transformers import TransformersEngine
 
     return TransformersEngine(model, tokenizer=tokenizer, spec=name)
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether ``save_model`` has written this folder."""
+    """Whether the folder holds a model that ``save_model`` wrote."""
     return (folder / "model.safetensors").is_file()

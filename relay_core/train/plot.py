@@ -1,4 +1,4 @@
-"""A run as one picture: accuracy, scenarios of the groups, calls, and call ratio, rollout by rollout."""
+"""The plot of a run: accuracy, scenarios of the groups of answers, calls and call ratio, rollout by rollout."""
 
 from __future__ import annotations
 

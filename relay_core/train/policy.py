@@ -1,4 +1,4 @@
-"""The policy: live weights that rollouts generate with and the trainer updates, never both at a time."""
+"""The policy: live weights. Rollouts generate with them and the trainer updates them, but never at the same time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 
 class LiveEngine(Protocol):
-    """What the policy needs of an engine on live weights, beyond generating."""
+    """The methods of an engine on live weights that the policy uses."""
 
     def weights_changed(self) -> None:
-        """Drop everything that was computed with the old weights."""
+        """Drop all caches that were computed with the old weights."""
 
     def paused(self) -> AbstractContextManager[None]:
         """Hold generation while the trainer uses the model."""
@@ -22,7 +22,7 @@ class LivePolicy:
     """Hands the live model back and forth between the student's engine and the trainer.
 
     Args:
-        engine: generates with the model; it is paused from the end of one rollout to the start of the next.
+        engine: the student's engine; it is paused from the end of one rollout to the start of the next.
     """
 
     def __init__(self, engine: LiveEngine) -> None:
@@ -31,7 +31,7 @@ class LivePolicy:
 
     @contextlib.contextmanager
     def generating(self, model: Any) -> Iterator[None]:
-        """Let the engine generate with ``model`` as it is now, in evaluation mode."""
+        """Let the engine generate with the current weights of ``model``, in evaluation mode."""
         self._pause.close()
         training = model.training
         model.eval()
@@ -43,5 +43,5 @@ class LivePolicy:
             self._pause.enter_context(self._engine.paused())
 
     def release(self) -> None:
-        """End the pause: training is over."""
+        """End the pause after training."""
         self._pause.close()

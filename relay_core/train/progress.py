@@ -1,4 +1,4 @@
-"""How far a stage is: a bar on a terminal, and elsewhere a plain line every few seconds."""
+"""The progress of a stage: a bar on a terminal, and elsewhere a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Progress:
     """Counts steps up to a total; a context manager.
 
     Args:
-        label: the stage.
+        label: the stage's name.
         total: the number of steps.
-        done: steps that an earlier run did.
+        done: the steps that an earlier, killed run did.
         every_s: seconds between plain lines.
     """
 
@@ -37,7 +37,7 @@ class Progress:
         return self
 
     def step(self, note: str = "") -> None:
-        """One more step is done; ``note`` is shown beside the count."""
+        """Count one more step, and show ``note`` beside the count."""
         self._done += 1
         if self._bar is not None:
             self._bar.update(self._row, completed=self._done, **({"note": note} if note else {}))

@@ -1,8 +1,8 @@
-"""A recipe: every value that decides what a training run does, from one YAML file and flags that replace values.
+"""A recipe: all values of a training run, from one YAML file and flags that replace single values.
 
-The sections `warmup`, `filter`, `grpo` and `measure` are the stages; `warmup.trainer` and `grpo.trainer` are passed to
-TRL's SFTConfig and GRPOConfig. The dataclasses here declare what a section may hold; an unknown name is refused with
-the nearest known one.
+The sections `warmup`, `filter`, `grpo` and `measure` configure the stages; `warmup.trainer` and `grpo.trainer` are
+passed to TRL's SFTConfig and GRPOConfig. The dataclasses here declare the names of each section. An unknown name is
+refused, and the error suggests the nearest known one.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Warmup:
     """The warm-up stage.
 
     Args:
-        problems: how many of the student's own samples are drawn, one a problem.
-        mix: the share of each of the task's groups; ``None`` leaves it to the task.
-        temperature: of the samples.
-        draws: how often each sample is used, each time with commands drawn anew.
-        max_commands: the most commands that are put into a sample.
-        powers: n is a digit times 10 to one of these.
+        problems: the number of problems; the student samples one answer to each.
+        mix: the share of each group of problems; ``None`` leaves the shares to the task.
+        temperature: the temperature of the samples.
+        draws: the number of training rows from each sample, each with other random commands.
+        max_commands: the most commands that are inserted into a sample.
+        powers: exponents; the n of a command is a digit times 10 to the power of one of them.
         trainer: values of ``trl.SFTConfig``.
     """
 
@@ -49,11 +49,11 @@ class Filter:
     """The data filter.
 
     Args:
-        problems: how many problems the teacher answers.
-        mix: the share of each of the task's groups; ``None`` leaves it to the task.
+        problems: the number of problems that the teacher answers.
+        mix: the share of each group of problems; ``None`` leaves the shares to the task.
         samples: answers per problem.
-        temperature, top_p: of the answers.
-        keep: the lowest pass rate of a problem that stays.
+        temperature, top_p: the sampling of the answers.
+        keep: the lowest pass rate of a problem that is kept.
     """
 
     problems: int = 640
@@ -69,15 +69,15 @@ class Grpo:
     """The GRPO stage.
 
     Args:
-        rollouts: how many rollouts the training has.
-        prompts: groups per rollout.
-        group_size: answers per group.
+        rollouts: the number of rollouts.
+        prompts: prompts per rollout; the answers to one prompt are a group.
+        group_size: answers per prompt.
         updates: optimizer steps per rollout.
         reward: ``difficulty_aware`` or ``simple``; see ``rewards.py``.
-        independence_bonus, exploration: parts of the difficulty-aware reward.
+        independence_bonus, exploration: switches of the difficulty-aware reward; see ``rewards.py``.
         calls: ``False`` trains the student alone, without calls (plain GRPO).
-        temperature: of the student in rollouts.
-        checkpoint_every: rollouts between checkpoints.
+        temperature: the student's temperature in rollouts.
+        checkpoint_every: rollouts between two checkpoints.
         trainer: values of ``trl.GRPOConfig``.
     """
 
@@ -107,7 +107,7 @@ class Grpo:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """The measurement at the end: ``problems`` of the task's split ``test``."""
+    """The measurement at the end, on ``problems`` problems of the task's split ``test``."""
 
     problems: int = 300
 
@@ -119,11 +119,11 @@ class Recipe:
     Args:
         student: engine spec of the student that training starts from.
         teacher: engine spec of the teacher.
-        task: a task's name, a path, or a mapping; see :func:`relay_core.evaluate.task.task_from_spec`.
+        task: the spec of a task; see :func:`relay_core.evaluate.task.task_from_spec`.
         seed: decides every random draw of the run.
-        threads: of torch on the CPU; ``None`` leaves them to torch.
-        relay: settings of every answer, in rollouts and in measurements alike.
-        warmup, filter, grpo, measure: the stages.
+        threads: torch's threads on the CPU; ``None`` leaves the number to torch.
+        relay: the settings of every answer, the same in rollouts and measurements.
+        warmup, filter, grpo, measure: the sections of the stages.
     """
 
     student: str = "bundled:student-base"
@@ -154,10 +154,11 @@ _SECTIONS: dict[str, type[Any]] = {"warmup": Warmup, "filter": Filter, "grpo": G
 
 
 def load(name_or_file: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Read a recipe that ships (by name) or a YAML file.
+    """Read a recipe.
 
     Args:
-        overrides: values by dotted name, such as ``{"grpo.trainer.learning_rate": 1e-4}``.
+        name_or_file: the name of a recipe that ships, or the path of a YAML file.
+        overrides: values to replace, by dotted name, such as ``{"grpo.trainer.learning_rate": 1e-4}``.
 
     Raises:
         ConfigurationError: there is no such recipe, it is not a mapping, or it holds an unknown name.

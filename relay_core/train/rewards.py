@@ -1,17 +1,19 @@
-"""What a sampled answer earns, one group (the answers sampled for one prompt) at a time (paper, section 3.3).
+"""The reward of each sampled answer (paper, section 3.3). A group is the answers that were sampled for one prompt.
 
 rho is the answer's call ratio: the teacher tokens that were received (not those requested; docs/method.md, fault 8),
 divided by all tokens of the answer.
 
-    simple              correct - rho
+The simple reward is 1 - rho for a correct answer and -rho for a wrong one.
 
-    difficulty-aware    correct,  correct,  wrong,    wrong,
-                        no call   call      no call   call
-    student-solvable    1.5       1 - rho    0         0      some answer is correct without a call
-    teacher-dependent    -        1 - rho   -1         0      some answer is correct, but only with a call
-    teacher-unsolvable   -         -         0        rho     no answer is correct
+The difficulty-aware reward depends on the scenario of the group:
 
-Pure functions of outcomes: no tensors, no text, no state between groups (docs/method.md, fault 5).
+                          correct            wrong
+    scenario              no call  call      no call  call    the scenario holds if
+    student-solvable      1.5      1 - rho    0        0      some answer is correct without a call
+    teacher-dependent     -        1 - rho   -1        0      some answer is correct, but none without a call
+    teacher-unsolvable    -        -          0        rho    no answer is correct
+
+All functions are pure: they know no tensors and no text, and keep no state between groups (docs/method.md, fault 5).
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One answer's outcome: whether it is right, whether the teacher was called, and its call ratio (rho)."""
+    """One answer's outcome: whether it is correct, whether the teacher was called, and the call ratio (rho).
+
+    A call that failed counts as called too.
+    """
 
     correct: bool
     called: bool
@@ -31,7 +36,7 @@ class Outcome:
 
 
 class Scenario(StrEnum):
-    """How hard a group's prompt is for the student and the teacher, judged by the group's answers."""
+    """How hard a prompt is for the student and the teacher, judged by the group of answers to it."""
 
     STUDENT_SOLVABLE = "student-solvable"
     TEACHER_DEPENDENT = "teacher-dependent"
@@ -44,8 +49,7 @@ def scenario(outcomes: Sequence[Outcome]) -> Scenario:
     Raises:
         ValueError: the group is empty.
     """
-    if not outcomes:
-        raise ValueError("a group without answers has no scenario")
+    _require_answers(outcomes)
     if any(o.correct and not o.called for o in outcomes):
         return Scenario.STUDENT_SOLVABLE
     if any(o.correct for o in outcomes):
@@ -54,34 +58,47 @@ def scenario(outcomes: Sequence[Outcome]) -> Scenario:
 
 
 def simple(outcomes: Sequence[Outcome]) -> list[float]:
-    """``correct - rho`` for each answer."""
+    """``correct - rho`` for each answer of one group.
+
+    Raises:
+        ValueError: the group is empty.
+    """
+    _require_answers(outcomes)
     return [float(o.correct) - o.call_ratio for o in outcomes]
 
 
 def difficulty_aware(
     outcomes: Sequence[Outcome], *, independence_bonus: bool = True, exploration: bool = True
 ) -> list[float]:
-    """The table above for each answer of one group.
+    """The difficulty-aware reward for each answer of one group, by this module's table.
 
     Args:
-        independence_bonus: without it, a correct answer without a call earns 1 (``1 - rho`` at rho = 0), not 1.5.
-        exploration: without it, an answer with a call to a prompt that no answer solved earns 0, not rho. (The -1 in
-            teacher-dependent groups stays: a call is known to have worked there, so nothing is explored.)
+        outcomes: the group's answers.
+        independence_bonus: if ``False``, a correct answer without a call earns 1 (``1 - rho`` at rho = 0), not 1.5.
+        exploration: if ``False``, a wrong answer with a call earns 0, not rho, in a teacher-unsolvable group. The -1
+            for a wrong answer without a call in a teacher-dependent group stays: it does not reward exploration,
+            because a call is known to work there.
 
     Raises:
         ValueError: the group is empty.
     """
-    kind = scenario(outcomes)
-    return [_cell(kind, outcome, independence_bonus, exploration) for outcome in outcomes]
+    group_scenario = scenario(outcomes)
+    return [_reward(outcome, group_scenario, independence_bonus, exploration) for outcome in outcomes]
 
 
-def _cell(kind: Scenario, outcome: Outcome, independence_bonus: bool, exploration: bool) -> float:
+def _reward(outcome: Outcome, group_scenario: Scenario, independence_bonus: bool, exploration: bool) -> float:
+    """One cell of the table."""
     if outcome.correct:
         if outcome.called:
             return 1.0 - outcome.call_ratio
         return 1.5 if independence_bonus else 1.0
-    if kind is Scenario.TEACHER_DEPENDENT and not outcome.called:
+    if group_scenario is Scenario.TEACHER_DEPENDENT and not outcome.called:
         return -1.0
-    if kind is Scenario.TEACHER_UNSOLVABLE and outcome.called and exploration:
+    if group_scenario is Scenario.TEACHER_UNSOLVABLE and outcome.called and exploration:
         return outcome.call_ratio
     return 0.0
+
+
+def _require_answers(outcomes: Sequence[Outcome]) -> None:
+    if not outcomes:
+        raise ValueError("a group without answers has no rewards")

@@ -1,9 +1,9 @@
-"""Rollouts: answers of the relay on the live weights, in the form that TRL takes.
+"""Rollouts: answers of the relay on the live weights, in the form that TRL expects.
 
-Pure functions turn transcripts into TRL's rollout dictionary, and :class:`Rollout` is the function that TRL calls. Ids
-come from the transcript as they were sampled; nothing is encoded again. The mask is 1 on every token that the student
-sampled, its commands included, and 0 on the teacher's: no token of the student's turn is removed when it calls
-(docs/method.md, faults 4 and 6). Apart from the temperature, settings are the recipe's, as in measurement (fault 7).
+Pure functions turn transcripts into TRL's rollout dictionary, and :class:`Rollout` is the function that TRL calls. The
+ids are those of the transcript, as they were sampled. The mask is 1 on every token that the student sampled, commands
+included, and 0 on the teacher's tokens; a call removes no token of the student's turn (docs/method.md, faults 4 and 6).
+Apart from the temperature, the settings are those of the recipe, as in measurements (fault 7).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from relay_core.relay import Relay
 from relay_core.train.policy import LivePolicy
 
 TRUNCATED = (FinishReason.LENGTH, FinishReason.DEADLINE)
-"""Finish reasons of answers that were cut off; they count as wrong, whatever they hold."""
+"""Finish reasons of answers that were cut off; such answers count as wrong, whatever their text."""
 
 
 def row(result: RelayResult) -> dict[str, Any]:
-    """One answer: TRL's four fields, and what its reward is computed from.
+    """One answer: TRL's four fields, and the values that its reward and the figures are computed from.
 
-    ``call_ratio`` counts the teacher tokens that were received; ``requested`` holds the n of each command.
+    ``call_ratio`` counts the teacher tokens that were received; ``requested`` holds the tokens requested by each call.
     """
     training = result.transcript.training_row()
     return {
@@ -44,7 +44,7 @@ def row(result: RelayResult) -> dict[str, Any]:
 
 
 def columns(results: Sequence[RelayResult]) -> dict[str, list[Any]]:
-    """Many answers as lists by field, in order."""
+    """Many answers as one list per field, in the order of the answers."""
     rows = [row(result) for result in results]
     return {name: [r[name] for r in rows] for name in rows[0]} if rows else {}
 
@@ -56,7 +56,7 @@ class Rollout:
         relay: the live student and its teacher.
         policy: hands the model to the student's engine for the rollout, and back to the trainer.
         overrides: settings of every answer, such as the temperature.
-        limit: at most so many answers at a time.
+        limit: how many answers run at a time; ``None`` for all of them.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Sampling: the answers that one model, without calls, gives to many problems.
+"""Sampling: the answers of one model, without calls, to many problems.
 
-Answers go to a journal as they are completed, so that a run that was killed resumes without asking again.
+Each answer is written to a journal when it is complete, so that a run that was killed does not sample it again.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from relay_core.train.store import Journal
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One of the student's own answers, as the ids that it sampled, the end token included."""
+    """One of the student's own answers: the prompt's ids, and the ids that it sampled, the end token included."""
 
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
 
 
 def sample(relay: Relay, problems: Sequence[Problem], journal: Journal, *, temperature: float) -> list[Sample]:
-    """The student's own answers, one a problem.
+    """Sample the student's own answers, one per problem.
 
-    An answer that ran into a limit is left out: it has no end to train on.
+    An answer that a limit cut off is left out, because it has no end token to train on.
 
     Args:
-        relay: its student is sampled.
-        journal: one row an answer; problems that it holds are not sampled again.
+        relay: the relay whose student is sampled.
+        problems: the problems to answer.
+        journal: gets one row per answer. Problems that the journal holds already are not sampled again.
+        temperature: the student's temperature.
     """
     sampled = {row["i"] for row in journal.rows}
 
@@ -52,7 +54,7 @@ def sample(relay: Relay, problems: Sequence[Problem], journal: Journal, *, tempe
 def answer_all(
     relay: Relay,
     jobs: Sequence[tuple[int, Problem]],
-    take: Callable[[int, RelayResult], bool],
+    on_answer: Callable[[int, RelayResult], bool],
     *,
     label: str,
     total: int,
@@ -63,16 +65,18 @@ def answer_all(
     """Answer problems concurrently, with calls refused, and show progress.
 
     Args:
-        jobs: the number of each problem and the problem, which may be there several times.
-        take: called with a job's number and its answer; returns whether that completes a step of the progress.
-        label: names the progress.
-        total: its number of steps.
-        done: steps that an earlier run did.
-        limit: at most so many answers at a time.
-        overrides: any of :class:`~relay_core.settings.RelaySettings`, for every answer.
+        relay: the relay whose student answers.
+        jobs: problems, each with its index; a problem may occur several times.
+        on_answer: called with a problem's index and an answer; returns whether the answer completes a step of the
+            progress.
+        label: the name of the progress.
+        total: the number of its steps.
+        done: the steps that an earlier, killed run did.
+        limit: how many answers run at a time.
+        overrides: settings of every answer, by name (:class:`~relay_core.settings.RelaySettings`).
 
     Raises:
-        EngineError: the engine failed; answers taken before are kept.
+        EngineError: the engine failed; ``on_answer`` has been called with the answers before.
     """
 
     async def run() -> None:
@@ -81,7 +85,7 @@ def answer_all(
             async def answer(job: tuple[int, Problem]) -> None:
                 i, problem = job
                 messages = [dict(message) for message in problem.messages]
-                if take(i, await relay.agenerate(messages, calls=False, **overrides)):
+                if on_answer(i, await relay.agenerate(messages, calls=False, **overrides)):
                     progress.step()
 
             await map_concurrently(answer, jobs, limit=limit)

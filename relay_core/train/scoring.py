@@ -1,7 +1,7 @@
-"""Scoring a rollout: each answer graded, each group rewarded by itself, and figures of the whole.
+"""Scoring a rollout: grading each answer, rewarding each group of answers by itself, and the rollout's figures.
 
-:class:`GroupReward` is the reward function that TRL calls with a rollout's columns. What an answer earns is decided in
-``rewards.py``; TRL turns the rewards into advantages and a loss.
+:class:`GroupReward` is the reward function that TRL calls with a rollout's columns. ``rewards.py`` computes the rewards
+of one group; TRL turns the rewards into advantages and a loss.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from relay_core.train.store import Journal
 
 
 def groups(keys: Sequence[Hashable], size: int) -> list[range]:
-    """Where each group lies in a rollout: ``size`` neighbours with the same key.
+    """The indices of each group of answers in a rollout: ``size`` neighbouring answers to one problem.
 
     Args:
-        keys: which problem each answer belongs to.
+        keys: the problem of each answer.
+        size: answers per group.
 
     Raises:
-        ConfigurationError: this process has a part of a group (its batch size does not fit the group size).
+        ConfigurationError: this process has only a part of a group (its batch size does not fit the group size).
     """
     ranges = [range(start, start + size) for start in range(0, len(keys), size)]
     for group in ranges:
@@ -40,7 +41,7 @@ def groups(keys: Sequence[Hashable], size: int) -> list[range]:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A rollout's rewards and outcomes, one an answer, and its scenarios, one a group."""
+    """A rollout's rewards and outcomes, one per answer, and its scenarios, one per group of answers."""
 
     rewards: list[float]
     outcomes: list[Outcome]
@@ -48,10 +49,12 @@ class Scored:
 
 
 def score(outcomes: Sequence[Outcome], keys: Sequence[Hashable], config: Grpo) -> Scored:
-    """The rewards of a rollout; no group's reward depends on another group (docs/method.md, fault 5).
+    """Compute the rewards of a rollout; no group's rewards depend on another group (docs/method.md, fault 5).
 
     Args:
-        keys: which problem each answer belongs to.
+        outcomes: the outcome of each answer.
+        keys: the problem of each answer.
+        config: the reward, its switches, and the group size.
     """
     rewards: list[float] = []
     scenarios: list[Scenario] = []
@@ -72,10 +75,14 @@ def figures(
 ) -> dict[str, float]:
     """Shares and means over a rollout's answers, for the journal, TensorBoard and the plot.
 
+    The figures ``groups/SCENARIO`` are shares of the groups of answers; ``accuracy/NAME`` and ``called/NAME`` belong to
+    the task's group of problems with that name.
+
     Args:
+        scored: the rollout's rewards and outcomes.
         problems: the problem of each answer.
-        columns: of :func:`relay_core.train.rollout.columns`.
-        order: the task's groups.
+        columns: the rollout's columns; see :func:`relay_core.train.rollout.columns`.
+        order: the task's groups of problems, in the order in which reports show them.
     """
     n = len(scored.outcomes)
     requested = [tokens for answer in columns["requested"] for tokens in answer]
@@ -91,25 +98,25 @@ def figures(
     }
     if requested:
         values["requested"] = sum(requested) / len(requested)
-    for kind in Scenario:
-        values[f"groups/{kind}"] = scored.scenarios.count(kind) / len(scored.scenarios)
-    by_group: dict[str, list[Outcome]] = defaultdict(list)
+    for group_scenario in Scenario:
+        values[f"groups/{group_scenario}"] = scored.scenarios.count(group_scenario) / len(scored.scenarios)
+    by_problem_group: dict[str, list[Outcome]] = defaultdict(list)
     for problem, outcome in zip(problems, scored.outcomes, strict=True):
-        by_group[problem.group].append(outcome)
-    for name in in_task_order(by_group, order):
-        outcomes = by_group[name]
+        by_problem_group[problem.group].append(outcome)
+    for name in in_task_order(by_problem_group, order):
+        outcomes = by_problem_group[name]
         values[f"accuracy/{name}"] = sum(o.correct for o in outcomes) / len(outcomes)
         values[f"called/{name}"] = sum(o.called for o in outcomes) / len(outcomes)
     return values
 
 
 class GroupReward:
-    """TRL's reward function; it also writes one row of figures a rollout to the journal.
+    """TRL's reward function; it also writes one row of figures per rollout to the journal.
 
     Args:
         task: grades the answers.
         problems: the training problems; the dataset's column ``problem`` holds indices into them.
-        config: which reward, and the group size.
+        config: the reward, its switches, and the group size.
         journal: gets the figures of every rollout.
         show: called with a line of figures for the progress display.
     """

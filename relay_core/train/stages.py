@@ -1,4 +1,4 @@
-"""The stages of a run, in order. Each reads and writes files of one folder:
+"""The stages of a run, in order. They read and write files in one folder:
 
     recipe.yaml          every value of the run
     warmup/              samples.jsonl, checkpoints, tensorboard
@@ -6,10 +6,10 @@
     filter.jsonl         the teacher's pass rates
     grpo/                rollouts.jsonl, checkpoints, tensorboard
     student-relay/       a model folder (with `grpo.calls: false`: student-grpo, and no warm-up)
-    training.png         the run as one picture
+    training.png         the plot of the run
     measured.json        figures on held-out problems
 
-So each stage can be run, repeated or resumed alone.
+Each stage can be run, repeated or resumed by itself.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from relay_core.train import data_filter, grpo, models, plot, sampling, warmup
 from relay_core.train.recipe import Recipe, build
 from relay_core.train.store import Journal, write_json
 
-# Which problems a stage draws of the task's split `train` follows from the recipe's seed and one of these.
+# The stages draw different problems from the task's split `train`: these numbers are added to 1000 times the seed.
 _WARMUP_DRAW, _FILTER_DRAW = 1, 2
 
 
@@ -44,7 +44,7 @@ class Run:
 
     Args:
         recipe: the run's values.
-        out: the folder that all files go to.
+        out: the folder for all files.
 
     Raises:
         ConfigurationError: ``out`` holds a run of another recipe.
@@ -79,14 +79,14 @@ class Run:
     # -- stages --------------------------------------------------------------------------------------------
 
     def all(self) -> Comparison:
-        """Every stage; plain GRPO (``grpo.calls: false``) needs no warm-up."""
+        """Run every stage; plain GRPO (``grpo.calls: false``) needs no warm-up."""
         if self.recipe.grpo.calls:
             self.warmup()
         self.grpo()
         return self.measure()
 
     def warmup(self) -> Path:
-        """Sample the student and train it on its samples with commands in them; returns the model folder."""
+        """Sample the student's answers, and train it on them with commands inserted; returns the model folder."""
         if models.is_saved(self.warm):
             return self.warm
         config, folder = self.recipe.warmup, self.out / "warmup"
@@ -112,7 +112,7 @@ class Run:
         return self.warm
 
     def filter(self) -> list[Problem]:
-        """The problems that the teacher passes."""
+        """Measure the teacher's pass rates; returns the problems that are kept."""
         config = self.recipe.filter
         problems = self._training_problems(config.problems, _FILTER_DRAW, config.mix)
         journal = Journal(self.out / "filter.jsonl")
@@ -128,7 +128,7 @@ class Run:
     def grpo(self) -> Path:
         """Train with GRPO on the filtered problems; returns the model folder.
 
-        Training starts from the warmed-up student, and with ``grpo.calls: false`` from the recipe's student.
+        Training starts from the warmed-up student; with ``grpo.calls: false``, from the recipe's student.
         """
         if models.is_saved(self.trained):
             return self.trained
@@ -183,7 +183,7 @@ class Run:
 
 
 def _engine(spec: str) -> Engine:
-    """An engine for ``spec``; in this process it has room for a rollout's requests."""
+    """An engine for ``spec``. If it runs in this process, its cache has room for a rollout's requests."""
     in_process = EngineSpec.parse(spec).scheme in (Scheme.BUNDLED, Scheme.TRANSFORMERS)
     room = {"max_batch_tokens": 1024, "cache_tokens": 128 * 512} if in_process else {}
     return engine_from_spec(spec, role="teacher", **room)

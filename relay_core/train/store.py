@@ -1,4 +1,4 @@
-"""Files that survive a kill: journals of JSON lines, from which a run resumes, and JSON files written whole."""
+"""Files that survive a kill: journals of JSON lines, from which a run resumes, and atomically written JSON files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 class Journal:
     """An append-only file of JSON lines.
 
-    A last line that a kill cut short is removed when the file is opened. ``rows`` holds the rows that were read, and
+    Opening the file removes a last line that a kill cut short. ``rows`` holds all rows: those that the file held, and
     those appended since.
     """
 
@@ -41,7 +41,7 @@ class Journal:
         self.rows.append(row)
 
     def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Remove the rows that are not wanted, from the file too (atomically)."""
+        """Keep only the rows for which ``wanted`` returns ``True``; the file is replaced atomically."""
         self.rows = [row for row in self.rows if wanted(row)]
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
@@ -49,7 +49,7 @@ class Journal:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file atomically: a reader sees the previous file or the complete new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What both stages need of Hugging Face's Trainer: arguments, checkpoints to resume from, progress."""
+"""Hugging Face's Trainer, as warm-up and GRPO use it: arguments, checkpoints to resume from, progress."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ T = TypeVar("T")
 
 
 def common_values(out: Path, *, seed: int) -> dict[str, Any]:
-    """Trainer arguments of both stages: float32, no gradient checkpointing, TensorBoard beside the checkpoints.
+    """The Trainer's arguments in both stages: float32, no gradient checkpointing, TensorBoard's files in ``out``.
 
-    Sets the environment variables and the log level that go with them.
+    It also sets two environment variables and a log level, which the Trainer has no arguments for.
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
@@ -46,11 +46,12 @@ def common_values(out: Path, *, seed: int) -> dict[str, Any]:
 
 
 def arguments(cls: type[T], section: str, values: Mapping[str, Any]) -> T:
-    """TRL's configuration object from a recipe's values.
+    """Build TRL's configuration object from a recipe's values.
 
     Args:
         cls: ``SFTConfig`` or ``GRPOConfig``.
-        section: the recipe's section, named in errors.
+        section: the name of the recipe's section, for errors.
+        values: the arguments of ``cls``.
 
     Raises:
         ConfigurationError: TRL does not know a name, or refuses a value.
@@ -58,7 +59,7 @@ def arguments(cls: type[T], section: str, values: Mapping[str, Any]) -> T:
     names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for name in values:
         if name not in names:
-            nearest = difflib.get_close_matches(name, names, n=1)  # too many names to list where none is near
+            nearest = difflib.get_close_matches(name, names, n=1)  # TRL has too many names to list
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             raise ConfigurationError(f"{section}.trainer.{name}: {cls.__name__} has no such value{hint}")
     try:
@@ -70,7 +71,7 @@ def arguments(cls: type[T], section: str, values: Mapping[str, Any]) -> T:
 def last_checkpoint(out: Path) -> str | None:
     """The newest checkpoint that was written completely, or ``None``.
 
-    The Trainer writes `trainer_state.json` last: a checkpoint without a readable one was cut short by a kill.
+    The Trainer writes `trainer_state.json` last, so a checkpoint without a readable one was cut short by a kill.
     """
     complete = []
     for folder in out.glob("checkpoint-*"):
@@ -88,10 +89,10 @@ class TrainerProgress:
     """Shows a Trainer's progress in place of the Trainer's own bars and prints; a context manager.
 
     Args:
-        label: the stage.
-        logged: the logged value to show beside the count; ``None`` where :meth:`show` is used.
-        unit: optimizer steps that count as one step of the progress.
-        every_s: seconds between lines where there is no terminal.
+        label: the stage's name.
+        logged: the logged value to show beside the count; ``None`` if :meth:`show` sets the text.
+        unit: optimizer steps per step of the progress.
+        every_s: seconds between two lines if there is no terminal.
     """
 
     def __init__(self, label: str, *, logged: str | None = None, unit: int = 1, every_s: float = 15.0) -> None:
@@ -100,7 +101,7 @@ class TrainerProgress:
         self._note = ""
 
     def attach(self, trainer: Any) -> None:
-        """Follow ``trainer``, and stop it from printing."""
+        """Show the progress of ``trainer``, and stop it from printing."""
         from transformers import PrinterCallback, TrainerCallback
 
         outer = self

@@ -1,7 +1,7 @@
 """TRL's GRPO trainer without forward passes over padding: the same log-probabilities, up to twice as fast.
 
-TRL pads every prompt on the left and every answer on the right to the longest of the rollout. This trainer sorts the
-rows by length, scores them in chunks, and cuts each chunk to its longest prompt and answer. All that is cut off is
+TRL pads prompts on the left and answers on the right, to the longest prompt and answer of the rollout. This trainer sorts
+the rows by length, scores them in chunks, and cuts each chunk to its longest prompt and answer. It cuts off nothing but
 padding, which is masked.
 """
 
@@ -18,7 +18,7 @@ CHUNK_ROWS = 32
 
 
 class TrimmedGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
-    """TRL's trainer; only the shape of its forward passes differs."""
+    """TRL's trainer, with other shapes in its forward passes."""
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -31,7 +31,7 @@ class TrimmedGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         compute_aux_loss: bool = False,
         **others: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """As TRL's method: for (B, P + C) ids whose last C = ``logits_to_keep`` are answers, two (B, C) tensors."""
+        """As TRL's method: of (B, P + C) ids, the last C = ``logits_to_keep`` are answers; returns (B, C) tensors."""
         inner = super()._get_per_token_logps_and_entropies
         if compute_aux_loss or any(value is not None for value in others.values()):
             return inner(  # type: ignore[no-any-return]

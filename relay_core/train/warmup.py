@@ -1,11 +1,11 @@
 """Warm-up: the student learns the syntax of the command, and nothing else (paper, section 3.2).
 
 The training data is the student's own samples (``sampling.py``) with commands inserted at random places; the loss is
-cross-entropy on the answer. Samples are drawn at temperature 1 without cut-offs: apart from the commands, the data then
-follows the student's own distribution, and training on it changes nothing else. A sample's ids are trained on as they
-were sampled; text is never encoded again.
+cross-entropy on the answer. The samples are drawn at temperature 1, without top_p and top_k. Apart from the commands,
+the data therefore follows the student's own distribution, and training changes nothing but the use of commands. The
+ids of a sample are used as they were sampled; its text is never encoded again.
 
-Deviation from the paper: the bundled recipe has a smaller n, since its answers have a hundred tokens.
+The bundled recipe deviates from the paper in a smaller n, because its answers have about a hundred tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from relay_core.train.sampling import Sample
 from relay_core.train.trainer import TrainerProgress, arguments, common_values, last_checkpoint
 
 IGNORED = -100
-"""The label of a token without a loss."""
+"""The label of a token without loss."""
 
 
 def draw_n(rng: random.Random, powers: Sequence[int]) -> int:
@@ -53,9 +53,9 @@ def with_commands(
 def rows(
     samples: Sequence[Sample], encode: Callable[[str], list[int]], config: Warmup, *, seed: int
 ) -> list[dict[str, list[int]]]:
-    """Training rows of ``input_ids`` and ``labels``: ``config.draws`` rows a sample, each with commands of its own.
+    """Training rows with ``input_ids`` and ``labels``; the labels of the prompt are :data:`IGNORED`.
 
-    The prompt's labels are :data:`IGNORED`.
+    Each sample yields ``config.draws`` rows, each with other random commands.
     """
     rng = random.Random(f"relay-train/warmup/{seed}")
     data = []

@@ -61,9 +61,10 @@ def test_scenario(group, expected):
     assert scenario(group) is expected
 
 
-def test_an_empty_group_is_refused():
+@pytest.mark.parametrize("function", [scenario, simple, difficulty_aware])
+def test_an_empty_group_is_refused(function):
     with pytest.raises(ValueError, match="without answers"):
-        scenario([])
+        function([])
 
 
 @given(outcomes)
