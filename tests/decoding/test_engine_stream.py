@@ -92,6 +92,59 @@ async def test_text_counts_as_the_tokens_that_the_engine_reports() -> None:
     assert transcript.total == 7
 
 
+@pytest.mark.parametrize("count", [0, 1, -3, 10**400, True, 2.5, "7", None])
+async def test_the_budget_holds_against_any_engine(count) -> None:
+    transcript = Transcript()
+    usage = EngineUsage(5, 9, count)
+    chunks = [Chunk((Token(None, "word "), Token(None, "x" * 300)), usage=usage) for _ in range(50)]
+    tally = Tally([])
+    async with reading(10, *chunks, tally=tally, transcript=transcript) as stream:
+        chunk = Chunk()
+        while chunk.finish is None:
+            chunk = await stream.next()
+            for token in chunk.tokens:
+                transcript.add_teacher(token.id, token.text)
+    assert chunk.finish is Finish.LENGTH
+    assert (stream.taken, transcript.total) == (10, 10), "a text of 300 characters has at least two tokens"
+    assert (tally.reads["teacher"].tokens, tally.reads["teacher"].cached) == (5, None), "no more is cached than read"
+
+
+async def test_one_long_text_is_cut_to_what_the_limit_can_hold() -> None:
+    async with reading(3, Chunk((Token(None, "x" * 10_000),), Finish.END), tally=Tally([])) as stream:
+        chunk = await stream.next()
+    assert (len(chunk.tokens[0].text), chunk.finish) == (3 * 256, Finish.LENGTH)
+
+
+async def test_the_usage_behind_the_last_token_is_read() -> None:
+    for limit, reads in ((9, 1), (2, 1), (2, 2)):
+        tally = Tally([])
+        items = [Chunk(tokens(2), ending=Finish.LENGTH), Chunk((), Finish.LENGTH, usage=EngineUsage(10, 4, 2))]
+        async with reading(limit, *items, tally=tally) as stream:
+            chunks = [await stream.next() for _ in range(reads)]
+        assert [chunk.finish for chunk in chunks] == [None, Finish.LENGTH][:reads]
+        assert (tally.reads["teacher"].tokens, tally.reads["teacher"].cached) == (10, 4)
+
+
+async def test_an_engine_that_never_stops_saying_that_it_ends_is_stopped() -> None:
+    async with reading(4, *[Chunk(tokens(2), ending=Finish.END)] * 9, tally=Tally([])) as stream:
+        finishes = [(await stream.next()).finish for _ in range(3)]
+    assert finishes == [None, None, Finish.LENGTH]
+    assert stream.taken == 4
+
+
+def test_where_only_the_usage_is_missing_by_the_deadline_the_stream_has_ended(timeless) -> None:
+    async def late() -> AsyncGenerator[Chunk, None]:
+        yield Chunk(tokens(1), ending=Finish.END)
+        await asyncio.sleep(9)
+        yield Chunk((), Finish.END)
+
+    async def work() -> None:
+        stream = EngineStream(late(), 9, deadline_in(3))
+        assert [(await stream.next()).finish for _ in range(2)] == [None, Finish.END]
+
+    timeless(work())
+
+
 def test_chunks_must_come_by_the_deadline(timeless) -> None:
     async def slowly(*delays: float) -> AsyncGenerator[Chunk, None]:
         for delay in delays:

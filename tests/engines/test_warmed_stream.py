@@ -54,6 +54,16 @@ async def test_the_stream_is_as_if_n_tokens_had_been_requested(sizes: tuple[int,
     assert (waste.requests, waste.tokens) == (0, wasted)
 
 
+@pytest.mark.parametrize("n", [2, 3])
+async def test_the_usage_behind_the_last_token_is_passed_on(n: int) -> None:
+    async def late_usage() -> AsyncGenerator[Chunk, None]:
+        yield Chunk((Token(0, "0"), Token(1, "1")), usage=EngineUsage(10, None, 2), ending=Finish.LENGTH)
+        yield Chunk((), Finish.LENGTH, usage=EngineUsage(10, 4, 2))
+
+    ids, last, _ = await read_n(late_usage(), n)
+    assert (ids, last.finish, last.usage) == ([0, 1], Finish.LENGTH, EngineUsage(10, 4, 2))
+
+
 @pytest.mark.parametrize("n", [1, 3, 5, 9])
 async def test_tokens_that_arrive_meanwhile_are_read_and_counted(n: int) -> None:
     ids, last, waste = await read_n(source((3, 3, 3), Finish.LENGTH), n, read_on=True)
