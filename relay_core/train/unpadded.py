@@ -1,8 +1,8 @@
 """TRL's GRPO trainer without forward passes over padding: the same log-probabilities, up to twice as fast.
 
-TRL pads prompts on the left and answers on the right, to the longest prompt and answer of the rollout. This trainer sorts
-the rows by length, scores them in chunks, and cuts each chunk to its longest prompt and answer. It cuts off nothing but
-padding, which is masked.
+TRL pads prompts on the left and answers on the right, to the longest prompt and answer of the rollout. This trainer
+sorts the rows by length, scores them in chunks, and cuts each chunk to its longest prompt and answer. It cuts off
+nothing but padding, which is masked.
 """
 
 from __future__ import annotations
