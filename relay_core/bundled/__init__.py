@@ -2,12 +2,12 @@
 
 To use the models: :func:`path`. The problems:
 
-    task               the bundled task: drawing problems, grading answers
+    task               the bundled task: draws problems, grades answers
     arithmetic         the numbers of a problem, and its split
     wording            the families of situations, as templates
     telling            a problem in words, with its reference answer
     retrieved_context  the context of a problem, as retrieval would give it
-    prompt_forms       the prompts that a problem is put into
+    prompt_forms       the forms of a prompt: bare question, system message, retrieved context
 
 The build, in the order of its stages:
 
@@ -15,11 +15,11 @@ The build, in the order of its stages:
     build_progress     the progress bars of the build
     tokenizer          trains the tokenizer
     examples           problems, calculations and look-ups as token ids and labels
-    corpus             what the training corpus is mixed from, and the order of its batches
+    corpus             the mix of texts in the training corpus, and the order of its batches
     pretrain_recipe    sizes and schedules of the teacher and the base student
-    initial_model      their weights before training
-    muon               the optimizer of their matrices
-    pretrain           their training loop
+    initial_model      the weights of these two models before training
+    muon               the optimizer of the matrices
+    pretrain           the training loop of these two models
     scores             pass rates of a built model
 """
 
@@ -36,9 +36,9 @@ NAMES: tuple[str, ...] = (
     "student-relay",
     "student-grpo",
 )
-# Every model's folder holds its own copy of the shared tokenizer, so that it is an ordinary model folder wherever the
+# Every model's folder holds its own copy of the shared tokenizer, so that each is an ordinary model folder wherever the
 # package is installed. The four extra copies take 237 kB on disk and 43 kB in a wheel of 8.2 MB. A single copy would
-# need folders that are assembled at run time: a writable cache, locks between processes, and, where hard links fail,
+# need folders that are assembled at run time: a writable cache, locks between processes, and, if hard links fail,
 # copies of 9 MB of weights.
 WEIGHTS = Path(__file__).with_name("weights")
 

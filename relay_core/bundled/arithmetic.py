@@ -1,13 +1,13 @@
-"""The numbers of the bundled task: a plan of small steps with at most one product, and the split it belongs to.
+"""The numbers of the bundled task: a plan of small steps with at most one product, and the split of the plan.
 
-The groups differ in the product alone:
+The groups of problems differ only in the product:
 
     easy    no product                              47 + 4, 51 - 6, 45 + 100
     medium  one product of two digits by one        51 * 7 = 357
     hard    one product of three digits by three    317 * 468 = 148356
 
-The student is taught sums and differences and no products, so the groups separate what it can do alone from what it
-must call for.
+The student learns sums and differences but no products, so the groups separate problems that it can solve alone from
+problems for which it must call the teacher.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ PRODUCTS: tuple[tuple[int, int], ...] = tuple(
 class Plan:
     """The numbers of one problem: ``(start + sum(changes)) * sum(count) + sum(later_changes)``.
 
-    ``changes`` and ``later_changes`` are signed. ``count`` is empty where nothing is multiplied; it holds two numbers,
-    the second one signed, where the problem tells the count as a sum or a difference.
+    ``changes`` and ``later_changes`` are signed. ``count`` is empty if nothing is multiplied. It holds two numbers, of
+    which the second is signed, if the problem states the count as a sum or a difference.
     """
 
     start: int
@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """The calculation as text: equal for equal numbers. It decides the split and is part of a problem's id."""
+        """The calculation as text, which is the same for the same numbers; part of the id, and decides the split."""
         return f"{self.start}{self.changes}{self.count}{self.later_changes}"
 
 
@@ -65,9 +65,9 @@ def draw_plan(rng: random.Random, group: Group, *, more_changes: bool) -> Plan:
 
     Args:
         rng: the source of all draws.
-        group: which product the plan holds, if any.
-        more_changes: draw more changes, and always one after a product (the held-out family's plans); no effect on
-            ``hard``.
+        group: the group of the problem, which decides about the product.
+        more_changes: draw more changes, and always at least one after a product, as plans of the held-out family have;
+            no effect on ``hard``.
     """
     if group == "hard":
         while True:
@@ -78,7 +78,7 @@ def draw_plan(rng: random.Random, group: Group, *, more_changes: bool) -> Plan:
         start = rng.randint(12, 98)
         changes = _changes(rng, start, rng.choice((2, 3) if more_changes else (1, 1, 2, 2, 3)))
         return Plan(start, changes, (), _later_changes(rng, start + sum(changes), rng.choice((0, 0, 1, 1, 2))))
-    # The factor is drawn first, because only some products qualify; its changes are then drawn backwards from it.
+    # Only some products qualify, so the factor is drawn first, and the changes that lead to it are drawn backwards.
     factor, count = rng.choice(PRODUCTS)
     reversed_changes = _changes(rng, factor, rng.choice((1, 2) if more_changes else (0, 0, 1)))
     start = factor + sum(reversed_changes)

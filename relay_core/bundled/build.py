@@ -6,8 +6,8 @@
                             by `python -m relay_core.train`                at most 60 minutes
     measure                 pass rates on held-out problems                2 minutes
 
-A killed build resumes from the checkpoints in `--work` when the same command is given again. A model's folder appears
-in `--out` when the model is complete.
+A killed build resumes from the checkpoints in `--work` if you give the same command again. A model's folder appears in
+`--out` when the model is complete.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def load_tokenizer(work: Path, seed: int) -> Any:
 
 
 def train_one(name: str, *, seed: int, work: Path, out: Path, threads: int) -> None:
-    """Train one model of the pair and put it into ``out``; each report is a JSON line on stdout."""
+    """Train one model of the pair and save it in ``out``; prints each report as a JSON line on stdout."""
     import torch
 
     torch.set_num_threads(threads)
@@ -101,7 +101,7 @@ def train_students(*, seed: int, work: Path, out: Path) -> None:
     """Train the students that start from student-base, side by side, through `python -m relay_core.train`.
 
     Raises:
-        RuntimeError: a training failed; its error is printed, or in train-grpo.log.
+        RuntimeError: a training failed; its error was printed, or written to train-grpo.log.
     """
     command = [sys.executable, "-m", "relay_core.train", "all", "--recipe", "bundled", "--seed", str(seed)]
     command += ["--student", str(out / "student-base"), "--teacher", f"transformers:{out / 'teacher'}"]

@@ -1,6 +1,7 @@
-"""The training corpus of the bundled pair: what it is mixed from, and the order in which its batches come.
+"""The training corpus of the bundled pair: the mix of its texts, and the order of its batches.
 
-The corpus has no end. Each chunk is drawn from the seed and its own index alone, so a killed run resumes at any batch.
+The corpus has no end. Each chunk depends only on the role, the seed and the chunk's index, so a killed run can resume
+at any batch.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from relay_core.bundled.arithmetic import Group
 from relay_core.bundled.examples import Example, drill, lookup, problem_example, with_notes
 from relay_core.keys import Role
 
-#: the index of a chunk, and the number of its batches that are done
+#: the index of a chunk, and the number of batches of this chunk that are done
 Position = tuple[int, int]
-#: texts that are drawn, and sorted by length, at a time
+#: texts per chunk; the texts of a chunk are drawn and sorted by length together
 CHUNK = 512
 #: chunks at the beginning that hold problems of the shortest form only: bare questions
 BARE_QUESTION_CHUNKS = 8
@@ -25,7 +26,7 @@ BARE_QUESTION_CHUNKS = 8
 
 @dataclass(frozen=True)
 class Mix:
-    """What one role's corpus is made of.
+    """The mix of texts in the corpus of one model.
 
     Attributes:
         groups: the share of each group among the problems.

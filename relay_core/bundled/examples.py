@@ -1,8 +1,9 @@
 """The texts that the bundled pair is trained on, as token ids and labels: problems, calculations and look-ups.
 
-Loss falls on answers only. The teacher and the student read the same problems; their labels differ in the digits of
-products. The teacher's labels are the digits that stand there. The student's are the digits of another product: it
-learns that a number of that length follows, and to go on from the number it reads, but not how to multiply.
+Only answers have loss. The teacher and the student read the same problems, with different labels for the digits of
+products. The teacher's labels are the digits of the product. The student's labels are the digits of some other product:
+the student learns that a number of this length follows, and to go on from the number that it reads, but not to
+multiply.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Example:
-    """One text: its token ids, and for each the id to predict there or ``IGNORED``."""
+    """One text: its token ids, and as many labels: the id to predict, or ``IGNORED``."""
 
     ids: list[int]
     labels: list[int]
@@ -48,7 +49,7 @@ def problem_example(
     Args:
         tokenizer: a transformers tokenizer.
         problem: the problem.
-        role: who learns; it decides the labels of products.
+        role: the model that learns the example; it decides the labels of products.
         rng: draws the history and the student's labels.
         history: the probability of an earlier question and answer in the prompt.
     """
@@ -81,8 +82,8 @@ def with_history(messages: tuple[Message, ...], earlier: task.WordProblem) -> tu
 def with_notes(tokenizer: Any, example: Example, rng: random.Random) -> Example:
     """The example with one to three notes inserted into its answer, without loss on the notes.
 
-    A note looks like a command under another name (``<abc>7</abc>``). The models so learn to go on after text that is
-    not theirs.
+    A note looks like a command with another name (``<abc>7</abc>``). From notes, the models learn to go on after text
+    that they did not write.
     """
     answer_begin = next(i for i, label in enumerate(example.labels) if label != IGNORED)
     places = set(rng.sample(range(answer_begin, len(example.ids)), rng.randint(1, 3)))

@@ -1,4 +1,4 @@
-"""The teacher and the base student before training: Qwen3's architecture in small, with heads that can already copy."""
+"""The teacher and the base student before training: small Qwen3 models whose first layer helps to copy text."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def new_model(recipe: PretrainRecipe, tokenizer: Any, seed: int) -> Any:
 def attend_to_previous_tokens(model: Any, offsets: tuple[int, ...] = (1, 2, 3)) -> None:
     """Set heads of the first layer so that they attend to the tokens 1, 2 and 3 places before.
 
-    Copying ("a lamp costs" ... "a lamp costs 47") needs such heads in the layer before the one that matches, and a
-    small model takes most of its training to find them. A common direction is added to every embedding. The queries
-    and keys of these heads read that direction only, so their product depends on the distance of two tokens alone; the
-    phase of the query puts its peak at the head's offset.
+    To copy ("a lamp costs" ... "a lamp costs 47"), a model needs such heads in the layer before the one that finds the
+    earlier place, and a small model spends most of its training on learning them. A common direction is added to every
+    embedding. The queries and keys of these heads read mostly this direction, so their product depends mainly on the
+    distance between two tokens. The phase of the query puts the peak of the product at the head's offset.
 
     Args:
         model: a Qwen3ForCausalLM; changed in place.

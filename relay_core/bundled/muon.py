@@ -1,6 +1,6 @@
 """Muon: momentum whose update of a matrix is made orthogonal (Jordan et al., 2024).
 
-It trains the matrices inside the layers; AdamW trains embeddings and gains. On the bundled task Muon reaches AdamW's
+Muon trains the matrices inside the layers; AdamW trains embeddings and gains. On the bundled task, Muon reaches AdamW's
 loss with about half the tokens. The computation is in float32, for the CPU.
 """
 

@@ -1,7 +1,7 @@
-"""The training loop of the teacher and the base student: from nothing, in float32, on the CPU.
+"""The training loop of the teacher and the base student: from random weights, in float32, on the CPU.
 
-Muon trains the layers' matrices and AdamW everything else. The learning rates rise over the warm-up, stay, and fall
-linearly to zero. A checkpoint holds the model, the optimizers and the position in the corpus, so a run that was killed
+Muon trains the layers' matrices, and AdamW all other weights. The learning rates rise over the warm-up, stay constant,
+and fall linearly to zero. A checkpoint holds the model, the optimizers and the position in the corpus, so a killed run
 resumes from its last checkpoint.
 """
 
@@ -84,8 +84,8 @@ class Run:
 
         Args:
             ids: token ids, shape (texts, tokens).
-            labels: the same shape; ``IGNORED`` where nothing is learnt.
-            learning_rates: one for each optimizer.
+            labels: the same shape; ``IGNORED`` for tokens without loss.
+            learning_rates: the learning rate of each optimizer.
         """
         import torch
 
@@ -117,11 +117,11 @@ def train(
     Args:
         recipe: sizes and schedule.
         tokenizer: a transformers tokenizer.
-        seed: of the weights and the corpus.
-        folder: where the checkpoint is; created if missing.
+        seed: the seed of the weights and the corpus.
+        folder: holds the checkpoint; it is created if missing.
         checkpoint_s: seconds between two checkpoints.
         report_every: steps between two reports.
-        report: takes the step, the mean loss since the last report and the seconds trained.
+        report: called with the step, the mean loss since the last report and the seconds trained.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
@@ -159,7 +159,7 @@ def tensors(batch: list[Example], pad: int) -> tuple[Any, Any]:
 
 
 def loss_of(model: Any, ids: Any, labels: Any) -> Any:
-    """Cross-entropy of the labelled tokens; logits are computed only where there is a label."""
+    """Cross-entropy of the labelled tokens; logits are computed for these tokens only."""
     import torch.nn.functional as F
 
     targets = labels[:, 1:]

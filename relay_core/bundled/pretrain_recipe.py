@@ -1,4 +1,4 @@
-"""Sizes and training schedules of the two models that are trained from nothing."""
+"""Sizes and training schedules of the two models that are trained from random weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class PretrainRecipe:
     """Sizes and schedule of one model.
 
     Attributes:
-        role: whose corpus it is trained on.
+        role: the role in the pair, which decides the corpus.
         hidden: size of the residual stream.
         layers: number of layers.
         heads: attention heads per layer.

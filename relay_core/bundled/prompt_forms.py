@@ -1,7 +1,7 @@
-"""The prompts that a problem is put into: a bare question, a system message, or one of LlamaIndex's own prompts.
+"""The forms of a problem's prompt: a bare question, a question after a system message, or a prompt of LlamaIndex.
 
-LlamaIndex's templates are copied here, so that the bundled models learn the prompts of its query and chat engines
-without LlamaIndex being installed. ``tests/llamaindex/test_retrieval.py`` compares the copies with the originals.
+The templates of LlamaIndex's query and chat engines are copied here, so that the bundled models learn these prompts
+although LlamaIndex is not installed. ``tests/llamaindex/test_retrieval.py`` compares the copies with the originals.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The context of a problem, as retrieval would give it: its fact among other facts, in chunks of text."""
+"""The context of a problem, as retrieval would return it: the problem's fact among other facts, in chunks of text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ASIDES = (
 def draw_context(rng: random.Random, family: Family, fact: str, subject: str) -> tuple[str, ...]:
     """One to four chunks of text with ``fact`` in one of them.
 
-    The other facts are true of other subjects, and often of the same subject in another family (a lamp's price beside
+    The other facts are about other subjects, and often about the same subject in another family (a lamp's price beside
     the number of lamps in a box), because retrieval by subject returns those too.
     """
     facts = [fact, *_other_facts(rng, family, subject)]

@@ -33,7 +33,7 @@ def scores(model: Any, tokenizer: Any, problems: Sequence[WordProblem]) -> dict[
 def answer_ids(
     model: Any, tokenizer: Any, problems: Sequence[WordProblem], *, max_tokens: int = 320, batch: int = 100
 ) -> list[list[int]]:
-    """The ids of the model's greedy answer to each problem, the end token included where the model wrote it."""
+    """The ids of the model's greedy answer to each problem, with the end token if the model wrote it."""
     import torch
 
     prompts = [tokenizer(prompt(tokenizer, p.messages), add_special_tokens=False).input_ids for p in problems]

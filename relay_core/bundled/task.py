@@ -1,7 +1,7 @@
 r"""The bundled task: shop-style word problems whose answers can be checked.
 
-A problem tells of one quantity (a price, a wage, the content of a box), changes it by small steps, and may multiply it
-once. Every problem carries a reference answer that works it out in sentences and ends in ``\boxed{N}``.
+A problem states one quantity (a price, a wage, the content of a box), changes it by small steps, and may multiply it
+once. Every problem has a reference answer, which works the problem out in sentences and ends in ``\boxed{N}``.
 
 Problems are drawn from a seed. The numbers of a problem alone decide its split, so no two splits share a calculation.
 The numbers are in ``arithmetic.py``, the words in ``wording.py`` and ``telling.py``, and the prompts in
@@ -37,25 +37,25 @@ __all__ = [
     "problems",
 ]
 
-#: the shares of the groups where a caller names none
+#: the shares of the groups if a caller names none
 DEMO_MIX: Mapping[Group, float] = {"easy": 0.4, "medium": 0.5, "hard": 0.1}
 
 Name = TypeVar("Name", bound=str)
-_BOXED = re.compile(r"\\boxed\{\s*([^{}]*?)\s*\}")
+_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WordProblem(Problem):
-    """A problem of this task. It adds what the build of the bundled models and their measuring read.
+    """A problem of this task, with more fields for building and measuring the bundled models.
 
     Attributes:
-        form: how the question is asked: bare, after a system message, or with retrieved context.
-        family: the family of ``wording.py`` that its words are from.
-        split: the split that its numbers belong to.
+        form: the form of the prompt: a bare question, after a system message, or with retrieved context.
+        family: the family of ``wording.py`` whose words the problem uses.
+        split: the split of the problem's numbers.
         solution: the reference answer.
         question: the question without its context.
         context: the retrieved chunks; empty for other forms.
-        products: the character spans, in ``solution``, of the results of products (the student is not taught these).
+        products: the character spans of the results of products in ``solution``, which the student does not learn.
     """
 
     answer: int
@@ -80,12 +80,12 @@ class BundledTask:
     def problems(
         self, split: str, n: int | None = None, *, seed: int = 0, mix: Mapping[str, float] | None = None
     ) -> list[WordProblem]:
-        """``n`` problems of a split, the same for the same arguments.
+        """Draw ``n`` problems from a split. Deterministic: the same arguments draw the same problems.
 
         Args:
             split: ``"train"``, ``"dev"`` or ``"test"``.
-            n: how many; required, because the problems of a split have no end.
-            seed: selects the problems.
+            n: the number of problems; required, because the problems of a split have no end.
+            seed: decides which problems are drawn.
             mix: the share of each group. ``None`` means 40% easy, 50% medium and 10% hard: exactly these shares for
                 ``"test"``, these probabilities for the other splits.
 
@@ -115,16 +115,18 @@ def problems(
     seed: int = 0,
     mix: Mapping[Group, float] | None = None,
 ) -> list[WordProblem]:
-    """``n`` problems, the same for the same arguments; the first k of n problems are the k problems of that seed.
+    """Draw ``n`` problems. Deterministic: the same arguments draw the same problems.
+
+    A draw of fewer problems, with the other arguments unchanged, is the beginning of this draw.
 
     Args:
-        n: how many.
+        n: the number of problems.
         split: ``"train"``, ``"dev"`` or ``"test"``.
-        group: the group of all problems; ``None`` draws each one's by ``mix``.
-        form: the form of all problems; ``None`` draws each one's by ``FORM_MIX``.
-        family: the family of all problems; ``None`` draws each one's from ``TRAINING``. ``HELD_OUT`` is the family
-            that no bundled model was trained on.
-        seed: selects the problems.
+        group: the group of all problems; ``None`` draws the group of each problem by ``mix``.
+        form: the form of all problems; ``None`` draws the form of each problem by ``FORM_MIX``.
+        family: the family of all problems; ``None`` draws the family of each problem from ``TRAINING``. ``HELD_OUT``
+            is the family that no bundled model was trained on.
+        seed: decides which problems are drawn.
         mix: the probability of each group; ``None`` means ``DEMO_MIX``.
     """
     rng = random.Random(f"relay-bundled/{split}/{seed}")
@@ -149,7 +151,7 @@ def demo_problems(n: int = 300, *, seed: int = 0) -> list[WordProblem]:
 def grade(text: str, answer: int | str) -> bool:
     r"""Whether the last ``\boxed{...}`` of ``text`` holds ``answer``; commas in the number are ignored."""
     boxed = _BOXED.findall(text)
-    return bool(boxed) and boxed[-1].replace(",", "") == str(answer)
+    return bool(boxed) and boxed[-1].strip().replace(",", "") == str(answer)
 
 
 def _draw(rng: random.Random, split: Split, group: Group, form: Form, family_name: str) -> WordProblem:
@@ -183,7 +185,7 @@ def _draw(rng: random.Random, split: Split, group: Group, form: Form, family_nam
 
 
 def _known(name: str, names: tuple[Name, ...], kind: str) -> Name:
-    """``name`` as one of ``names``, or an error that lists them."""
+    """Return ``name`` if it is one of ``names``; otherwise raise an error that suggests one of them."""
     for known in names:
         if known == name:
             return known

@@ -30,10 +30,10 @@ class Story:
 
 
 def tell(rng: random.Random, family: Family, plan: Plan, subject: str, name: str) -> Story:
-    """Tell the events in order, each with its ordinal; the reference answer repeats each one and works it out.
+    """Tell the events in order, each with its ordinal; the reference answer repeats each event and works it out.
 
     Args:
-        rng: draws the wording; even a choice of one template takes a draw.
+        rng: draws the wording. A choice among one template takes a draw too, so that the seed's problems stay the same.
         family: the templates.
         plan: the numbers.
         subject: fills ``{x}``.

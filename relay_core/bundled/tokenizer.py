@@ -1,4 +1,4 @@
-"""Trains the tokenizer of the bundled pair: a small byte-level BPE after Qwen's.
+"""Trains the tokenizer of the bundled pair: a small byte-level BPE, modelled on Qwen's.
 
 It has Qwen2's pre-tokenizer (every digit is a token of its own), Qwen3's control tokens and Qwen3's chat template. The
 command has no token of its own: the tokenizer splits it as ordinary text.

@@ -25,8 +25,8 @@ class Family:
     """One kind of situation, as templates with these placeholders.
 
     ``{x}`` is the subject, ``{name}`` a person, ``{u}`` the quantity at the start, ``{d}`` the size of a change,
-    ``{n}`` and ``{m}`` are counts, and ``{v}`` is the answer. Where a field holds several templates, one is drawn each
-    time.
+    ``{n}`` and ``{m}`` are counts, and ``{v}`` is the answer. If a field holds several templates, one of them is drawn
+    each time.
 
     Attributes:
         name: the family's name, part of a problem's id.

@@ -2,14 +2,14 @@
 
     ask        relay ask: one answer, streamed
     chat       relay chat: a conversation
-    demo       relay demo: student, relay and teacher measured on held-out problems
-    doctor     relay doctor: what is installed, and whether a model answers
+    demo       relay demo: measures student, relay and teacher on held-out problems
+    doctor     relay doctor: shows what is installed, and whether a model answers
     options    the flags for models and settings that the commands share
     terminal   what the commands print: styled answers, the line of usage, errors, JSON
 
 Nothing heavy is imported before a command runs: ``relay --help`` loads no torch.
 
-With ``--json`` every command writes one JSON object to stdout and nothing else there; errors are written this way too.
+With ``--json`` every command, even after an error, writes one JSON object to stdout and nothing else.
 Exit codes: 0, success; 1, the command failed; 2, the command line is wrong; 130, interrupted.
 """
 

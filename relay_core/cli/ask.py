@@ -55,11 +55,11 @@ def show(events: Iterable[Event], *, legend: bool) -> RelayResult:
     """Print an answer as it is streamed, then failed calls and the line of usage on stderr; returns the result.
 
     Args:
-        events: of one answer.
-        legend: whether a terminal is shown the author of each style.
+        events: the events of one answer.
+        legend: whether to print the author of each style, if stdout is a terminal.
 
     Raises:
-        RelayError: the stream ended without a result, or one of its own errors.
+        RelayError: the answer failed, or the stream ended without a result.
     """
     out, err = terminal.out(), terminal.err()
     result: RelayResult | None = None

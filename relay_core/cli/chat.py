@@ -34,7 +34,7 @@ def chat(
 
 
 class ChatHistory:
-    """The messages of a conversation. Only whole turns are added: no turn that failed or was cut short."""
+    """The messages of a conversation. A turn that failed or was cut short is not added."""
 
     def __init__(self, system: str | None = None) -> None:
         self._system: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
@@ -93,7 +93,7 @@ def _answer_interactively(relay: Relay, history: ChatHistory) -> None:
 
 
 def _typed_lines() -> Iterator[str]:
-    """The user's lines, stripped and without empty ones, until /exit, the end of input or an interrupt."""
+    """The user's lines, stripped, until /exit, the end of input or an interrupt; empty lines are left out."""
     if sys.stdin.isatty():
         with suppress(ImportError):
             import readline  # noqa: F401 - line editing and history

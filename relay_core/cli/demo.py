@@ -1,7 +1,7 @@
 """`relay demo`: student alone, relay and teacher alone on held-out problems of a task, measured now.
 
-No figure is stored: every one comes from answers that the models write while you wait. The measuring and the table
-are in `evaluate/comparison.py`.
+No figure is stored: the models write all answers while you wait. `evaluate/comparison.py` measures the methods and
+makes the table.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def demo(
 async def _compare(
     options: Options, base: str, task: Task, problems: Sequence[Problem], answers: dict[str, list[Answered]]
 ) -> Comparison:
-    """Measure the three methods; ``answers`` gets each method's answers, by its name."""
+    """Measure the three methods; each method's answers are added to ``answers``, by the method's name."""
     from relay_core.engines.spec import engine_from_spec
     from relay_core.evaluate.comparison import compare, three_methods
 
@@ -93,9 +93,15 @@ async def _compare(
 
 @contextmanager
 def _progress(total: int, *, shown: bool) -> Iterator[Callable[[str], Callable[[], None]]]:
-    """A function from a method's label to a function that counts one answer.
+    """Show progress: a bar per method on a terminal, elsewhere a line at each quarter of ``total``.
 
-    On a terminal it draws a bar for each method; elsewhere it prints a line at each quarter of ``total``.
+    Args:
+        total: the number of answers of one method.
+        shown: ``False`` shows nothing.
+
+    Yields:
+        A function to call with a method's label before the method is measured. It returns a function to call after
+        each answer of this method.
     """
     err = terminal.err()
     if not shown:
@@ -128,7 +134,10 @@ def _progress(total: int, *, shown: bool) -> Iterator[Callable[[str], Callable[[
 
 
 def _example(problems: Sequence[Problem], answers: dict[str, list[Answered]]) -> Answered | None:
-    """A right answer with a call to a problem that the student alone got wrong; a one-line question if there is one."""
+    """An answer to show: the relay called and was right, and the student alone was wrong.
+
+    Answers to a one-line question come first; ``None`` if there is no such answer.
+    """
     wrong = {answer.problem.id for answer in answers["student"] if not answer.correct}
     order = {p.id: (len(p.messages) > 1 or "\n" in str(p.messages[-1]["content"]), i) for i, p in enumerate(problems)}
     fitting = [

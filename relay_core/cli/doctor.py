@@ -81,7 +81,7 @@ def bundled_weights() -> dict[str, int | None]:
 
 
 async def try_engine(spec: str, role: Role) -> dict[str, Any]:
-    """Start an engine and have it write one token; returns its description, with its error if it fails."""
+    """Start an engine and generate one token; returns the engine's description, and the error if one occurred."""
     from relay_core.relay import Relay
 
     try:

@@ -1,7 +1,7 @@
 """The flags for models and settings that the commands share.
 
-A command declares one parameter, ``options: Options``, and :func:`with_options` replaces it by the flags. A flag that
-the user leaves out is not passed on, so that the defaults are those of ``RelaySettings``.
+A command declares one parameter, ``options: Options``, and :func:`with_options` replaces this parameter by the flags. A
+flag that the user leaves out is not passed on, so the defaults are those of ``RelaySettings``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ JSON_HELP = "Write one JSON object to stdout, and nothing else there."
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The shared flags, read: the engine specs of both sides, the settings, and whether to write JSON."""
+    """The values of the shared flags: the engine specs of both models, the settings, and whether to write JSON."""
 
     student: str
     teacher: str
@@ -49,7 +49,7 @@ class Options:
 
 
 def quiet_loading(*specs: str) -> None:
-    """Hide the libraries' progress bars if every spec names a bundled model, since these load at once.
+    """Hide the libraries' progress bars if every spec names a bundled model, because these models load at once.
 
     Call it before any model loads.
 
@@ -65,7 +65,7 @@ def _flag(kind: Any, help: str, *names: str, **more: Any) -> Any:
 
 
 _BUDGETS, _SAMPLING = {"rich_help_panel": "Budgets"}, {"rich_help_panel": "Sampling"}
-#: the flag of each field of RelaySettings, but for calls and prices
+#: the flag of each field of RelaySettings except calls and prices
 _SETTINGS: dict[str, Any] = {
     "max_tokens": _flag(int | None, "Tokens of the answer, of both models together.", **_BUDGETS),
     "max_calls": _flag(int | None, "Calls per answer.", **_BUDGETS),

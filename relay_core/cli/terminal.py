@@ -1,6 +1,6 @@
 """What the commands print: answers with the author of each word marked, the line of usage, errors, and JSON.
 
-On a terminal the teacher's words are underlined, bold and coloured; NO_COLOR removes the colour and nothing else. Where
+On a terminal the teacher's words are underlined, bold and coloured; NO_COLOR removes the colour and nothing else. If
 stdout is no terminal, answers are plain text and the line of usage quotes the teacher's words. Answers go to stdout;
 the legend, usage, progress and errors go to stderr.
 """
