@@ -2,6 +2,7 @@
 
 Tokens are added to the transcript, and their text goes to the scanner. Text that may yet become a command is held back
 together with the ids of its tokens. All other text goes through the filter for stop strings to the reader.
+``transcript.py`` defines the student's characters, by which places in the student's text are counted here.
 """
 
 from __future__ import annotations

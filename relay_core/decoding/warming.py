@@ -22,7 +22,7 @@ class EarlyStream:
     """A teacher's stream that is begun before the command is complete.
 
     Args:
-        command_at: the student's character at which the command begins.
+        command_at: the student's character (see ``transcript.py``) at which the command begins.
         begin: prepares the prompt for a call at that character, and makes the stream.
         waste: where the engine counts wasted tokens.
 

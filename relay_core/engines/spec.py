@@ -7,7 +7,7 @@
     openai:MODEL@BASE_URL      any OpenAI-compatible endpoint
     PATH_OR_ID                 the same as transformers:PATH_OR_ID
 
-No other module parses specs.
+No other module parses engine specs.
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ from relay_core.chat import Conversation
 from relay_core.command import Call
 from relay_core.decoding.loop import Answer
 from relay_core.decoding.triggers import Candidate, Commands, Decider, Never, Trigger
-from relay_core.engines.base import Token
+from relay_core.engines.base import Chunk, Finish, Token
 from relay_core.events import Finished
 from relay_core.tokenizer import Tokenizer
+from relay_core.transcript import LONGEST_TOKEN
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,32 @@ def test_text_that_was_held_back_is_shown_when_a_call_opens(qwen3: Tokenizer) ->
     result = answer(Third(), student, teacher)
     assert result.text == "<callTb"
     assert teacher.requests[0][0].continuation == "<call"
+
+
+def test_a_candidates_position_counts_tokens_not_pieces_of_text() -> None:
+    positions: list[int] = []
+
+    class Watches(Decider):
+        reads_tokens = True
+
+        def before_token(self, candidate: Candidate) -> int:
+            positions.append(candidate.position)
+            return 0
+
+    class Watch(Trigger):
+        def decider(self, seed: int | None) -> Decider:
+            return Watches()
+
+    long = "x" * (LONGEST_TOKEN + 1)  # at least two tokens, in one piece of text without an id
+
+    class TextOnly(ScriptedEngine):
+        async def stream(self, prompt, sampling):
+            yield Chunk([Token(None, long)])
+            yield Chunk([Token(None, "y")], Finish.END)
+
+    student = TextOnly("", None)
+    assert answer(Watch(), student, ScriptedEngine("", None)).text == long + "y"
+    assert positions == [0, 2]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2])
