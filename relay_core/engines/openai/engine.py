@@ -269,6 +269,11 @@ class OpenAIEngine(Engine):
             elif not loop.is_closed():
                 asyncio.run_coroutine_threadsafe(client.aclose(), loop)
 
+    def forget_parent(self) -> None:
+        """In a forked child: open connections of its own, and leave the parent's alone."""
+        keep_unused(self._clients)
+        self._clients = {}
+
     # -- streaming -----------------------------------------------------------------------------------------
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
