@@ -1,8 +1,8 @@
 """Triggers: what makes a call.
 
 A :class:`Trigger` is a frozen value that any number of answers share. For each answer it makes a :class:`Decider`,
-which holds whatever must be remembered within one answer (a gap since the last call, draws from the answer's seed) and
-is asked at two points:
+which holds the state that belongs to this answer (the place of the last call, a random generator). The loop asks it at
+two points:
 
     on_command      the student wrote `<call>n</call>`; how many tokens to ask the teacher for?
     before_token    the student sampled a token that is not written yet; write it, or ask the teacher instead?
