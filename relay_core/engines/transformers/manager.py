@@ -195,17 +195,17 @@ class _Submitted:
 
 
 def _failing_the_rest(
-    loop: Callable[[], None], manager: ContinuousBatchingManager, submitted: _Submitted
-) -> Callable[[], None]:
+    loop: Callable[..., None], manager: ContinuousBatchingManager, submitted: _Submitted
+) -> Callable[..., None]:
     """The body of the manager's thread: ``loop``, after which no request is left waiting.
 
     transformers fails the running requests itself, but not after a ``BaseException``, nor if the failing fails.
     """
 
-    def run() -> None:
+    def run(*arguments: Any, **options: Any) -> None:  # which differ between versions of transformers
         cause: BaseException | None = None
         try:
-            loop()
+            loop(*arguments, **options)
         except BaseException as error:
             LOG.exception("the thread of continuous batching died")
             cause = error
