@@ -105,7 +105,7 @@ async def test_the_budget_holds_against_any_engine(count) -> None:
             for token in chunk.tokens:
                 transcript.add_teacher(token.id, token.text)
     assert chunk.finish is Finish.LENGTH
-    assert (stream.taken, transcript.total) == (10, 10), "a text of 300 characters has at least two tokens"
+    assert (stream.token_count, transcript.total) == (10, 10), "a text of 300 characters has at least two tokens"
     assert (tally.reads["teacher"].tokens, tally.reads["teacher"].cached) == (5, None), "no more is cached than read"
 
 
@@ -129,7 +129,7 @@ async def test_an_engine_that_never_stops_saying_that_it_ends_is_stopped() -> No
     async with reading(4, *[Chunk(tokens(2), ending=Finish.END)] * 9, tally=Tally([])) as stream:
         finishes = [(await stream.next()).finish for _ in range(3)]
     assert finishes == [None, None, Finish.LENGTH]
-    assert stream.taken == 4
+    assert stream.token_count == 4
 
 
 def test_where_only_the_usage_is_missing_by_the_deadline_the_stream_has_ended(timeless) -> None:
