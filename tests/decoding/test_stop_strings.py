@@ -78,6 +78,15 @@ def test_however_the_text_is_cut_the_same_is_shown(text: str, cuts: list[int], s
     assert (filter.hit is None) == (not ends)
 
 
+def test_what_passes_by_is_shown_whole_behind_what_was_held_back() -> None:
+    filter = StopFilter(("stop",))
+    assert texts(filter.feed(TextDelta(S, "a st"))) == "a "
+    assert texts(filter.pass_by(TextDelta(S, "op stop"))) == "stop stop"
+    assert (filter.hit, filter.kept) == (None, len("a stop stop"))
+    assert texts(filter.feed(TextDelta(S, "a stop"))) == "a "
+    assert (filter.hit, filter.pass_by(TextDelta(S, "more"))) == ("stop", [])
+
+
 def test_neighbours_by_one_author_are_joined() -> None:
     deltas = [TextDelta(S, "a", (1,)), TextDelta(S, "b", (2,)), TextDelta(T, "c"), TextDelta(S, "d")]
     assert coalesce(deltas) == [TextDelta(S, "ab", (1, 2)), TextDelta(T, "c"), TextDelta(S, "d")]
