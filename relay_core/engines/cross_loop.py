@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TypeVar
 
+from relay_core.errors import EngineError
+
 T = TypeVar("T")
 
 
@@ -16,7 +18,13 @@ async def run_on(loop: asyncio.AbstractEventLoop, source: AsyncGenerator[T, None
 
     Closing this generator has ``source`` cancelled and closed on its own loop, without waiting for that. Exceptions of
     ``source`` are raised here.
+
+    Raises:
+        EngineError: ``loop`` does not run, or was stopped while ``source`` ran on it.
     """
+    if not loop.is_running():
+        await source.aclose()
+        raise EngineError("the engine's event loop has ended: start the engine again")
     reader_loop = asyncio.get_running_loop()
     buffer: asyncio.Queue[tuple[T] | BaseException | None] = asyncio.Queue()
 
@@ -31,6 +39,7 @@ async def run_on(loop: asyncio.AbstractEventLoop, source: AsyncGenerator[T, None
                     send((item,))
             send(None)
         except asyncio.CancelledError:
+            send(EngineError("the engine's event loop was stopped"))  # nobody reads it if the reader cancelled
             raise
         except BaseException as error:
             send(error)

@@ -28,6 +28,7 @@ from relay_core.engines.cross_loop import run_on
 from relay_core.engines.forked import keep_unused, model_lost, watch_forks
 from relay_core.engines.gc_freeze import freeze_imports
 from relay_core.engines.in_flight import RequestsInFlight
+from relay_core.engines.request_check import checked_ids
 from relay_core.engines.warmed_stream import hold_until_wanted
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 
@@ -195,13 +196,16 @@ class VLLMEngine(Engine):
         atexit.unregister(self._shut_down)
         if llm is None:
             return
-        listener = getattr(llm, "output_handler", None)
-        if listener is not None and home is not None and home.is_running():
-            # before the process ends, since the listener would report its end as a crash
-            with contextlib.suppress(Exception):
-                asyncio.run_coroutine_threadsafe(_cancel(listener), home).result(timeout=2)
+        # first, since vLLM's listener would report the end of its process as a crash
+        self._end_streams(llm, home)
         with contextlib.suppress(Exception):
             llm.shutdown(timeout=5.0)
+        self._end_streams(llm, home)  # streams that began meanwhile
+
+    def _end_streams(self, llm: AsyncLLM, home: asyncio.AbstractEventLoop | None) -> None:
+        if home is not None and home.is_running():
+            with contextlib.suppress(Exception):
+                asyncio.run_coroutine_threadsafe(_end_streams(llm, self._was_closed()), home).result(timeout=2)
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "running": self.running}
@@ -216,14 +220,16 @@ class VLLMEngine(Engine):
 
     async def _stream(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
         await self.start()
-        ids = list(prompt.token_ids) if prompt.token_ids is not None else self.tokenizer.encode(prompt.text)
-        if not ids:
-            raise ConfigurationError(f"{self.spec}: the prompt has no tokens")
+        llm, home = self._llm, self._home
+        if llm is None or home is None:
+            raise self._was_closed()
+        ids = checked_ids(
+            prompt.token_ids if prompt.token_ids is not None else self.tokenizer.encode(prompt.text),
+            llm.model_config.get_vocab_size(),
+        )
         if self._context is not None and len(ids) >= self._context:
             raise ContextOverflow(f"the prompt has {len(ids)} tokens, the model's context is {self._context}")
-        home = self._home
-        assert home is not None
-        chunks = self._chunks(ids, sampling, warmed=warming is not None)
+        chunks = self._chunks(llm, ids, sampling, warmed=warming is not None)
         if home is not asyncio.get_running_loop():
             chunks = run_on(home, chunks)
         if warming is not None:
@@ -233,16 +239,24 @@ class VLLMEngine(Engine):
                 async for chunk in chunks:
                     yield chunk
 
-    async def _chunks(self, ids: list[int], sampling: Sampling, *, warmed: bool) -> AsyncGenerator[Chunk, None]:
+    def _was_closed(self) -> EngineError:
+        return EngineError(f"{self.spec} was closed")
+
+    async def _chunks(
+        self, llm: AsyncLLM, ids: list[int], sampling: Sampling, *, warmed: bool
+    ) -> AsyncGenerator[Chunk, None]:
         """vLLM's outputs as chunks; runs on the loop that vLLM was started on."""
-        llm = self._llm
-        if llm is None:
-            raise EngineError(f"{self.spec} was closed")
+        if llm is not self._llm:
+            raise self._was_closed()
         decoder, written_count = self.tokenizer.decoder(ids), 0
+        try:
+            params = self._params(sampling, warmed=warmed)
+        except Exception as error:  # vLLM has a class of its own for it, under another name in each version
+            raise ConfigurationError(f"{self.spec}: vLLM does not take these settings: {error}") from error
         outputs = llm.generate(
             # "type" marks the prompt as rendered; without it, vLLM passes the prompt through a rendering thread
             {"type": "token", "prompt_token_ids": ids},
-            self._params(sampling, warmed=warmed),
+            params,
             request_id=f"relay-{id(self):x}-{next(self._request_numbers)}",
             priority=self._priority,
         )
@@ -261,6 +275,8 @@ class VLLMEngine(Engine):
         except (EngineError, ConfigurationError):
             raise
         except Exception as error:
+            if llm is not self._llm:
+                raise self._was_closed() from error
             raise EngineError(f"vLLM failed: {type(error).__name__}: {error}") from error
 
     def _params(self, sampling: Sampling, *, warmed: bool) -> SamplingParams:
@@ -306,6 +322,10 @@ async def _running_loop() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task], timeout=1)
+async def _end_streams(llm: AsyncLLM, error: EngineError) -> None:
+    """Stop listening to vLLM's process, and raise ``error`` in every open stream; on the loop of both."""
+    listener = getattr(llm, "output_handler", None)
+    if listener is not None:
+        listener.cancel()
+        await asyncio.wait([listener], timeout=1)
+    llm.output_processor.propagate_error(error)

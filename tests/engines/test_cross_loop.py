@@ -11,6 +11,7 @@ import pytest
 
 from relay_core import portal
 from relay_core.engines.cross_loop import run_on
+from relay_core.errors import EngineError
 
 
 async def running_loop() -> asyncio.AbstractEventLoop:
@@ -80,3 +81,31 @@ def test_a_source_outlives_the_loop_that_read_it(other_loop: asyncio.AbstractEve
 
     assert asyncio.run(read_one()) == 1
     assert finished.wait(5)
+
+
+async def test_a_loop_that_stops_ends_its_streams() -> None:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def endless() -> AsyncGenerator[int, None]:
+        while True:
+            yield 1
+            await asyncio.sleep(3600)
+
+    async def cancel_all() -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    async with asyncio.timeout(10), aclosing(run_on(loop, endless())) as stream:
+        assert await anext(stream) == 1
+        asyncio.run_coroutine_threadsafe(cancel_all(), loop)
+        with pytest.raises(EngineError, match="was stopped"):
+            await anext(stream)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    for _ in range(2):  # stopped, then closed
+        with pytest.raises(EngineError, match="has ended"):
+            async with aclosing(run_on(loop, endless())) as stream:
+                await anext(stream)
+        loop.close()

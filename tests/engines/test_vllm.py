@@ -22,9 +22,9 @@ from relay_core.chat import Conversation, render
 from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Warming, Waste
 from relay_core.engines.scripted import ScriptedEngine
 from relay_core.engines.vllm import VLLMEngine
-from relay_core.errors import ConfigurationError, ContextOverflow
+from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
 from relay_core.relay import Relay
-from testing.servers import environment
+from testing.servers import EXECUTOR, environment
 from testing.streams import collect, text_of
 
 pytestmark = pytest.mark.timeout(500)  # starting takes half a minute on an idle machine
@@ -200,6 +200,49 @@ def test_unusable_arguments_are_refused_by_the_constructor(tmp_path: Path) -> No
 async def test_an_argument_that_vllm_does_not_have_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no_such_argument"):
         await VLLMEngine(bundled.path("teacher"), no_such_argument=1).start()
+
+
+async def test_settings_and_ids_that_vllm_refuses_cost_no_other_request(engine: VLLMEngine, prompt: Prompt) -> None:
+    other = asyncio.ensure_future(collect(engine, prompt, Sampling(100)))
+    with pytest.raises(ConfigurationError, match="temperature"):
+        await collect(engine, prompt, Sampling(5, temperature=3.0))
+    for ids in ([10**6], [-1], []):
+        with pytest.raises(EngineError, match="the prompt"):
+            await collect(engine, Prompt("", ids), Sampling(5))
+    assert len((await other)[0]) == 100
+
+
+@pytest.mark.slow
+async def test_closing_ends_answers_at_once_and_the_engine_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    args = {**ARGS, "max_model_len": 2048, "distributed_executor_backend": EXECUTOR}
+    engine = VLLMEngine(bundled.path("teacher"), **args)
+    endless = Prompt("", engine.tokenizer.encode("Add 2 and 3."))
+
+    def elsewhere() -> list[object]:
+        async def answers() -> list[object]:
+            return await asyncio.gather(
+                *[collect(engine, endless, Sampling(2000, 2.0, seed=i)) for i in range(3)], return_exceptions=True
+            )
+
+        return asyncio.run(answers())
+
+    await engine.start()
+    try:
+        running = asyncio.ensure_future(asyncio.to_thread(elsewhere))
+        stream = engine.stream(endless, Sampling(2000, 2.0, seed=9))
+        await anext(stream)
+        await asyncio.gather(engine.aclose(), engine.aclose())
+        async with asyncio.timeout(10):
+            with pytest.raises(EngineError, match="was closed"):
+                async for _ in stream:
+                    pass
+            for result in await running:
+                assert not isinstance(result, BaseException) or isinstance(result, EngineError), result
+        assert len((await collect(engine, endless, Sampling(3)))[0]) == 3
+    finally:
+        await engine.aclose()
 
 
 @pytest.mark.slow
