@@ -2,6 +2,7 @@
 
 The template is always the tokenizer's own; thinking is off unless it is requested. Control tokens within messages
 (such as ``<|im_end|>`` in a user's text) are encoded as ordinary characters, so that no message can open another turn.
+A template has a limited time, since one without end would otherwise stop the process.
 
 Supported roles: ``system``, ``user``, ``assistant`` (with ``tool_calls``), ``tool``. Content is a string; images,
 audio and other parts are not supported.
@@ -9,16 +10,23 @@ audio and other parts are not supported.
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from relay_core import time_limit
 from relay_core.errors import ConfigurationError
 from relay_core.tokenizer import Tokenizer
 
 ROLES = ("system", "user", "assistant", "tool")
 # Unicode noncharacters, which ordinary text does not contain. One of them marks where to split a control token.
 _MARKS = [chr(c) for c in range(0xFDD0, 0xFDF0)]
+_SEPARATOR = "\u200b"  # a space without width: splits a control token in a text that a server encodes
+LONG_TEXT = 20_000  # characters; longer texts are encoded off the event loop
+TEMPLATE_S, CHARACTERS_PER_S = 10.0, 100_000  # a template may take 10 s, and 1 s more for so many characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +94,73 @@ def _check_message(i: int, message: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A prompt as text and as ids."""
+    """A prompt in three forms.
+
+    ``text``: exactly what ``token_ids`` spell. ``guarded_text``: the same for a server that encodes it: control tokens
+    that stand in a message are split by a space without width, so that they are text there too.
+    """
 
     text: str
     token_ids: list[int]
+    guarded_text: str
 
 
 def render(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
     """Apply the chat template, up to where the assistant's answer begins; ``conversation.prefix`` is not included.
 
     Raises:
-        ConfigurationError: the tokenizer has no chat template, or the template rejects the messages.
+        ConfigurationError: the tokenizer has no chat template, the template rejects the messages, or does not end in
+            time (``TEMPLATE_S``).
     """
+    try:
+        marked = time_limit.call(partial(_apply_template, tokenizer, conversation), _limit_s(conversation))
+    except time_limit.TimeIsUp as error:
+        raise _no_end(tokenizer) from error
+    return _encode_marked(tokenizer, *marked)
+
+
+async def render_async(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
+    """:func:`render` without blocking the event loop, however long the messages and whatever the template does."""
+    limit_s = _limit_s(conversation)
+    try:
+        marked, mark = await time_limit.call_async(partial(_apply_template, tokenizer, conversation), limit_s)
+    except time_limit.TimeIsUp as error:
+        raise _no_end(tokenizer) from error
+    if len(marked) <= LONG_TEXT:
+        return _encode_marked(tokenizer, marked, mark)
+    return await asyncio.to_thread(_encode_marked, tokenizer, marked, mark)
+
+
+async def encode_text_async(tokenizer: Tokenizer, text: str) -> list[int]:
+    """:func:`encode_text` without blocking the event loop, however long the text."""
+    return (
+        encode_text(tokenizer, text)
+        if len(text) <= LONG_TEXT
+        else await asyncio.to_thread(encode_text, tokenizer, text)
+    )
+
+
+def _limit_s(conversation: Conversation) -> float:
+    characters = sum(len(message["content"]) for message in conversation.messages)
+    return TEMPLATE_S + characters / CHARACTERS_PER_S + len(conversation.messages) / 1_000
+
+
+def _no_end(tokenizer: Tokenizer) -> ConfigurationError:
+    return ConfigurationError(
+        f"{tokenizer.name}'s chat template did not end within {TEMPLATE_S:g} s: it may loop without end; use another "
+        "model, or correct its chat_template.jinja"
+    )
+
+
+def _apply_template(tokenizer: Tokenizer, conversation: Conversation) -> tuple[str, str]:
+    """The rendered messages with a mark in each control token that stands in a message, and the mark."""
     if not getattr(tokenizer.hf, "chat_template", None):
         raise ConfigurationError(
             f"{tokenizer.name} has no chat template: put a chat_template.jinja beside tokenizer.json, or use an "
             "instruction-tuned model"
         )
-    mark = _unused_mark([*conversation.messages, *conversation.tools])
     try:
+        mark = _unused_mark([*conversation.messages, *conversation.tools])
         marked = tokenizer.hf.apply_chat_template(
             [_split_control_tokens(tokenizer, message, mark) for message in conversation.messages],
             tools=[_split_tokens(tool, tokenizer.control_tokens, mark) for tool in conversation.tools] or None,
@@ -112,11 +168,17 @@ def render(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
             add_generation_prompt=True,
             enable_thinking=conversation.enable_thinking,
         )
+    except time_limit.TimeIsUp:
+        raise
     except Exception as error:
         raise ConfigurationError(f"{tokenizer.name}'s chat template refuses these messages: {error}") from error
-    pieces = str(marked).split(mark)
+    return str(marked), mark
+
+
+def _encode_marked(tokenizer: Tokenizer, marked: str, mark: str) -> Rendered:
+    pieces = marked.split(mark)
     ids = [token_id for i, piece in enumerate(pieces) for token_id in tokenizer.encode(piece, begins=not i)]
-    return Rendered("".join(pieces), ids)
+    return Rendered("".join(pieces), ids, _SEPARATOR.join(pieces))
 
 
 def renders_alike(a: Tokenizer, b: Tokenizer) -> bool:
@@ -134,11 +196,13 @@ def encode_text(tokenizer: Tokenizer, text: str) -> list[int]:
     Special tokens (``<|im_end|>``) are encoded as ordinary characters. ``<think>`` and ``<tool_call>``, which an
     assistant may write, are encoded as tokens.
     """
-    if not any(token in text for token in tokenizer.special_tokens):
-        return tokenizer.encode(text)
-    mark = _unused_mark(text)
-    marked = _split_tokens(text, tokenizer.special_tokens, mark)
-    return [token_id for piece in marked.split(mark) for token_id in tokenizer.encode(piece)]
+    pieces = _pieces(text, tokenizer.special_tokens)
+    return [token_id for piece in pieces for token_id in tokenizer.encode(piece)]
+
+
+def guard_text(tokenizer: Tokenizer, text: str) -> str:
+    """Text that the assistant wrote, for a server that encodes it: special tokens in it are split, and so stay text."""
+    return _SEPARATOR.join(_pieces(text, tokenizer.special_tokens))
 
 
 def _split_control_tokens(tokenizer: Tokenizer, message: Mapping[str, Any], mark: str) -> dict[str, Any]:
@@ -157,10 +221,7 @@ def _split_control_tokens(tokenizer: Tokenizer, message: Mapping[str, Any], mark
 def _split_tokens(value: Any, tokens: Sequence[str], mark: str) -> Any:
     """``value`` with ``mark`` after the first character of each of ``tokens`` in its strings."""
     if isinstance(value, str):
-        for token in tokens:
-            if len(token) > 1 and token in value:
-                value = value.replace(token, token[0] + mark + token[1:])
-        return value
+        return mark.join(_pieces(value, tokens))
     if isinstance(value, Mapping):
         return {_split_tokens(k, tokens, mark): _split_tokens(v, tokens, mark) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -168,13 +229,30 @@ def _split_tokens(value: Any, tokens: Sequence[str], mark: str) -> Any:
     return value
 
 
+def _pieces(text: str, tokens: Sequence[str]) -> list[str]:
+    """``text`` cut behind the first character of each of ``tokens`` in it: no piece holds one of them."""
+    pieces = [text]
+    for token in tokens:
+        if len(token) > 1 and token in text:
+            pieces = [part for piece in pieces for part in _cut(piece, token)]
+    return pieces
+
+
+def _cut(text: str, token: str) -> Iterator[str]:
+    start = 0
+    while (found := text.find(token, start)) >= 0:
+        yield text[start : found + 1]
+        start = found + 1
+    yield text[start:]
+
+
 def _unused_mark(value: Any) -> str:
-    """A noncharacter that no string within ``value`` contains."""
+    """A noncharacter that no string within ``value`` contains; if they contain all, a longer text of this kind."""
     used = {char for text in _strings(value) for char in _MARKS if char in text}
-    mark = next((m for m in _MARKS if m not in used), None)
-    if mark is None:
-        raise ConfigurationError("the messages hold every Unicode noncharacter from U+FDD0 to U+FDEF")
-    return mark
+    for mark in _MARKS:
+        if mark not in used:
+            return mark
+    return f"{_MARKS[0]}{secrets.token_hex(16)}{_MARKS[0]}"
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -1,0 +1,123 @@
+"""Running a function that may never end, such as a model's chat template, with a limit on its time.
+
+The function runs on a helper thread. When its time is up, an exception is raised in that thread, which ends Python
+code; a thread that does not end by this (it is inside a long call of C code) is left behind, and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+MOST_LEFT_BEHIND = 4  # threads that did not end; with so many, nothing more is begun
+
+
+class TimeIsUp(Exception):
+    """The function did not end in time."""
+
+
+class _Helper(threading.Thread):
+    """A thread that runs one function after another."""
+
+    def __init__(self) -> None:
+        super().__init__(name="relay-time-limit", daemon=True)
+        self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._current: Future[Any] | None = None  # of the function that runs
+        self.start()
+
+    def begin(self, function: Callable[[], T]) -> Future[T]:
+        """Run ``function``; the future gets its result."""
+        future: Future[T] = Future()
+        self._current = future
+        self._work.put((function, future))
+        return future
+
+    def abandon(self, future: Future[Any]) -> None:
+        """End the thread by an exception, if it still runs the function of ``future``."""
+        with _lock:
+            if self._current is future:
+                _left_behind.add(self)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident or 0), ctypes.py_object(TimeIsUp))
+
+    def run(self) -> None:
+        try:
+            while True:
+                function, future = self._work.get()
+                result, error = None, None
+                try:
+                    result = function()
+                except BaseException as raised:
+                    error = raised
+                with _lock:
+                    if self in _left_behind:
+                        return
+                    self._current = None
+                    _idle.append(self)
+                future.set_result(result) if error is None else future.set_exception(error)
+                del function, future, result, error
+        except TimeIsUp:  # it came when the function had ended
+            pass
+        finally:
+            _left_behind.discard(self)
+
+
+_idle: list[_Helper] = []
+_left_behind: set[_Helper] = set()
+_lock = threading.Lock()
+
+
+def _forget() -> None:
+    """A forked child has none of its parent's threads."""
+    global _lock
+    _lock = threading.Lock()
+    _idle.clear()
+    _left_behind.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _begin(function: Callable[[], T]) -> tuple[_Helper, Future[T]]:
+    with _lock:
+        if len(_left_behind) >= MOST_LEFT_BEHIND:
+            raise TimeIsUp
+        helper = _idle.pop() if _idle else None
+    helper = helper or _Helper()
+    return helper, helper.begin(function)
+
+
+def call(function: Callable[[], T], limit_s: float) -> T:
+    """``function()``, blocking.
+
+    Raises:
+        TimeIsUp: it did not end within ``limit_s`` seconds.
+    """
+    helper, future = _begin(function)
+    try:
+        return future.result(limit_s)
+    except TimeoutError:
+        if future.done():  # the function's own
+            raise
+        helper.abandon(future)
+        raise TimeIsUp from None
+
+
+async def call_async(function: Callable[[], T], limit_s: float) -> T:
+    """:func:`call` without blocking the event loop. A caller that is cancelled leaves the function its time."""
+    helper, future = _begin(function)
+    # also ends the function if the caller is cancelled meanwhile
+    watch = asyncio.get_running_loop().call_later(limit_s, helper.abandon, future)
+    done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=limit_s)
+    watch.cancel()
+    if done:
+        return done.pop().result()
+    helper.abandon(future)
+    raise TimeIsUp
