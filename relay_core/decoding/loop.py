@@ -97,7 +97,11 @@ class Answer:
         if self._stops.hit is not None:
             self._transcript.cut_reader_text(self._stops.kept)
             self._finish = FinishReason.STOP_STRING
-        yield Finished(self._result())
+        result = self._result()
+        if self._decider.reads_commands and self._teacher is not None:
+            usage = result.usage
+            self._student.answer_ended(commands=usage.calls + usage.refused_calls + usage.malformed_calls)
+        yield Finished(result)
 
     @property
     def _is_over(self) -> bool:

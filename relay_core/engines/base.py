@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from relay_core.tokenizer import Tokenizer
 
 LOG = logging.getLogger("relay_core")
+#: answers without a command after which a student is warned of (see :meth:`Engine.answer_ended`)
+ANSWERS_BEFORE_WARNING = 20
 
 Message = Mapping[str, Any]
 
@@ -115,8 +117,8 @@ class Chunk:
     """Some tokens, in order. ``usage``, ``notes`` and ``waste`` describe the whole stream so far: the latest counts.
 
     ``finish``: set on the last chunk only. ``ending``: why the stream ends unless more tokens come; an engine sets it
-    where all tokens have probably come and only the last chunk, with the usage, is awaited. ``end_token``: the model's end token, if ``finish`` is END and the engine
-    delivers ids; it is not in ``tokens``. ``usage``: tokens used. ``notes``: remarks for reports, such as
+    if all tokens have probably come and only the last chunk, with the usage, is awaited. ``end_token``: the model's
+    end token, if ``finish`` is END and the engine delivers ids; it is not in ``tokens``. ``usage``: tokens used. ``notes``: remarks for reports, such as
     ``{"approximate": …}``; the loop adds up integers over an answer. ``waste``: the waste of the stream, such as a
     request that lost against its hedge.
     """
@@ -226,6 +228,8 @@ class Engine(ABC):
     is_lost_in_fork: bool = False
     #: whether the latest call to this engine as a teacher failed (see :meth:`call_ended`)
     _failing: bool = False
+    #: answers of this engine as a student, if none of them held a command; -1 once one did
+    _answers_without_command: int = 0
 
     @property
     def warms(self) -> bool:
@@ -301,6 +305,25 @@ class Engine(ABC):
             LOG.log(level, "a call of the teacher failed, the student goes on alone: %s: %s", self.spec, error)
         self._failing = error is not None
 
+    def answer_ended(self, *, commands: int) -> None:
+        """Note that this engine, as a student that may call, has ended an answer.
+
+        A student that wrote no command in its first answers is warned of once: it was probably not trained to.
+
+        Args:
+            commands: how many commands it wrote, malformed and refused ones included.
+        """
+        if commands:
+            self._answers_without_command = -1
+        elif self._answers_without_command >= 0:
+            self._answers_without_command += 1
+        if not commands and self._answers_without_command == ANSWERS_BEFORE_WARNING:
+            LOG.warning(
+                "the student %s has written no command in its first %d answers, so the teacher was never asked: a "
+                "student calls only if it was trained to (python -m relay_core.train)",
+                self.spec, ANSWERS_BEFORE_WARNING,
+            )  # fmt: skip
+
     async def aclose(self) -> None:
         """Free what :meth:`start` loaded. The engine may be started again."""
 
@@ -333,6 +356,6 @@ class Engine(ABC):
     def not_picklable(self, reason: str) -> ConfigurationError:
         """The error of an engine that cannot be pickled; ``reason`` says why."""
         return ConfigurationError(
-            f"{self!r} cannot be pickled ({reason}): build it in the process that uses it, or pickle a model that names "
-            "its engines by specs, such as Relay(student='transformers:PATH', teacher='openai:MODEL@URL')"
+            f"{self!r} cannot be pickled ({reason}): build it in the process that uses it, or pickle a model that "
+            "names its engines by specs, such as Relay(student='transformers:PATH', teacher='openai:MODEL@URL')"
         )

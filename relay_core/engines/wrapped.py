@@ -94,6 +94,9 @@ class Wrapped(Engine):
     def call_ended(self, error: str | None) -> None:
         self.inner.call_ended(error)
 
+    def answer_ended(self, *, commands: int) -> None:
+        self.inner.answer_ended(commands=commands)
+
     async def aclose(self) -> None:
         await self.inner.aclose()
 

@@ -602,3 +602,28 @@ async def test_counts_in_notes_add_up_over_the_calls() -> None:
     teacher = Says(None, first, [Chunk((token, token), notes={"resumed": 1}), EngineError("never reached")])
     result = await answer(ScriptedEngine(["<call>2</call>", "<call>2</call>", "b"], None), teacher)
     assert (result.notes, result.failures) == ({"teacher_resumed": 3}, [])
+
+
+async def test_a_student_that_never_calls_is_told_once(qwen3: Tokenizer, caplog: pytest.LogCaptureFixture) -> None:
+    def told() -> int:
+        return sum("written no command" in record.getMessage() for record in caplog.records)
+
+    untrained = ScriptedEngine("no call", qwen3)
+    relay = Relay(untrained, ScriptedEngine("x", qwen3))
+    for _ in range(19):
+        await relay.agenerate("Q")
+    assert told() == 0
+    for _ in range(30):
+        await relay.agenerate("Q")
+    assert told() == 1
+    assert "scripted" in caplog.text and "relay_core.train" in caplog.text
+    caplog.clear()
+    trained = ScriptedEngine(lambda prompt: "<call>1</call>" if prompt.text.count("first") else "no call", qwen3)
+    for teacher, options in ((None, {}), (ScriptedEngine("x", qwen3), {"calls": False})):
+        for _ in range(30):  # where no call may come, none is missed
+            await Relay(trained, teacher).agenerate("Q", **options)
+    relay = Relay(trained, ScriptedEngine("x", qwen3))
+    await relay.agenerate("first")
+    for _ in range(60):
+        await relay.agenerate("Q")
+    assert told() == 0

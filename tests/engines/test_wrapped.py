@@ -67,6 +67,9 @@ class Observed(Engine):
     def call_ended(self, error: str | None) -> None:
         self.events.append(("call_ended", error))
 
+    def answer_ended(self, *, commands: int) -> None:
+        self.events.append(("answer_ended", commands))
+
     async def aclose(self) -> None:
         self.events.append("aclose")
 
@@ -84,12 +87,14 @@ async def test_everything_is_forwarded(qwen3: Tokenizer) -> None:
     await collect(wrapped, prompt, sampling)
     await collect(wrapped, prompt, sampling, warming)
     wrapped.call_ended("broken")
+    wrapped.answer_ended(commands=3)
     await wrapped.aclose()
     assert inner.events == [
         "start",
         ("stream", prompt, sampling),
         ("warm_stream", prompt, sampling, warming),
         ("call_ended", "broken"),
+        ("answer_ended", 3),
         "aclose",
     ]
 
