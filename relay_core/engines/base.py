@@ -118,9 +118,9 @@ class Chunk:
 
     ``finish``: set on the last chunk only. ``ending``: why the stream ends unless more tokens come; an engine sets it
     if all tokens have probably come and only the last chunk, with the usage, is awaited. ``end_token``: the model's
-    end token, if ``finish`` is END and the engine delivers ids; it is not in ``tokens``. ``usage``: tokens used. ``notes``: remarks for reports, such as
-    ``{"approximate": …}``; the loop adds up integers over an answer. ``waste``: the waste of the stream, such as a
-    request that lost against its hedge.
+    end token, if ``finish`` is END and the engine delivers ids; it is not in ``tokens``. ``usage``: tokens used.
+    ``notes``: remarks for reports, such as ``{"approximate": …}``; the loop adds up integers over an answer.
+    ``waste``: the waste of the stream, such as a request that lost against its hedge.
     """
 
     tokens: Sequence[Token] = ()
