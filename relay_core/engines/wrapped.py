@@ -97,6 +97,10 @@ class Wrapped(Engine):
     def answer_ended(self, *, commands: int) -> None:
         self.inner.answer_ended(commands=commands)
 
+    @property
+    def is_lost_in_fork(self) -> bool:  # type: ignore[override]
+        return self.inner.is_lost_in_fork
+
     async def aclose(self) -> None:
         await self.inner.aclose()
 
