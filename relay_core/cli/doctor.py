@@ -87,7 +87,7 @@ async def try_engine(spec: str, role: Role) -> dict[str, Any]:
     try:
         engine = engine_specs.engine_from_spec(spec, role=role)
     except RelayError as error:
-        return {"spec": spec, "answers": False, "error": str(error)}
+        return {"spec": engine_specs.without_secrets(spec), "answers": False, "error": str(error)}
     try:
         await engine.start()
         await Relay(engine, None).agenerate("Say yes.", max_tokens=1)

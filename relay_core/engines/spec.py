@@ -5,13 +5,14 @@
     transformers:PATH_OR_ID    in this process, on transformers' continuous batching
     vllm:PATH_OR_ID            in this process, on vLLM
     openai:MODEL@BASE_URL      any OpenAI-compatible endpoint
-    PATH_OR_ID                 the same as transformers:PATH_OR_ID
+    PATH_OR_ID                 the same as transformers:PATH_OR_ID; an id is OWNER/NAME
 
 No other module parses engine specs.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -67,15 +68,21 @@ class EngineSpec:
             model, _, url_scheme = head.rpartition("@")  # a model's name may have an @ of its own
             if not separator or not model.strip():
                 raise ConfigurationError(
-                    f"engine spec {_without_secrets(text)!r}: write {ENDPOINT}, such as "
+                    f"engine spec {without_secrets(text)!r}: write {ENDPOINT}, such as "
                     "openai:Qwen3-8B@http://localhost:8000/v1"
                 )
             return cls(Scheme.OPENAI, model, f"{url_scheme}://{tail}")
         if colon and name in (Scheme.TRANSFORMERS, Scheme.VLLM):
             return cls(Scheme(name), rest)
         if colon and not _looks_like_path(spec):
-            shown = _without_secrets(text)
+            shown = without_secrets(text)
             raise ConfigurationError(f"engine spec {shown!r} has an unknown scheme {name!r}: write {ACCEPTED_SPECS}")
+        if not colon and "/" not in text and not _looks_like_path(text) and not os.path.exists(text):
+            shown = text.partition("?")[0]
+            raise ConfigurationError(
+                f"engine spec {shown!r} is neither a folder nor OWNER/NAME: for a model behind a URL write "
+                f"openai:{shown}@BASE_URL, for a hub id of one word transformers:{shown}; accepted are {ACCEPTED_SPECS}"
+            )
         return cls(Scheme.TRANSFORMERS, text)
 
     @property
@@ -142,12 +149,13 @@ def bundled_names() -> tuple[str, ...]:
     return bundled.NAMES
 
 
-def _without_secrets(spec: str) -> str:
-    """A spec that cannot be used, as an error shows it: without a user name, a password and a query."""
-    scheme, colon, rest = spec.partition("?")[0].partition("#")[0].partition(":")
+def without_secrets(spec: str) -> str:
+    """A spec that cannot be used, as an error shows it: without what may hold a password or a key."""
+    text, is_url, _ = spec.partition("://")
+    scheme, colon, rest = text.partition("?")[0].partition("#")[0].partition(":")
     before, _, after = rest.rpartition("@")
-    return f"{scheme}:***@{after}" if ":" in before else f"{scheme}{colon}{rest}"
+    return (f"{scheme}:***@{after}" if ":" in before else f"{scheme}{colon}{rest}") + (is_url and "://***")
 
 
 def _looks_like_path(spec: str) -> bool:
-    return spec.startswith(("/", ".", "~")) or spec[1:3] in (":\\", ":/")
+    return spec.startswith(("/", ".", "~", "\\")) or spec[1:3] in (":\\", ":/")

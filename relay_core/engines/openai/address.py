@@ -90,6 +90,12 @@ class Address:
         """A server's or a library's text as it may be shown: without secrets, on one line, cut to ``limit``."""
         return printable(self.redact(text), limit)
 
+    def __copy__(self) -> Address:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Address:
+        return self
+
     def __reduce__(self) -> Any:
         raise ConfigurationError("an Address holds a key and cannot be pickled")
 

@@ -18,6 +18,8 @@ from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
 _HIDDEN = "***"
+_BEGINNING = 8  # characters of a secret that are hidden without the rest
+_DIGIT, _WORDS = re.compile(r"\d"), re.compile(r"\s|://")  # other values begin like words of every message
 _SHORTEST = 4  # characters; shorter values are words of every message
 # Line ends and other control characters, and characters that hide or reorder the text around them.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+")
@@ -63,8 +65,14 @@ class Secrets:
             self._forms, self._pattern = forms, re.compile("|".join(map(re.escape, longest_first)), re.I)
 
     def redact(self, text: str) -> str:
-        """``text`` with every secret replaced."""
-        return text if self._pattern is None else self._pattern.sub(_HIDDEN, text)
+        """``text`` with every secret replaced, and every long beginning of one, which a cut text may end with."""
+        if self._pattern is None:
+            return text
+        text = self._pattern.sub(_HIDDEN, text)
+        for form in self._forms:
+            if len(form) > _BEGINNING and _DIGIT.search(form) and not _WORDS.search(form):
+                text = _without_beginnings(text, form)
+        return text
 
     def cause(self, error: BaseException) -> ForeignError:
         """An exception and those that it came from, as text."""
@@ -85,6 +93,19 @@ class Secrets:
 
     def __reduce__(self) -> tuple[type[Secrets], tuple[()]]:
         return Secrets, ()  # a pickle holds none
+
+
+def _without_beginnings(text: str, secret: str) -> str:
+    lowered, secret, shown, position = text.lower(), secret.lower(), list[str](), 0
+    if len(lowered) != len(text):  # a few capitals of other scripts have a longer small form
+        return text
+    while (start := lowered.find(secret[:_BEGINNING], position)) >= 0:
+        end = start + _BEGINNING
+        while end < len(text) and end - start < len(secret) and lowered[end] == secret[end - start]:
+            end += 1
+        shown += [text[position:start], _HIDDEN]
+        position = end
+    return "".join([*shown, text[position:]])
 
 
 def describe(error: BaseException) -> str:
