@@ -253,6 +253,7 @@ class OpenAIEngine(Engine):
                 logprobs=self._logprobs,
             )
             self._clients[loop] = client
+        client.patience = self.patience
         return client
 
     async def aclose(self) -> None:

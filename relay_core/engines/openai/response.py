@@ -44,7 +44,9 @@ class Response:
         async for data in self._response.http_response.aiter_bytes():
             if events := decoder.feed(data):
                 yield events
+            decoder.check()
         yield decoder.flush()
+        decoder.check()
 
     @property
     def has_payload(self) -> bool:

@@ -50,13 +50,10 @@ class EventDecoder:
         self._data_size = 0
         self._may_be_whole = False  # its one data line has not been tried as a whole event
         self._name = ""
+        self._fault: Fault | None = None
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """The events that are complete with these bytes.
-
-        Raises:
-            Fault: the bytes are no event stream, or an event is too long.
-        """
+        """The events that are complete with these bytes, as far as they are an event stream: see :meth:`check`."""
         if self._after_return and data:
             data, self._after_return = data.removeprefix(b"\n"), False
         if b"\r" in data:
@@ -70,7 +67,7 @@ class EventDecoder:
             self._line.append(rest)
             self._line_size += len(rest)
         if self._line_size + self._data_size > _MAX_EVENT_BYTES:
-            raise Fault(f"an event of more than {_MAX_EVENT_BYTES} bytes in the event stream")
+            self._stop(f"an event of more than {_MAX_EVENT_BYTES} bytes in the event stream")
         self._dispatch_whole(events)
         return events
 
@@ -81,6 +78,19 @@ class EventDecoder:
             self._read_line(self._with_begun(b""), events)
         self._dispatch(events)
         return events
+
+    def check(self) -> None:
+        """Raise what is wrong with the bytes so far; the events before it are given all the same.
+
+        Raises:
+            Fault: the bytes are no event stream, or an event is too long.
+        """
+        if self._fault is not None:
+            raise self._fault
+
+    def _stop(self, reason: str) -> None:
+        self._fault = self._fault or Fault(reason)
+        self._data.clear()
 
     def _with_begun(self, line: bytes) -> bytes:
         """``line`` behind the parts of it that came before."""
@@ -96,7 +106,7 @@ class EventDecoder:
         if not line:
             self._dispatch(events)
             return
-        if line.startswith(b":"):
+        if line.startswith(b":") or self._fault is not None:
             return
         name, _, value = line.partition(b":")
         if name == b"data":
@@ -106,7 +116,7 @@ class EventDecoder:
         elif line.startswith(b"{"):
             self._add_data(line, events)
         elif not _FIELD_NAME.fullmatch(name):
-            raise Fault(f"malformed event stream: {line[:80]!r}")
+            self._stop(f"malformed event stream: {line[:80]!r}")
 
     def _add_data(self, value: bytes, events: list[ServerSentEvent]) -> None:
         self._dispatch_whole(events)

@@ -17,7 +17,9 @@ from relay_core.engines.openai.sse import EventDecoder, ServerSentEvent
 
 def events(*parts: bytes) -> list[ServerSentEvent]:
     decoder = EventDecoder()
-    return [event for part in parts for event in decoder.feed(part)] + decoder.flush()
+    complete = [event for part in parts for event in decoder.feed(part)] + decoder.flush()
+    decoder.check()
+    return complete
 
 
 def payloads(*parts: bytes) -> list[object]:
@@ -95,6 +97,14 @@ def test_what_is_no_event_stream_is_a_fault(data: bytes) -> None:
 def test_what_is_no_json_has_no_payload(data: bytes) -> None:
     [event] = events(b"data: " + data + b"\n\n")
     assert event.payload is None
+
+
+def test_events_before_what_is_no_event_stream_are_given() -> None:
+    decoder = EventDecoder()
+    assert [event.payload for event in decoder.feed(b'data: {"a": 1}\n\n<html>\n\ndata: {"b": 2}\n\n')] == [{"a": 1}]
+    assert decoder.feed(b'data: {"c": 3}\n\n') == decoder.flush() == []
+    with pytest.raises(Fault, match="malformed event stream"):
+        decoder.check()
 
 
 def test_an_event_without_end_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
