@@ -94,6 +94,11 @@ async def test_text_that_arrives_before_an_error_is_delivered(last_event: bytes,
     assert http.is_closed
 
 
+async def test_text_before_malformed_bytes_that_came_with_it_is_delivered() -> None:
+    written, error = await read(text("a") + b"<html>bad gateway</html>\n\n" + text("b"))
+    assert (written, type(error)) == ("a", Fault)
+
+
 async def test_a_response_that_fails_before_its_first_token_is_closed() -> None:
     silent, malformed = HttpResponse(then="silence"), HttpResponse(b"data: {\n\n")
     with pytest.raises(Fault, match=r"fell silent: nothing for 0\.01 s"):
