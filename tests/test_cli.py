@@ -371,6 +371,15 @@ def test_doctor_reports_what_an_extra_lacks(monkeypatch: pytest.MonkeyPatch) -> 
     assert "lacks nosuchthing>=3, torch<1: pip install 'nosuchthing>=3' 'torch<1' 'typer'" in said.replace("\n", "")
 
 
+def test_doctor_tells_whether_a_student_calls(play: Play) -> None:
+    play(student=lambda prompt: "Each is 27, so it is 27 * 8 =<call>4</call> 216.")
+    assert answer_of(relay("doctor", "--student", "x", "--json"))["engines"]["student"]["commands"] == 1
+    assert "no command" not in relay("doctor", "--student", "x", COLUMNS="300").stdout
+    play(student=lambda prompt: "Each is 27, so it is 27 * 8 = 206.")
+    assert answer_of(relay("doctor", "--student", "x", "--json"))["engines"]["student"]["commands"] == 0
+    assert "only if it was trained to" in relay("doctor", "--student", "x", COLUMNS="300").stdout
+
+
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_doctor_asks_a_teacher_whether_it_answers(play: Play, flags: list[str]) -> None:
     play(teacher="yes")

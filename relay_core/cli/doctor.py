@@ -21,6 +21,11 @@ from relay_core.errors import ConfigurationError, RelayError
 from relay_core.keys import Role
 from relay_core.unicode import printable
 
+#: what a student that was trained to call would hardly answer alone
+HARD_QUESTION = (
+    "A box of pens holds 27 pieces. Max sells pens. First, Max orders 8 boxes. Second, a friend brings 300 more pens. "
+    "Third, Max sells 2 pens. How many are there in the end?"
+)
 SHOWN = ("torch", "transformers", "tokenizers", "safetensors", "openai", "vllm", "langchain-core", "llama-index-core")
 
 
@@ -81,7 +86,10 @@ def bundled_weights() -> dict[str, int | None]:
 
 
 async def try_engine(spec: str, role: Role) -> dict[str, Any]:
-    """Start an engine and generate one token; returns the engine's description, and the error if one occurred."""
+    """Start an engine and have it answer; returns its description, with the error if one occurred.
+
+    A teacher writes one token. A student is asked something hard; ``commands`` is how many commands it wrote.
+    """
     from relay_core.relay import Relay
 
     try:
@@ -90,8 +98,11 @@ async def try_engine(spec: str, role: Role) -> dict[str, Any]:
         return {"spec": engine_specs.without_secrets(spec), "answers": False, "error": str(error)}
     try:
         await engine.start()
-        await Relay(engine, None).agenerate("Say yes.", max_tokens=1)
-        return {**engine.describe(), "answers": True}
+        if role == "teacher":
+            await Relay(engine, None).agenerate("Say yes.", max_tokens=1)
+            return {**engine.describe(), "answers": True}
+        usage = (await Relay(engine, None).agenerate(HARD_QUESTION, max_tokens=96)).usage
+        return {**engine.describe(), "answers": True, "commands": usage.refused_calls + usage.malformed_calls}
     except RelayError as error:
         return {**engine.describe(), "answers": False, "error": str(error)}
     finally:
@@ -134,4 +145,6 @@ def _engine_line(engine: dict[str, Any]) -> str:
         for key, value in engine.items()
         if key not in ("answers", "error", "spec") and value not in (None, {})
     ]
+    if engine.get("commands") == 0:
+        details.append("no command in one answer: a student calls only if it was trained to (relay_core.train)")
     return f"{engine['spec']}: {outcome}; {', '.join(details)}"
