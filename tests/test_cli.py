@@ -14,12 +14,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from relay_core import ConfigurationError, EngineError, Prices, RelaySettings, ScriptedEngine
-from relay_core.cli import app, terminal
+from relay_core.cli import app
 from relay_core.cli.chat import ChatHistory
-from relay_core.extras import missing
 from relay_core.cli.options import _SETTINGS, read_prices
 from relay_core.engines.base import Engine, Prompt
 from relay_core.engines.openai.retries import BreakerState
+from relay_core.extras import missing
 from relay_core.tokenizer import Tokenizer
 from relay_core.unicode import printable
 
