@@ -19,13 +19,12 @@ from typing import Any
 
 from relay_core import time_limit
 from relay_core.errors import ConfigurationError
-from relay_core.tokenizer import Tokenizer
+from relay_core.tokenizer import LONG_TEXT, Tokenizer
 
 ROLES = ("system", "user", "assistant", "tool")
 # Unicode noncharacters, which ordinary text does not contain. One of them marks where to split a control token.
 _MARKS = [chr(c) for c in range(0xFDD0, 0xFDF0)]
 _SEPARATOR = "\u200b"  # a space without width: splits a control token in a text that a server encodes
-LONG_TEXT = 20_000  # characters; longer texts are encoded off the event loop
 TEMPLATE_S, CHARACTERS_PER_S = 10.0, 100_000  # a template may take 10 s, and 1 s more for so many characters
 
 

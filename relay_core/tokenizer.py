@@ -5,6 +5,7 @@ It wraps a Hugging Face fast tokenizer. Chat templates are in ``chat.py``.
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -12,12 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relay_core import hub
 from relay_core.errors import ConfigurationError, MissingExtraError
 from relay_core.unicode import repair_surrogates
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+LONG_TEXT = 20_000  # characters; longer texts are encoded off the event loop
 _CONTEXT_IDS = 4  # enough ids to hold the bytes of one unfinished UTF-8 character
 _ANCHORS = ("\n", "a", ".")  # texts to encode a continuation behind
 
@@ -52,7 +55,10 @@ class Tokenizer:
             raise MissingExtraError("a tokenizer (transformers)", "local") from error
 
         try:
-            hf = AutoTokenizer.from_pretrained(str(path_or_id), trust_remote_code=False)
+            options = hub.download_options(str(path_or_id))
+            hf = AutoTokenizer.from_pretrained(str(path_or_id), trust_remote_code=False, **options)
+        except ConfigurationError:
+            raise
         except Exception as error:
             raise ConfigurationError(f"no tokenizer could be read from {path_or_id}: {error}") from error
         return cls(hf, str(path_or_id))
@@ -70,6 +76,10 @@ class Tokenizer:
             if ids[: len(anchor_ids)] == anchor_ids:  # otherwise a token spans both, and the next anchor is tried
                 return ids[len(anchor_ids) :]
         return self._encode(text)
+
+    async def encode_async(self, text: str) -> list[int]:
+        """:meth:`encode` without blocking the event loop, however long the text."""
+        return self.encode(text) if len(text) <= LONG_TEXT else await asyncio.to_thread(self.encode, text)
 
     def _encode(self, text: str) -> list[int]:
         try:

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay_core import portal
+from relay_core import hub, portal
 from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Warming
 from relay_core.engines.cpu_affinity import check_processors, child_processes_on
@@ -173,6 +173,7 @@ class VLLMEngine(Engine):
         }
         if self._priority:
             args.setdefault("scheduling_policy", "priority")
+        hub.download_options(self._source)  # refuses a model that is neither here nor within reach
         try:
             config = args_class(model=self._source, **args)
         except (TypeError, ValueError) as error:
@@ -224,7 +225,7 @@ class VLLMEngine(Engine):
         if llm is None or home is None:
             raise self._was_closed()
         ids = checked_ids(
-            prompt.token_ids if prompt.token_ids is not None else self.tokenizer.encode(prompt.text),
+            prompt.token_ids if prompt.token_ids is not None else await self.tokenizer.encode_async(prompt.text),
             llm.model_config.get_vocab_size(),
         )
         if self._context is not None and len(ids) >= self._context:
@@ -246,7 +247,8 @@ class VLLMEngine(Engine):
         self, llm: AsyncLLM, ids: list[int], sampling: Sampling, *, warmed: bool
     ) -> AsyncGenerator[Chunk, None]:
         """vLLM's outputs as chunks; runs on the loop that vLLM was started on."""
-        if llm is not self._llm:
+        is_current = llm is self._llm
+        if not is_current:
             raise self._was_closed()
         decoder, written_count = self.tokenizer.decoder(ids), 0
         try:

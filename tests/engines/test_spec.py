@@ -66,3 +66,22 @@ def test_a_spec_with_a_secret_is_refused_without_showing_it(spec: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         engine_from_spec(spec)
     assert "ter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("spec", ["gpt-4o-mini", "gpt-4o", "gpt2", "claude", " student ", "gpt2?key=sk-secret"])
+def test_a_word_that_is_no_folder_and_no_hub_id_is_refused_at_once(spec: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"openai:MODEL@BASE_URL") as refused:
+        engine_from_spec(spec)
+    word = spec.strip().partition("?")[0]
+    assert f"openai:{word}@BASE_URL" in str(refused.value)
+    assert f"transformers:{word}" in str(refused.value)
+    assert "sk-secret" not in str(refused.value)
+
+
+def test_a_word_is_a_folder_if_there_is_one_or_a_hub_id_after_its_scheme(tmp_path, monkeypatch) -> None:
+    assert engine_from_spec("transformers:gpt2").spec == "transformers:gpt2"
+    assert engine_from_spec("openai-community/gpt2").spec == "transformers:openai-community/gpt2"
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"mine has no config\.json"):
+        engine_from_spec("mine")

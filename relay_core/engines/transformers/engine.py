@@ -229,7 +229,7 @@ class TransformersEngine(Engine):
 
     async def _stream(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
         await self.start()
-        ids = self.tokenizer.encode(prompt.text) if prompt.token_ids is None else prompt.token_ids
+        ids = await self.tokenizer.encode_async(prompt.text) if prompt.token_ids is None else prompt.token_ids
         room = sampling.max_tokens if self._context is None else self._context - len(ids)
         if room <= 0:
             raise ContextOverflow(f"the prompt has {len(ids)} tokens, the context is {self._context}")

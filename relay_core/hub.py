@@ -1,0 +1,59 @@
+"""The Hugging Face hub, asked with a short deadline.
+
+Without a network, the hub's own client tries again for half a minute before it says that a model cannot be found. So
+we ask whether the hub answers before anything is loaded from it, and take what is in the cache where it does not.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from relay_core.errors import ConfigurationError
+
+DEADLINE_S = 5.0
+_REMEMBERED_S = 30.0
+_CACHED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
+_answers: dict[str, tuple[bool, float]] = {}  # by endpoint: whether it answered, and when
+
+
+def download_options(source: str) -> dict[str, Any]:
+    """The options of ``from_pretrained`` for a folder or a hub id; blocks for at most ``DEADLINE_S`` seconds.
+
+    Raises:
+        ConfigurationError: ``source`` is no folder, the hub does not answer, and nothing of it is in the cache.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if Path(source).expanduser().is_dir() or constants.HF_HUB_OFFLINE or _is_reachable(constants.ENDPOINT):
+        return {}
+    if not any(isinstance(try_to_load_from_cache(source, name), str) for name in _CACHED_FILES):
+        raise ConfigurationError(
+            f"{source} is no folder, it is not in the hub's cache, and the hub ({constants.ENDPOINT}) did not answer "
+            f"within {DEADLINE_S:g} s: write the path of a folder, or connect to the network"
+        )
+    return {"local_files_only": True}
+
+
+def _is_reachable(endpoint: str) -> bool:
+    answered, asked_at = _answers.get(endpoint, (False, 0.0))
+    if not asked_at or time.monotonic() - asked_at > _REMEMBERED_S:
+        answers: list[object] = []
+        # a thread of its own, since looking up a host's name knows no deadline
+        asking = threading.Thread(target=_ask, args=(endpoint, answers), name="relay-hub", daemon=True)
+        asking.start()
+        asking.join(DEADLINE_S)
+        answered = bool(answers)
+        _answers[endpoint] = answered, time.monotonic()
+    return answered
+
+
+def _ask(endpoint: str, answers: list[object]) -> None:
+    from huggingface_hub import get_session
+
+    try:
+        answers.append(get_session().head(endpoint, timeout=DEADLINE_S))
+    except Exception:  # of whatever client this version of huggingface_hub uses
+        return

@@ -1,0 +1,84 @@
+"""The hub when it does not answer, or does: a server on loopback."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from huggingface_hub import constants
+
+from relay_core import ConfigurationError, engine_from_spec, hub
+from relay_core.tokenizer import Tokenizer
+
+
+@pytest.fixture(autouse=True)
+def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(hub, "DEADLINE_S", 0.5)
+    monkeypatch.setattr(hub, "_answers", {})
+
+
+@pytest.fixture(params=["refuses", "silent"])
+def dead_endpoint(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        if request.param == "silent":
+            listening.listen()
+        endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        yield endpoint
+
+
+async def test_a_hub_that_does_not_answer_costs_seconds_not_half_a_minute(dead_endpoint: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(ConfigurationError, match=rf"no folder.*cache.*{dead_endpoint}.*did not answer within 0\.5 s"):
+        Tokenizer.load("some/model")
+    with pytest.raises(ConfigurationError, match="did not answer"):
+        await engine_from_spec("transformers:some/model").start()
+    assert time.monotonic() - began < 10
+
+
+def test_what_is_cached_is_loaded_without_the_hub(
+    dead_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "cache" / "models--some--model" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    refs = tmp_path / "cache" / "models--some--model" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("abc")
+    monkeypatch.setattr(hub, "DEADLINE_S", 0.5)
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache("some/model", "config.json", cache_dir=tmp_path / "cache")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: found)
+    assert hub.download_options("some/model") == {"local_files_only": True}
+
+
+def test_folders_offline_mode_and_a_hub_that_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(503)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Answer)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        assert hub.download_options("some/model") == {}
+    finally:
+        server.shutdown()
+        server.server_close()
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert hub.download_options(str(tmp_path)) == {}
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert hub.download_options("some/model") == {}
