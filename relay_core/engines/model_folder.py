@@ -9,11 +9,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relay_core import hub
 from relay_core.engines.gc_freeze import freeze_imports
 from relay_core.engines.spec import ENDPOINT
 from relay_core.errors import ConfigurationError, EngineError, MissingExtraError
@@ -26,6 +27,7 @@ ACCEPTED_MODELS = (
     "a folder with config.json, *.safetensors and tokenizer.json (as save_pretrained writes them), a hub id such as "
     f"Qwen/Qwen3-0.6B, or a loaded model with its tokenizer; a model behind a URL is {ENDPOINT}"
 )
+INDEX = "model.safetensors.index.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.onnx")
@@ -44,6 +46,13 @@ def check_source(source: str, *, tokenizer: bool = True) -> Path | None:
     Raises:
         ConfigurationError: there is no usable model; the message says what was found and what is accepted.
     """
+    try:
+        return _checked_source(source, tokenizer=tokenizer)
+    except (OSError, RuntimeError) as error:  # no permission, a home directory that does not exist, ...
+        raise ConfigurationError(f"{source} cannot be read: {error}") from error
+
+
+def _checked_source(source: str, *, tokenizer: bool) -> Path | None:
     folder = Path(source).expanduser()
     if folder.is_dir():
         check_folder(folder, tokenizer=tokenizer)
@@ -57,11 +66,11 @@ def check_source(source: str, *, tokenizer: bool = True) -> Path | None:
 
 def check_folder(folder: Path, *, tokenizer: bool = True) -> None:
     """Raise ConfigurationError unless ``folder`` holds a config, safetensors and (if ``tokenizer``) a tokenizer."""
+    if (folder / "adapter_config.json").is_file():
+        raise ConfigurationError(
+            f"{folder} is an adapter, not a whole model: merge it first (merge_and_unload, then save_pretrained)"
+        )
     if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise ConfigurationError(
-                f"{folder} is an adapter without its model: merge it first (merge_and_unload, then save_pretrained)"
-            )
         raise ConfigurationError(f"{folder} has no config.json ({_listing(folder)}): write {ACCEPTED_MODELS}")
     read_config(folder)
     _check_weights(folder)
@@ -73,15 +82,11 @@ def check_folder(folder: Path, *, tokenizer: bool = True) -> None:
 
 
 def _check_weights(folder: Path) -> None:
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if index.is_file():
-        try:
-            shards = set(json.loads(index.read_text())["weight_map"].values())
-        except (ValueError, KeyError, AttributeError) as error:
-            raise ConfigurationError(f"{index} cannot be read: {error}") from error
-        missing = sorted(name for name in shards if not (folder / name).is_file())
+        missing = [name for name in shards_in(index) if not (folder / name).is_file()]
         if missing:
-            raise ConfigurationError(f"{folder} lacks {', '.join(missing)}, which {index.name} names")
+            raise ConfigurationError(f"{folder} lacks {_some(missing)}, which {index.name} names")
         return
     if any(folder.glob("*.safetensors")):
         return
@@ -94,11 +99,33 @@ def _check_weights(folder: Path) -> None:
     raise ConfigurationError(f"{folder} has no weights ({_listing(folder)}): write {ACCEPTED_MODELS}")
 
 
+def shards_in(index: Path) -> list[str]:
+    """The files of weights that an index (``model.safetensors.index.json``) names, sorted.
+
+    Raises:
+        ConfigurationError: it cannot be read, or names a file that is not safetensors.
+    """
+    weight_map = _read_object(index).get("weight_map")
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(f"{index} names no files of weights: it needs a weight_map from tensors to files")
+    shards = sorted(set(names))
+    others = [name for name in shards if not name.endswith(".safetensors")]
+    if others:
+        raise ConfigurationError(
+            f"{index} names {_some(others)}; only safetensors are read (they run no code): convert the weights with "
+            "model.save_pretrained(folder)"
+        )
+    return shards
+
+
 def _listing(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir())
-    if not names:
-        return "it is empty"
-    return "it holds " + ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"it holds {_some(names)}" if names else "it is empty"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -107,20 +134,28 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         ConfigurationError: it cannot be read, or is not a JSON object.
     """
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{folder / 'config.json'} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise ConfigurationError(f"{folder / 'config.json'} holds no JSON object")
+    config = _read_object(folder / "config.json")
+    named = config.get("transformers_weights")
+    if isinstance(named, str) and not named.endswith((".safetensors", ".safetensors.index.json")):
+        raise ConfigurationError(f"{folder / 'config.json'} names the weights {named}; only safetensors are read")
     return config
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{path} holds no JSON object")
+    return value
 
 
 def context_in(config: dict[str, Any]) -> int | None:
     """The context length in tokens that a ``config.json`` states for its text model; ``None`` if it states none."""
     text_config = config.get("text_config")
     length = (text_config if isinstance(text_config, dict) else config).get("max_position_embeddings")
-    return length if isinstance(length, int) else None
+    return length if type(length) is int and length > 0 else None
 
 
 def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -> PreTrainedModel:
@@ -142,21 +177,27 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
     except ImportError as error:
         raise MissingExtraError("a model in this process (torch and transformers)", "local") from error
     folder = check_source(source, tokenizer=False)
+    options = hub.download_options(source)
     freeze_imports()
     progress_bars = logging.is_progress_bar_enabled()
     try:
         logging.disable_progress_bar()
+        if folder is None:
+            _check_index_on_hub(source, options)
         model, report = AutoModelForCausalLM.from_pretrained(
             str(folder or source),
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **options,
         )
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         model = model.to(device)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise EngineError(f"not enough memory to load {source}: {error}") from error
+    except ConfigurationError:
+        raise
     except Exception as error:
         raise ConfigurationError(f"{source} cannot be loaded: {_first_line(error)}; write {ACCEPTED_MODELS}") from error
     finally:
@@ -166,6 +207,21 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ConfigurationError(f"the weights of {source} lack {len(missing)} tensors: {shown}")
     return model.eval().requires_grad_(False)
+
+
+def _check_index_on_hub(source: str, options: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError if the index of a model on the hub names weights that are not safetensors."""
+    from transformers.utils.hub import cached_file
+
+    index = cached_file(
+        source,
+        INDEX,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        **options,
+    )
+    if index is not None:
+        shards_in(Path(index))
 
 
 def load_tokenizer(source: str) -> Tokenizer:

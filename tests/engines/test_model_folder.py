@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from relay_core.engines.model_folder import check_folder, replacing, save_model
+from relay_core.engines.model_folder import check_folder, check_source, context_in, replacing, save_model
+from relay_core.errors import ConfigurationError
 from relay_core.tokenizer import Tokenizer
 
 
@@ -53,3 +54,67 @@ def test_a_saved_model_is_a_complete_folder(tmp_path: Path, tiny: Tokenizer) -> 
     check_folder(tmp_path / "model")
     assert Tokenizer.load(tmp_path / "model").shares_vocabulary(tiny)
     assert names(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "[1]", "7", "null", '"x"', "{}", "{", "", "\\xff", '{"weight_map": []}', '{"weight_map": {}}',
+        '{"weight_map": {"a": 1}}', '{"weight_map": {"a": ["b.safetensors"]}}', '{"weight_map": null}', "[" * 100_000,
+        '{"weight_map": {"a": "model.safetensors", "b": "pytorch_model.bin"}}', '{"weight_map": {"a": "x.pt"}}',
+    ],
+)  # fmt: skip
+def test_an_index_that_names_no_safetensors_is_refused(tmp_path: Path, index: str) -> None:
+    for name in ("config.json", "tokenizer.json", "pytorch_model.bin", "model.safetensors", "x.pt", "b.safetensors"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "model.safetensors.index.json").write_bytes(b"\xff\xfe{" if index == "\\xff" else index.encode())
+    with pytest.raises(ConfigurationError, match=r"index\.json"):
+        check_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("config", ["[1]", "7", "null", "[" * 100_000, '{"a": ' * 50_000, "9" * 10_000])
+def test_a_config_that_is_no_object_is_refused(tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ConfigurationError, match=r"config\.json"):
+        check_source(str(tmp_path))
+
+
+def test_weights_that_a_config_names_are_safetensors(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"transformers_weights": "adapter_model.bin"}')
+    with pytest.raises(ConfigurationError, match=r"adapter_model\.bin; only safetensors"):
+        check_source(str(tmp_path))
+
+
+def test_an_adapter_beside_a_model_is_refused(tmp_path: Path) -> None:
+    for name in ("config.json", "adapter_config.json", "adapter_model.bin", "model.safetensors", "tokenizer.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ConfigurationError, match="adapter"):
+        check_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("method", ["is_dir", "is_file", "iterdir", "glob", "read_text"])
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_folder_that_cannot_be_read_is_our_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, error: OSError
+) -> None:
+    if method != "iterdir":
+        (tmp_path / "config.json").write_text("{}")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, method, refuse)
+        with pytest.raises(ConfigurationError, match=r"Permission denied|Input/output error"):
+            check_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("source", ["a\0b", "~nobody-of-this-name/model", "x" * 5000, "a/b/c"])
+def test_a_name_that_no_folder_can_have_is_our_error(source: str) -> None:
+    with pytest.raises(ConfigurationError):
+        check_source(source)
+
+
+@pytest.mark.parametrize(("length", "context"), [(5, 5), (0, None), (-1, None), (True, None), ("5", None), (1.5, None)])
+def test_a_context_length_is_a_positive_whole_number(length: object, context: int | None) -> None:
+    assert context_in({"max_position_embeddings": length}) == context
