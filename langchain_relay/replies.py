@@ -88,7 +88,8 @@ class Reply:
         self._names, self._opening, self._numbered_blocks = names, opening, numbered_blocks
         self._texts: list[str] = []
         self._spans = AuthorSpans(len(opening))
-        self._tool_calls: dict[int, ToolCallChunk] = {}
+        self._tool_calls: dict[int, ToolCallChunk] = {}  # their first parts
+        self._arguments: dict[int, list[str]] = {}
         self._invalid_tool_calls: list[dict[str, str | None]] = []
         self._begins_with_text: bool | None = None
 
@@ -134,7 +135,10 @@ class Reply:
 
     def message(self, result: RelayResult) -> AIMessage:
         """The whole answer, equal to the sum of its chunks."""
-        tool_calls = list(self._tool_calls.values())
+        tool_calls = [
+            tool_call_chunk(name=c["name"], args="".join(self._arguments[i]), id=c["id"], index=c["index"])
+            for i, c in self._tool_calls.items()
+        ]
         chunk = AIMessageChunk(content=self.text, tool_call_chunks=tool_calls, chunk_position="last")
         return AIMessage(
             content=self.text,
@@ -174,10 +178,8 @@ class Reply:
             self._begins_with_text = False
         number = 2 * index + self._begins_with_text if self._numbered_blocks else index
         part = tool_call_chunk(name=name, args=arguments, id=tool_call_id, index=number)
-        if index in self._tool_calls:
-            self._tool_calls[index]["args"] = (self._tool_calls[index]["args"] or "") + arguments
-        else:
-            self._tool_calls[index] = part.copy()
+        self._tool_calls.setdefault(index, part)
+        self._arguments.setdefault(index, []).append(arguments)
         return Delta(author, tool_call=part)
 
     def _invalidate(self, piece: InvalidToolCall) -> Delta:

@@ -105,7 +105,7 @@ def _check_tool_call(result: list[Generation], partial: bool) -> None:
     reports = message.response_metadata.get("relay", {}).get("invalid_tool_calls", ())
     reasons = [report["error"] for report in reports]
     raise OutputParserException(
-        f"the tool call is broken: {'; '.join(reasons) or 'its arguments are no JSON'}",
+        f"the tool call is invalid: {'; '.join(reasons) or 'its arguments are no JSON'}",
         llm_output=str(message.invalid_tool_calls[0]["args"]),
     )
 

@@ -10,6 +10,7 @@ arguments.py  the names and values of its arguments
 requests.py   one call: checked arguments in, the answer in LlamaIndex's forms out
 messages.py   LlamaIndex's messages and tools as those of a chat template
 replies.py    an answer's events as LlamaIndex's responses
+errors.py     the errors that the core has not
 """
 
 from __future__ import annotations

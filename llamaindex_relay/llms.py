@@ -31,6 +31,7 @@ from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.types import Model, PydanticProgramMode
 
 from llamaindex_relay.arguments import constructor_arguments
+from llamaindex_relay.errors import no_tool_call
 from llamaindex_relay.messages import from_llamaindex, tool_schemas
 from llamaindex_relay.replies import ChatReply, CompletionReply, R, Reply
 from llamaindex_relay.requests import Request
@@ -238,13 +239,13 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
         """The tool calls of an answer; while it streams, their arguments hold what has come so far.
 
         Raises:
-            ValueError: there is no tool call, and ``error_on_no_tool_call``; the message names invalid tool calls.
+            NoToolCall: there is no tool call, and ``error_on_no_tool_call``; the message names invalid tool calls. The
+                error is a ``RelayError`` and a ``ValueError``.
         """
         blocks = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
         if not blocks and error_on_no_tool_call:
             invalid = response.message.additional_kwargs.get("invalid_tool_calls", ())
-            reasons = "; ".join(f"a call of {entry['name']!r} is broken: {entry['error']}" for entry in invalid)
-            raise ValueError(f"expected a tool call, got {reasons or repr(response.message.content)}")
+            raise no_tool_call(response.message.content or "", invalid)
         return [
             ToolSelection(
                 tool_id=block.tool_call_id or "", tool_name=block.tool_name, tool_kwargs=_arguments_so_far(block)

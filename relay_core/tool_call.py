@@ -9,11 +9,16 @@ import contextlib
 import json
 import re
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
-from relay_core.tools import TOOL_CALL_OPEN
+from relay_core.tools import TOOL_CALL_CLOSE, TOOL_CALL_OPEN
 
+TAG = re.compile(f"{TOOL_CALL_OPEN}|{TOOL_CALL_CLOSE}")
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)+")\s*,\s*"arguments"\s*:\s*')
+# characters to stop at: outside strings, also those that no JSON has there
+_OUTSIDE_STRINGS = re.compile(r'["{}\[\]]|[^\s:,\w.+-]')
+_INSIDE_STRINGS = re.compile(r'["\\<]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,99 +67,211 @@ class InvalidToolCall:
     start: int
 
 
+class Progress(Enum):
+    """How far the JSON of a tool call has come."""
+
+    INCOMPLETE = auto()
+    COMPLETE = auto()  # the first value has ended
+    BROKEN = auto()  # no further text can make it a tool call
+
+
 class OpenToolCall:
-    """A tool call that is being written: its body is read as far as the text has come.
+    """A tool call that is being written: its body is read once, as far as the text has come.
+
+    A tag inside a string belongs to the string if the JSON becomes complete, and otherwise ends the tool call. So the
+    deltas stop before the first such tag until the JSON is complete.
 
     Args:
         index: its number in the answer, from 0.
         tool_call_id: its id.
-        tag_start: the offset of its opening tag in the parser's text.
+        start: the offset of its opening tag in the parsed text; all offsets here are offsets in that text.
     """
 
-    def __init__(self, index: int, tool_call_id: str, tag_start: int) -> None:
-        self.index, self.id, self.tag_start = index, tool_call_id, tag_start
-        self.body_start = tag_start + len(TOOL_CALL_OPEN)
+    def __init__(self, index: int, tool_call_id: str, start: int) -> None:
+        self.index, self.id, self.start = index, tool_call_id, start
+        self.body_start = start + len(TOOL_CALL_OPEN)
+        #: the offset up to which the body was read
+        self.offset = self.body_start
+        self.progress = Progress.INCOMPLETE
+        #: the first tag inside a string, and its offset
+        self.tag_in_string: tuple[int, str] | None = None
+        self._body: list[str] = []
         self._name: str | None = None
-        # the arguments' JSON is text[_arguments_start:_offset] so far
-        self._arguments_start = self._offset = self.body_start
+        self._error = ""
         self._depth = 0
-        self._in_string = self._escaped = self._complete = False
+        self._in_string = self._escaped = False
+        # the arguments, where deltas give them as they are written: given as far as _given_to
+        self._arguments_start: int | None = None
+        self._arguments_end: int | None = None
+        self._given_to = 0
+        self._name_was_given = self._reached_depth_2 = False
 
-    def read(self, text: str, end: int) -> list[ToolCallDelta]:
-        """Read the body up to offset ``end`` of ``text``."""
-        deltas: list[ToolCallDelta] = []
-        if self._name is None:
-            head = _HEAD.match(text, self.body_start, end)
-            if head is None or head.end() >= end or text[head.end()] != "{":
-                return deltas
-            name = _name(head[1])
-            if name is None:
-                return deltas
-            self._name, self._arguments_start, self._offset = name, head.end(), head.end()
-            deltas.append(ToolCallDelta(self.index, self.id, name, "", self._offset))
-        begin = self._offset
-        while self._offset < end and not self._complete:
-            self._read_character(text[self._offset])
-            self._offset += 1
-        if self._offset > begin:
-            deltas.append(ToolCallDelta(self.index, self.id, None, text[begin : self._offset], begin))
-        return deltas
+    def body(self, end: int) -> str:
+        """The text from the opening tag to offset ``end``."""
+        self._body = ["".join(self._body)]
+        return self._body[0][: end - self.body_start]
 
-    def _read_character(self, char: str) -> None:
-        if self._in_string:
+    def skip(self, text: str) -> None:
+        """Append text to a broken body."""
+        self._body.append(text)
+        self.offset += len(text)
+
+    def read(self, text: str, position: int, *, is_last: bool) -> list[ToolCallDelta]:
+        """Read on at ``position`` of ``text``, which stands at :attr:`offset`.
+
+        Reading ends behind the first JSON value, before a character that breaks it, at the end of ``text``, or, unless
+        the text ``is_last``, before what may become a tag inside a string.
+        """
+        base, begin = self.offset - position, position
+        name_deltas: list[ToolCallDelta] = []
+        while position < len(text) and self.progress is Progress.INCOMPLETE:
             if self._escaped:
                 self._escaped = False
-            elif char == "\\":
-                self._escaped = True
-            elif char == '"':
-                self._in_string = False
-        elif char == '"':
-            self._in_string = True
-        elif char in "{[":
+                position += 1
+                continue
+            found = (_INSIDE_STRINGS if self._in_string else _OUTSIDE_STRINGS).search(text, position)
+            position = len(text) if found is None else found.start()
+            if found is None:
+                break
+            if self._in_string:
+                if found[0] == "<" and not is_last and may_become_tag(text, position):
+                    break
+                self._read_in_string(found[0], TAG.match(text, position), base + position)
+            else:
+                if found[0] == "{" and self._depth == 1 and not self._reached_depth_2:
+                    self._body.append(text[begin:position])
+                    begin = position
+                    name_deltas = self._begin_arguments(base + position)
+                if not self._read_outside_strings(found[0], base + position):
+                    break
+            position += 1
+        self._body.append(text[begin:position])
+        self.offset = base + position
+        return name_deltas + self._arguments_delta(text, base)
+
+    def _read_in_string(self, char: str, tag: re.Match[str] | None, offset: int) -> None:
+        if char == "<":
+            if tag is not None and self.tag_in_string is None:
+                self.tag_in_string = (offset, tag[0])
+        else:
+            self._in_string, self._escaped = char != '"', char == "\\"
+
+    def _read_outside_strings(self, char: str, offset: int) -> bool:
+        """Read a character that is no space, name or number; ``False`` if no JSON has it there."""
+        if char == "{" or (char == "[" and self._depth):
             self._depth += 1
-        elif char in "}]":
+            self._reached_depth_2 |= self._depth == 2
+        elif char in "}]" and self._depth:
             self._depth -= 1
-            self._complete = self._depth == 0
+            if self._depth == 1 and self._arguments_end is None:
+                self._arguments_end = offset + 1
+            elif self._depth == 0:
+                self.progress = Progress.COMPLETE
+        elif char == '"' and self._depth:
+            self._in_string = True
+        else:
+            self.progress = Progress.BROKEN
+        return self.progress is not Progress.BROKEN
 
-    def finish(self, text: str, end: int, *, source: str) -> list[ToolCallDelta | ToolCall | InvalidToolCall]:
-        """End the body at offset ``end``; the last piece is the whole tool call, or an invalid one.
+    def _begin_arguments(self, offset: int) -> list[ToolCallDelta]:
+        """The delta with the name, if an object at ``offset`` is the arguments and the name stands before it."""
+        head = _HEAD.fullmatch(self.body(offset))
+        self._name = None if head is None else _name(head[1])
+        if self._name is None:
+            return []
+        self._arguments_start = self._given_to = offset
+        if self.tag_in_string is not None:
+            return []
+        self._name_was_given = True
+        return [ToolCallDelta(self.index, self.id, self._name, "", offset)]
 
-        Args:
-            source: the whole text of the tool call, tags included.
+    def _arguments_delta(self, text: str, base: int) -> list[ToolCallDelta]:
+        """The delta with the arguments that were read last; ``text`` stands at offset ``base``."""
+        if not self._name_was_given or (self.tag_in_string is not None and self._given_to >= self.tag_in_string[0]):
+            return []
+        end = min(self.offset, self._arguments_end or self.offset)
+        if self.tag_in_string is not None:
+            end = min(end, self.tag_in_string[0])
+        if end <= self._given_to:
+            return []
+        delta = ToolCallDelta(self.index, self.id, None, text[self._given_to - base : end - base], self._given_to)
+        self._given_to = end
+        return [delta]
+
+    def whole(self) -> list[ToolCallDelta | ToolCall]:
+        """What is left to give of a complete tool call, and last the tool call itself.
+
+        Empty if the JSON is no tool call after all: then this tool call is broken.
         """
+        body = self.body(self.offset)
         try:
-            body = json.loads(text[self.body_start : end], strict=False)
+            value = json.loads(body, strict=False)
+            if self._arguments_start is not None and self._arguments_end is not None:
+                begin, end = self._arguments_start - self.body_start, self._arguments_end - self.body_start
+                arguments_json, start = body[begin:end], self._arguments_start
+                name, arguments = self._name, json.loads(arguments_json, strict=False)
+            else:
+                name, arguments = _name_of(value), _arguments_of(value)
+                arguments_json, start = json.dumps(arguments, ensure_ascii=False), self.body_start
         except (ValueError, RecursionError) as error:
-            return [self._invalid(text, source, f"not JSON: {error}")]
-        if self._name is not None:
-            arguments = json.loads(text[self._arguments_start : self._offset], strict=False)
-            return [ToolCall(self.index, self.id, self._name, arguments, self.tag_start)]
-        name = body.get("name") if isinstance(body, dict) else None
-        if not isinstance(name, str) or not name:
-            return [self._invalid(text, source, "it names no tool")]
-        arguments = body.get("arguments")
-        if isinstance(arguments, str):
-            with contextlib.suppress(ValueError, RecursionError):
-                arguments = json.loads(arguments, strict=False)
-        arguments = {} if arguments is None else arguments
+            return self._break(f"not JSON: {error}")
+        if name is None:
+            return self._break("it names no tool")
+        self._name = name
         if not isinstance(arguments, dict):
-            self._name = name
-            return [self._invalid(text, source, "its arguments are no JSON object")]
-        arguments_json = json.dumps(arguments, ensure_ascii=False)
-        return [
-            ToolCallDelta(self.index, self.id, name, "", self.body_start),
-            ToolCallDelta(self.index, self.id, None, arguments_json, self.body_start),
-            ToolCall(self.index, self.id, name, arguments, self.tag_start),
-        ]
+            return self._break("its arguments are no JSON object")
+        pieces: list[ToolCallDelta | ToolCall] = []
+        if not self._name_was_given:
+            self._given_to = start
+            pieces.append(ToolCallDelta(self.index, self.id, name, "", start))
+        given = self._given_to - start
+        if given < len(arguments_json):
+            pieces.append(ToolCallDelta(self.index, self.id, None, arguments_json[given:], self._given_to))
+        return [*pieces, ToolCall(self.index, self.id, name, arguments, self.start)]
 
-    def _invalid(self, text: str, source: str, error: str) -> InvalidToolCall:
-        arguments = text[self._arguments_start : self._offset]
-        return InvalidToolCall(self.index, self.id, self._name, arguments, source, error, self.tag_start)
+    def _break(self, error: str) -> list[ToolCallDelta | ToolCall]:
+        self.progress, self._error = Progress.BROKEN, error
+        return []
+
+    def invalid(self, end: int, closing_tag: str) -> InvalidToolCall:
+        """This tool call, broken or cut off; its body ends at offset ``end``."""
+        body = self.body(end)
+        if not self._error:
+            try:
+                json.loads(body, strict=False)
+                self._error = "it is no JSON object"
+            except (ValueError, RecursionError) as error:
+                self._error = f"not JSON: {error}"
+        given = "" if self._arguments_start is None else body[self._arguments_start - self.body_start :]
+        given = given[: self._given_to - (self._arguments_start or 0)] if self._name_was_given else ""
+        source = TOOL_CALL_OPEN + body + closing_tag
+        return InvalidToolCall(self.index, self.id, self._name, given, source, self._error, self.start)
+
+
+def may_become_tag(text: str, position: int) -> bool:
+    """Whether ``text`` ends with the beginning of a tag that stands at ``position``."""
+    rest = text[position : position + len(TOOL_CALL_CLOSE)]
+    return position + len(rest) == len(text) and any(
+        len(rest) < len(tag) and tag.startswith(rest) for tag in (TOOL_CALL_OPEN, TOOL_CALL_CLOSE)
+    )
 
 
 def _name(quoted: str) -> str | None:
     try:
-        name = json.loads(quoted, strict=False)
+        return _name_of({"name": json.loads(quoted, strict=False)})
     except ValueError:
         return None
+
+
+def _name_of(body: Any) -> str | None:
+    name = body.get("name") if isinstance(body, dict) else None
     return name if isinstance(name, str) and name else None
+
+
+def _arguments_of(body: Any) -> Any:
+    """The arguments in a tool call's JSON; some models write them as a string of JSON, or leave them out."""
+    arguments = body.get("arguments") if isinstance(body, dict) else None
+    if isinstance(arguments, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            arguments = json.loads(arguments, strict=False)
+    return {} if arguments is None else arguments

@@ -5,19 +5,25 @@ of ``result.text``, so it goes first:
 
     parsed = parse_answer(offered.prefix + result.text)        # .content, .tool_calls, .invalid_tool_calls
 
-A tool call ends at the first closing tag, even inside a string.
+A tool call is the first whole JSON value behind its opening tag, whatever its strings hold. Its closing tag may be
+missing: what follows is text. A tool call whose JSON never becomes whole ends at the first tag behind its opening tag.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
-from relay_core.tool_call import InvalidToolCall, OpenToolCall, ToolCall, ToolCallDelta
+from relay_core.tool_call import (
+    TAG,
+    InvalidToolCall,
+    OpenToolCall,
+    Progress,
+    ToolCall,
+    ToolCallDelta,
+    may_become_tag,
+)
 from relay_core.tools import TOOL_CALL_CLOSE, TOOL_CALL_OPEN, tool_call_ids
-
-_TAGS = re.compile(f"{TOOL_CALL_OPEN}|{TOOL_CALL_CLOSE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,8 @@ def parse_answer(text: str, new_id: Callable[[int], str] | None = None) -> Parse
 class ToolCallParser:
     """Splits a stream of text into content and tool calls.
 
-    The pieces, joined, do not depend on how the stream is cut. Text without a tool call comes out unchanged. Space
-    between a tool call and its neighbours is not content.
+    The pieces, joined, do not depend on how the stream is cut, and the work is linear in its length. Text without a
+    tool call comes out unchanged. Space between a tool call and its neighbours is not content.
 
     Args:
         new_id: from a tool call's index (from 0) to its id; by default unique ones,
@@ -73,70 +79,112 @@ class ToolCallParser:
 
     def __init__(self, new_id: Callable[[int], str] | None = None) -> None:
         self._new_id = new_id or tool_call_ids()
-        self._text = ""
-        self._parsed_to = 0  # pieces were given up to this offset; while a tool call is open, its tag's offset
+        # the text is read at _position of _text, which begins at offset _start of the parsed text; what was read is
+        # dropped with the next part
+        self._text, self._start, self._position = "", 0, 0
         self._open: OpenToolCall | None = None
         self._next_index = 0
+        self._space: list[str] = []  # read last, and content only if more content follows
+        self._space_start = 0
         self._has_content = False
         self._after_tool_call = False  # only space has come since the last tool call
+        self._is_unclosed = False  # the last tool call's closing tag may still come
 
     def feed(self, text: str) -> list[AnswerPiece]:
         """Parse the next part of the stream; returns the pieces that are certain now, in order."""
-        self._text += text
-        pieces: list[AnswerPiece] = []
-        while True:
-            tag = _TAGS.search(self._text, self._parsed_to if self._open is None else self._open.body_start)
-            end = tag.start() if tag else len(self._text) - _partial_tag(self._text)
-            if self._open is not None:
-                pieces += self._open.read(self._text, end)
-                if tag is None:
-                    return pieces
-                pieces += self._end_tool_call(end, closed=tag[0] == TOOL_CALL_CLOSE)
-                self._parsed_to = tag.end() if tag[0] == TOOL_CALL_CLOSE else end
-            elif tag is None:
-                return pieces + self._content(end)
-            elif tag[0] == TOOL_CALL_CLOSE:  # no tool call is open: the closing tag is text
-                pieces += self._content(tag.end())
-            else:
-                pieces += self._content(end)
-                self._parsed_to = end
-                self._open = OpenToolCall(self._next_index, self._new_id(self._next_index), end)
-                self._next_index += 1
+        self._text = self._text[self._position :] + text
+        self._start, self._position = self._start + self._position, 0
+        return list(self._parse(is_last=False))
 
     def flush(self) -> list[AnswerPiece]:
-        """End the stream: text that was held back is content, and an open tool call is whole or invalid."""
-        if self._open is not None:
-            deltas = self._open.read(self._text, len(self._text))
-            return [*deltas, *self._end_tool_call(len(self._text), closed=False)]
-        pieces = self._content(len(self._text))
-        if self._parsed_to < len(self._text) and not self._after_tool_call:
-            pieces.append(Content(self._text[self._parsed_to :], self._parsed_to))
-        self._parsed_to = len(self._text)
+        """End the stream: text that was held back is content, and a tool call that is not complete is invalid."""
+        pieces = list(self._parse(is_last=True))
+        if self._space and not self._after_tool_call:
+            pieces.append(Content("".join(self._space), self._space_start))
+        self._space = []
         return pieces
 
-    def _content(self, end: int) -> list[AnswerPiece]:
-        """The content up to ``end``, without trailing space: that is content only if more content follows."""
-        text = self._text[self._parsed_to : end]
+    def _parse(self, *, is_last: bool) -> Iterator[AnswerPiece]:
+        goes_on = True
+        while goes_on:
+            if self._open is None:
+                goes_on = yield from self._read_content(is_last=is_last)
+            else:
+                goes_on = yield from self._read_tool_call(self._open, is_last=is_last)
+
+    def _next_tag(self, *, is_last: bool) -> tuple[int, str]:
+        """The position of the next tag, and the tag; else the position up to which there is none, and no tag."""
+        tag = TAG.search(self._text, self._position)
+        if tag is not None:
+            return tag.start(), tag[0]
+        end = len(self._text)
+        begin = self._text.rfind("<", max(self._position, end - len(TOOL_CALL_CLOSE)))
+        return (begin if begin >= 0 and not is_last and may_become_tag(self._text, begin) else end), ""
+
+    def _read_content(self, *, is_last: bool) -> Generator[AnswerPiece, None, bool]:
+        """Read up to the next tag; returns whether there was one."""
+        begin, (end, tag) = self._position, self._next_tag(is_last=is_last)
+        self._position = end + len(tag)
+        if tag == TOOL_CALL_CLOSE and not self._is_unclosed:  # it closes nothing: it is text
+            end = self._position
+        yield from self._content(self._text[begin:end], self._start + begin)
+        if tag == TOOL_CALL_OPEN:
+            self._space = []
+            self._open = OpenToolCall(self._next_index, self._new_id(self._next_index), self._start + end)
+            self._next_index += 1
+        elif tag and self._is_unclosed:
+            self._tool_call_ended(is_unclosed=False)
+        return bool(tag)
+
+    def _read_tool_call(self, call: OpenToolCall, *, is_last: bool) -> Generator[AnswerPiece, None, bool]:
+        """Read on in the open tool call; returns whether it ended before the text did."""
+        if call.progress is Progress.INCOMPLETE:
+            yield from call.read(self._text, self._position, is_last=is_last)
+            self._position = call.offset - self._start
+            if call.progress is Progress.INCOMPLETE and not is_last:
+                return False
+        if call.progress is Progress.COMPLETE and (pieces := call.whole()):
+            yield from pieces
+            self._tool_call_ended(is_unclosed=True)
+            return True
+        if call.tag_in_string is not None:  # the tool call ended there, inside a string
+            offset, tag = call.tag_in_string
+            self._go_back(call, offset)
+        else:
+            end, tag = self._next_tag(is_last=is_last)
+            call.skip(self._text[self._position : end])
+            self._position = end
+            if not tag and not is_last:
+                return False
+            offset = self._start + end
+        closing_tag = tag if tag == TOOL_CALL_CLOSE else ""
+        yield call.invalid(offset, closing_tag)
+        self._position += len(closing_tag)
+        self._tool_call_ended(is_unclosed=False)
+        return bool(tag)
+
+    def _go_back(self, call: OpenToolCall, offset: int) -> None:
+        """Read on at ``offset``, which is inside the body of ``call``."""
+        if offset < self._start:
+            read_again = call.body(call.offset)[offset - call.body_start :]
+            self._text, self._start = read_again + self._text[self._position :], offset
+        self._position = offset - self._start
+
+    def _tool_call_ended(self, *, is_unclosed: bool) -> None:
+        self._open, self._space = None, []
+        self._after_tool_call, self._is_unclosed = True, is_unclosed
+
+    def _content(self, text: str, start: int) -> Iterator[Content]:
+        """The content that is certain with ``text``: trailing space is content only if more content follows."""
         kept = len(text.rstrip())
-        if not kept:
-            return []
-        skipped = len(text) - len(text.lstrip()) if self._after_tool_call and not self._has_content else 0
-        content = Content(text[skipped:kept], self._parsed_to + skipped)
-        self._parsed_to += kept
-        self._has_content, self._after_tool_call = True, False
-        return [content]
-
-    def _end_tool_call(self, end: int, *, closed: bool) -> list[ToolCallDelta | ToolCall | InvalidToolCall]:
-        assert self._open is not None
-        source = self._text[self._parsed_to : end] + (TOOL_CALL_CLOSE if closed else "")
-        pieces = self._open.finish(self._text, end, source=source)
-        self._open, self._after_tool_call, self._parsed_to = None, True, end
-        return pieces
-
-
-def _partial_tag(text: str) -> int:
-    """The number of characters at the end of ``text`` that may become a tag."""
-    start = text.rfind("<", max(0, len(text) - len(TOOL_CALL_CLOSE) + 1))
-    if start >= 0 and (TOOL_CALL_OPEN.startswith(text[start:]) or TOOL_CALL_CLOSE.startswith(text[start:])):
-        return len(text) - start
-    return 0
+        if kept:
+            content = "".join(self._space) + text[:kept]
+            content_start = self._space_start if self._space else start
+            if self._after_tool_call and not self._has_content:
+                content_start += len(content) - len(content.lstrip())
+                content = content.lstrip()
+            yield Content(content, content_start)
+            self._space, self._has_content, self._after_tool_call = [], True, False
+        if kept < len(text):
+            self._space_start = self._space_start if self._space else start + kept
+            self._space.append(text[kept:])

@@ -160,7 +160,7 @@ def tool_call_ids() -> Callable[[int], str]:
 def _without_tags(arguments_json: str) -> str:
     """The same JSON without a tag or control token in it.
 
-    A tool call ends at the first closing tag, even inside a string. JSON has ``<`` only inside strings, where it may be
-    escaped as ``\\u003c``.
+    Templates write arguments as they are, and models read tags wherever they stand. JSON has ``<`` only inside strings,
+    where it may be escaped as ``\\u003c``.
     """
     return re.sub(r"<(?=[|/a-z])", r"\\u003c", arguments_json)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay_core import tool_call, tool_parser
 from relay_core.tool_call import InvalidToolCall, ToolCall, ToolCallDelta
 from relay_core.tool_parser import Content, ParsedAnswer, ToolCallParser, parse_answer
 
@@ -67,7 +69,11 @@ def test_a_whole_call_needs_no_closing_tag(end: str) -> None:
         ('{"name": "add", "arguments": [1]}', "add"),
         ('{"name": "add", "arguments": {"a": 1}', "add"),
         ('{"name": "add", "arguments": {"a": ', "add"),
-        ('{"name": "add", "arguments": {}} x', "add"),
+        ('{"name": "add", "arguments": {"a": x "b"}}', "add"),
+        ('{"name": "add", "arguments": {}', "add"),
+        ('{"arguments": {}} x', None),
+        ('"add"', None),
+        ("42", None),
         ("[" * 5000, None),
     ],
 )
@@ -80,10 +86,48 @@ def test_a_broken_call_is_kept_as_it_was_written(body: str, name: str | None, cl
     assert broken.error
 
 
-def test_a_call_ends_at_the_first_closing_tag_even_inside_a_string() -> None:
-    parsed = parse_answer('<tool_call>{"name": "add", "arguments": {"a": "</tool_call>"}}</tool_call>')
-    assert len(parsed.invalid_tool_calls) == 1
-    assert parsed.content == '"}}</tool_call>'
+@pytest.mark.parametrize(
+    "tag", ["</tool_call>", "<tool_call>", "</tool_call></tool_call>", "<tool_call> x </tool_call>"]
+)
+@pytest.mark.parametrize("head", ['{"name": "add", "arguments": ', '{"id": 1, "name": "add", "arguments": '])
+def test_a_tag_inside_a_string_belongs_to_the_string(tag: str, head: str) -> None:
+    parsed = parse_answer(f'So: <tool_call>{head}{{"a": "x{tag}y", "b": "\\"{tag}"}}}}</tool_call> Done.')
+    assert [(c.name, c.arguments) for c in parsed.tool_calls] == [("add", {"a": f"x{tag}y", "b": f'"{tag}'})]
+    assert (parsed.content, parsed.invalid_tool_calls) == ("So: Done.", [])
+
+
+def test_a_call_that_breaks_off_inside_a_string_ends_at_the_first_tag() -> None:
+    cut = '<tool_call>{"name": "add", "arguments": {"a": "x'
+    parsed = parse_answer(f"{cut}</tool_call> So. {written_tool_call('now', {})}")
+    (broken,), (whole,) = parsed.invalid_tool_calls, parsed.tool_calls
+    assert (broken.source, broken.arguments) == (f"{cut}</tool_call>", '{"a": "x')
+    assert (whole.name, whole.index, parsed.content) == ("now", 1, "So.")
+    parsed = parse_answer(f"{cut}\n{written_tool_call('now', {})}")
+    assert [b.source for b in parsed.invalid_tool_calls] == [f"{cut}\n"]
+    assert [c.name for c in parsed.tool_calls] == ["now"]
+
+
+@pytest.mark.parametrize(
+    ("after", "content"),
+    [
+        (" I look it up.", "I look it up."),
+        ("\n\nI look it up: {}, 2 < 3.", "I look it up: {}, 2 < 3."),
+        ("I </tool_call> see.", "I see."),
+        ("</tool_call></tool_call>", "</tool_call>"),
+        ("}", "}"),
+        (' {"name": "now", "arguments": {}}', '{"name": "now", "arguments": {}}'),
+        ("", ""),
+    ],
+)
+def test_what_follows_the_first_json_value_is_text(after: str, content: str) -> None:
+    parsed = parse_answer('<tool_call>\n{"name": "add", "arguments": {"a": 1}}' + after)
+    assert [(c.name, c.arguments) for c in parsed.tool_calls] == [("add", {"a": 1})]
+    assert (parsed.content, parsed.invalid_tool_calls) == (content, [])
+    parser = ToolCallParser()
+    pieces = [piece for char in '<tool_call>{"name": "add", "arguments": {}}' for piece in parser.feed(char)]
+    assert isinstance(pieces[-1], ToolCall)  # given as soon as its JSON is whole
+    pieces = [*(piece for char in after for piece in parser.feed(char)), *parser.flush()]
+    assert "".join(piece.text for piece in pieces if isinstance(piece, Content)) == content
 
 
 PIECES = [
@@ -94,6 +138,14 @@ PIECES = [
         '<tool_call>{"name": "add", "arguments": {"a": "',
     ),
     *('{"name": "now", "arguments": {}}', '<tool_call>{"name": "x"}'),
+    *(
+        '"',
+        "\\",
+        '\\"',
+        '{"a": "</tool_call>',
+        ', "<tool_call>"',
+        '<tool_call>{"name": "now", "arguments": {"a": "x</tool_call>"}}',
+    ),
 ]
 texts = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 
@@ -138,3 +190,87 @@ def test_a_stream_shows_text_and_arguments_as_soon_as_they_are_certain() -> None
     assert (name.name, name.arguments) == ("add", "")
     assert (arguments.name, arguments.arguments) == (None, '{"a": "x')
     assert [p.arguments for p in parser.feed("y</") if isinstance(p, ToolCallDelta)] == ["y"]
+
+
+# -- the work
+
+
+class Counted(str):
+    """Text that counts the characters that are copied when it is appended to other text."""
+
+    copied = 0
+
+    def __radd__(self, other: str) -> str:
+        Counted.copied += len(other)
+        return other + str(self)
+
+
+class CountingPattern:
+    """A pattern that counts the characters that it reads."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self.pattern, self.read = pattern, 0
+
+    def search(self, text: str, position: int = 0) -> re.Match[str] | None:
+        found = self.pattern.search(text, position)
+        self.read += (found.end() if found else len(text)) - position
+        return found
+
+    def match(self, text: str, position: int = 0) -> re.Match[str] | None:
+        return self.pattern.match(text, position)  # a tag is short
+
+    def fullmatch(self, text: str) -> re.Match[str] | None:
+        self.read += len(text)
+        return self.pattern.fullmatch(text)
+
+
+OPENED = '<tool_call>{"name": "add", "arguments": {"a": "'
+STREAMS = {  # how a stream begins, and what it repeats
+    "text": ("", "x"),
+    "space": ("", " "),
+    "angle brackets": ("", "a < "),
+    "arguments": (OPENED, "x"),
+    "a name": ('<tool_call>{"name": "', "x"),
+    "before the name": ('<tool_call>{"id": [1], "', "x"),
+    "numbers": ('<tool_call>{"name": "add", "arguments": {"a": [', "1, "),
+    "brackets": ('<tool_call>{"name": "add", "arguments": {"a": ', "["),
+    "a broken call": ("<tool_call>add(", "x"),
+    "closing tags in a string": (OPENED, "</tool_call>"),
+    "opening tags in a string": (OPENED, "<tool_call>{"),
+    "calls that break off": ("", OPENED + "</tool_call>" + OPENED),
+    "calls that break off at an escape": ("", '<tool_call>{\\"</tool_call>'),
+    "whole calls": ("", '<tool_call>{"name": "add", "arguments": {"a": "</tool_call>"}}</tool_call>\n'),
+    "unclosed calls": ("", '<tool_call>{"name": "add", "arguments": {}} so '),
+}
+
+
+@pytest.mark.parametrize("way", ["in characters", "at once"])
+@pytest.mark.parametrize("stream", STREAMS)
+def test_the_work_is_linear(stream: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, unit = STREAMS[stream]
+    text = start + unit * ((1_000_000 if stream == "text" else 60_000) // len(unit))
+    patterns: list[CountingPattern] = []
+    for module, name in [
+        *((tool_call, name) for name in ("TAG", "_HEAD", "_OUTSIDE_STRINGS", "_INSIDE_STRINGS")),
+        (tool_parser, "TAG"),
+    ]:
+        patterns.append(CountingPattern(getattr(module, name)))
+        monkeypatch.setattr(module, name, patterns[-1])
+    bodies_read = 0
+    loads = json.loads
+
+    def counted_loads(body: str, **options: Any) -> Any:
+        nonlocal bodies_read
+        bodies_read += len(body)
+        return loads(body, **options)
+
+    monkeypatch.setattr(tool_call.json, "loads", counted_loads)
+    Counted.copied = 0
+    parser = ToolCallParser(str)
+    given = 0
+    for part in text if way == "in characters" else [text]:
+        given += sum(len(p.text) for p in parser.feed(Counted(part)) if isinstance(p, Content))
+    given += sum(len(p.text) for p in parser.flush() if isinstance(p, Content))
+    work = sum(pattern.read for pattern in patterns) + bodies_read + Counted.copied
+    assert work <= 40 * len(text)
+    assert given <= len(text)

@@ -143,6 +143,18 @@ def test_a_call_that_is_cut_short_is_never_a_call(scripted: Make) -> None:
     assert without_random_ids(streamed.invalid_tool_calls) == without_random_ids(message.invalid_tool_calls)
 
 
+def test_a_call_without_a_closing_tag_is_a_call(scripted: Make) -> None:
+    written = '<tool_call>\n{"name": "stock", "arguments": {"item": "</tool_call>"}}\nI look it up.'
+    model = ChatRelay(student=scripted(written), teacher=None).bind_tools([stock])
+    streamed = AIMessageChunk(content="")
+    for chunk in model.stream("Hello!"):
+        streamed += chunk
+    for message in (model.invoke("Hello!"), streamed):
+        (call,) = message.tool_calls
+        assert (call["name"], call["args"], message.text) == ("stock", {"item": "</tool_call>"}, "I look it up.")
+        assert message.invalid_tool_calls == []
+
+
 def test_arguments_stream_as_they_are_written(follower: ScriptedEngine) -> None:
     chunks = list(ChatRelay(student=follower, teacher=None).bind_tools([stock]).stream("Is 'tea' in stock?"))
     parts = [part for chunk in chunks for part in chunk.tool_call_chunks]

@@ -12,8 +12,9 @@ from llama_index.core.tools import FunctionTool
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel
 
+from llamaindex_relay.errors import NoToolCall
 from relay_core.engines.base import Prompt
-from relay_core.errors import ConfigurationError
+from relay_core.errors import ConfigurationError, RelayError
 
 
 class Offer(BaseModel):
@@ -83,10 +84,35 @@ async def test_the_choice_of_tools_is_enforced(make_llm: Any, options: dict[str,
             llm.get_tool_calls_from_response(answers[0])
 
 
-def test_a_broken_call_is_named(make_llm: Any) -> None:
-    answer = make_llm('<tool_call>\n{"name": "price", "arguments": {"item": }}\n</tool_call>')
-    with pytest.raises(ValueError, match="a call of 'price' is broken: not JSON"):
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            '{"name": "price", "arguments": {"item": }}',
+            "but the model's call of 'price' is broken: not JSON: Expect",
+        ),
+        ("price()", "but the model wrote one without a readable name: not JSON"),
+        ('{"arguments": {}}', "but the model wrote one without a readable name: it names no tool"),
+    ],
+)
+def test_a_broken_call_is_named(make_llm: Any, body: str, message: str) -> None:
+    answer = make_llm(f"<tool_call>\n{body}\n</tool_call>")
+    with pytest.raises(NoToolCall, match=f"^expected a tool call, {message}") as refused:
         answer.get_tool_calls_from_response(answer.chat_with_tools(TOOLS, user_msg="?"))
+    assert isinstance(refused.value, ValueError)
+    assert isinstance(refused.value, RelayError)
+
+
+def test_a_call_without_a_closing_tag_is_a_call(make_llm: Any) -> None:
+    llm = make_llm('<tool_call>\n{"name": "price", "arguments": {"item": "lamp"}}\nI look it up.')
+    streamed = list(llm.stream_chat_with_tools(TOOLS, user_msg="?"))
+    for answer in (llm.chat_with_tools(TOOLS, user_msg="?"), streamed[-1]):
+        (call,) = llm.get_tool_calls_from_response(answer)
+        assert (call.tool_name, call.tool_kwargs, answer.message.content) == (
+            "price",
+            {"item": "lamp"},
+            "I look it up.",
+        )
 
 
 def test_a_choice_that_is_not_there_is_refused(make_llm: Any) -> None:
