@@ -1,4 +1,4 @@
-"""The errors that this package raises for itself, and their translation at its edge.
+"""The errors that this package raises for itself; http_errors.py turns them into public ones at its edge.
 
 EngineError
 ├── Fault            a transient failure: another attempt may succeed
@@ -74,16 +74,3 @@ def reading(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise Fault(f"malformed {what}: {type(error).__name__}") from error
-
-
-@contextmanager
-def without_internal_types() -> Iterator[None]:
-    """Turn this package's own errors into a plain ``EngineError`` for callers; the original is its cause.
-
-    Raises:
-        EngineError: in place of a ``Fault``, a ``RequestRefused``, a ``NoAnswer`` or a ``BreakerOpen``.
-    """
-    try:
-        yield
-    except (Fault, RequestRefused, NoAnswer, BreakerOpen) as error:
-        raise EngineError(error.message, role=error.role) from error
