@@ -137,7 +137,10 @@ def _translate(address: Address, error: BaseException, chain: list[BaseException
     # the innermost error is the most specific, but not where the library only looks for another way
     innermost = next((link for link in reversed(chain) if str(link) and not isinstance(link, LookupError)), error)
     message = address.shown(describe(innermost))
-    connecting = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, aiohttp.ClientConnectorError)
+    connecting: tuple[type[Exception], ...] = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+    if any(isinstance(link, aiohttp.ClientError) for link in chain):
+        # httpx_aiohttp calls a connection that broke later a ConnectTimeout too
+        connecting = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
     if any(isinstance(link, connecting) for link in chain):
         return Unreachable(f"{address.base_url} could not be reached{_by_proxy(address)}: {message}")
     broken = (
