@@ -65,6 +65,10 @@ class MissingExtraError(ConfigurationError, ImportError):
         from relay_core.extras import install_line
 
         super().__init__(f"{feature} needs packages that are not installed: {install_line(extra)}")
+        self.feature, self.extra = feature, extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.feature, self.extra)  # by default, pickle would pass the message alone
 
 
 class EngineError(RelayError):

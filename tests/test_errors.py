@@ -1,4 +1,5 @@
 import inspect
+import pickle
 
 import pytest
 
@@ -38,3 +39,10 @@ def test_a_missing_extra_says_how_to_install_it() -> None:
         message = str(MissingExtraError("this", extra))
         assert message.startswith("this needs packages that are not installed: pip install '") and package in message
         assert "relay-decoding" not in message, "it is on no index"
+
+
+@pytest.mark.parametrize("error", ALL)
+def test_every_error_comes_back_from_a_worker_process(error: type[RelayError]) -> None:
+    raised = MissingExtraError("this", "vllm") if error is MissingExtraError else error("wrong")
+    received = pickle.loads(pickle.dumps(raised))
+    assert (type(received), str(received), received.role) == (error, str(raised), raised.role)
