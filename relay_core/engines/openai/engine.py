@@ -117,6 +117,7 @@ class OpenAIEngine(Engine):
         self._breaker = Breaker(self.patience.breaker_after, self.patience.breaker_open_s)
         self._adjustments = Adjustments()
         self._endpoint: Endpoint | None = None
+        self._is_probed = False
         self._clients: dict[asyncio.AbstractEventLoop, LoopClient] = {}
         watch_forks(self)
 
@@ -190,7 +191,7 @@ class OpenAIEngine(Engine):
             ConfigurationError: the endpoint cannot be used with these settings; the message names the setting.
             EngineError: the endpoint could not be reached, after the retries.
         """
-        if self._endpoint is None:
+        if not self._is_probed:
             await call_at_the_edge(self._address, self._probe_once())
 
     async def _probe_once(self) -> None:
@@ -235,7 +236,7 @@ class OpenAIEngine(Engine):
         self.speaks_ids = endpoint.mode is Mode.IDS
         self.constrains = endpoint.mode is not Mode.COMPLETIONS  # no field for a schema is common to all servers
         self.continues = endpoint.mode is not Mode.CHAT
-        self._endpoint = endpoint
+        self._endpoint, self._is_probed = endpoint, True
 
     def _client(self) -> LoopClient:
         """The running event loop's client."""
@@ -261,7 +262,9 @@ class OpenAIEngine(Engine):
 
         The engine may be started again.
         """
-        self._endpoint = None
+        # The next start probes again. The endpoint stays known, so that an answer between two requests goes on with the
+        # tokenizer that its prompts were made with.
+        self._is_probed = False
         running = asyncio.get_running_loop()
         for loop, client in list(self._clients.items()):
             del self._clients[loop]
@@ -299,7 +302,7 @@ class OpenAIEngine(Engine):
     ) -> AsyncGenerator[Chunk, None]:
         """The chunks of an answer, of which none was asked for yet."""
         endpoint = self._endpoint
-        if endpoint is None:
+        if endpoint is None or not self._is_probed:
             raise EngineError(f"{self.spec} was closed while it answered")
         length = 0 if prompt.token_ids is None else len(prompt.token_ids)
         if endpoint.mode is Mode.IDS and endpoint.context_length is not None and length >= endpoint.context_length:
