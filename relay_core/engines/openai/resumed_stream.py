@@ -39,26 +39,7 @@ async def resumed(
     """
     own_waste = Waste() if waste is None else waste
     notes: dict[str, Any] = {"approximate": APPROXIMATE} if progress.endpoint.mode is Mode.CHAT else {}
-    limit = SilenceLimit(client.patience.first_token_s, deadline)
-    retries_left = client.patience.retries
-
-    def count_loser() -> None:
-        notes["hedged"] = notes.get("hedged", 0) + 1
-        own_waste.add(progress.prompt_tokens, None, 0)
-
-    async def attempt() -> ChunkStream:
-        nonlocal retries_left
-        try:
-            return await hedged(
-                lambda: client.open(progress, limit, notes),
-                client.patience.hedge_after_s,
-                ChunkStream.aclose,
-                may_hedge=lambda: not client.gate.locked(),
-                on_loser=count_loser,
-            )
-        except Fault:
-            retries_left = max(0, retries_left - 1)
-            raise
+    attempts = _Attempts(client, progress, deadline, notes, own_waste)
 
     def with_waste(chunk: Chunk) -> Chunk:
         is_reported = waste is None and (own_waste.requests or own_waste.tokens)
@@ -66,7 +47,7 @@ async def resumed(
 
     while True:
         try:
-            response = await with_retries(attempt, replace(client.patience, retries=retries_left), deadline)
+            response = await attempts.open()
         except NoAnswer as error:
             own_waste.tokens += error.written_tokens
             yield with_waste(Chunk(usage=progress.usage(error.usage), notes=notes))
@@ -76,23 +57,67 @@ async def resumed(
                 try:
                     chunk = await progress.receive(response, notes)
                 except Fault as fault:
-                    client.breaker.record_failure(fault.message)
                     broken = fault
                     break
                 yield with_waste(chunk)
                 if chunk.finish is not None:
                     return
+        client.breaker.record_failure(broken.message)
         if not progress.can_resume:
             notes["broken"] = f"{broken.message}; mode chat cannot continue an answer, which is therefore incomplete"
             yield with_waste(Chunk((), Finish.LENGTH, None, progress.usage(None), notes))
             return
+        await attempts.prepare_to_resume(broken)
+
+
+class _Attempts:
+    """The requests of one stream: each with retries and a hedge, and together no more than ``retries`` allow."""
+
+    def __init__(
+        self, client: LoopClient, progress: StreamProgress, deadline: float, notes: dict[str, Any], waste: Waste
+    ) -> None:
+        self._client, self._progress, self._deadline = client, progress, deadline
+        self._notes, self._waste = notes, waste
+        self._limit = SilenceLimit(client.patience.first_token_s, deadline)
+        self._retries_left = client.patience.retries
+
+    async def open(self) -> ChunkStream:
+        """A response whose first chunk has come."""
+        patience = replace(self._client.patience, retries=self._retries_left)
+        return await with_retries(self._attempt, patience, self._deadline)
+
+    async def _attempt(self) -> ChunkStream:
+        client = self._client
+        try:
+            return await hedged(
+                lambda: client.open(self._progress, self._limit, self._notes),
+                client.patience.hedge_after_s,
+                ChunkStream.aclose,
+                may_hedge=lambda: not client.gate.locked(),
+                on_loser=self._count_loser,
+            )
+        except Fault:
+            self._retries_left = max(0, self._retries_left - 1)
+            raise
+
+    def _count_loser(self) -> None:
+        self._notes["hedged"] = self._notes.get("hedged", 0) + 1
+        self._waste.add(self._progress.prompt_tokens, None, 0)
+
+    async def prepare_to_resume(self, broken: Fault) -> None:
+        """Count a response that broke, and wait if the endpoint reported an error, such as an overload.
+
+        Raises:
+            Fault: as many responses broke as ``retries`` allow.
+        """
+        progress, patience = self._progress, self._client.patience
         progress.broken_responses += 1
-        if progress.broken_responses > client.patience.retries:
+        if progress.broken_responses > patience.retries:
             message = f"{broken.message} (gave up after {progress.broken_responses} responses that broke)"
             raise Fault(message, status=broken.status) from broken
-        notes["resumed"] = notes.get("resumed", 0) + 1
-        if broken.status is not None:  # it reported an error, such as an overload
-            await _pause(client.patience, progress.broken_responses, deadline)
+        self._notes["resumed"] = self._notes.get("resumed", 0) + 1
+        if broken.status is not None:
+            await _pause(patience, progress.broken_responses, self._deadline)
 
 
 async def _pause(patience: Patience, failures: int, deadline: float) -> None:
