@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_CREDENTIALS = re.compile(r"@(?=[^/]*(/|$))|:[^/@]*/[^@]*@")  # in the host, or a password that holds a slash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +137,7 @@ def _checked_url(base_url: str) -> str:
     """``base_url`` without white space around it; a URL that may hold a password is not shown."""
     url = base_url.strip() if isinstance(base_url, str) else ""
     rest = url.partition("://")[2]
-    if _CREDENTIALS.search(rest):
+    if "@" in rest:  # in the host, or behind a slash of the password
         raise ConfigurationError("base_url holds a user name or password: give them in headers=")
     if "?" in url or "#" in url:  # the URL is shown in errors, and paths are appended to it
         raise ConfigurationError("base_url holds a query: give a key as api_key=, anything else in query=")
@@ -153,6 +152,13 @@ def _checked_url(base_url: str) -> str:
     if not usable or not url.isprintable() or any(character in url for character in ' \\"<>'):
         raise ConfigurationError("base_url has no usable host and port: write a URL such as http://host:8000/v1")
     return url
+
+
+def _holds_credentials(rest: str) -> bool:
+    """Whether a URL without its scheme holds a user name or a password, which may have a slash."""
+    before, at, _ = rest.rpartition("@")
+    host, slash, _ = before.partition("/")
+    return bool(at) and (not slash or "@" in host or (":" in host and not host.rpartition(":")[2].isdigit()))
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:

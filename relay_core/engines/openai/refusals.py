@@ -25,6 +25,10 @@ OPTIONAL = (
 MOST_CHANGES = 16  # to one request; each field is left out once
 _LEFT_OUT_TOGETHER = {"include_stop_str_in_output": ("stop",)}  # stop strings are found here too
 LIMITS = ("max_tokens", "max_completion_tokens")
+_NAMES = {  # as in a body, and as servers in other languages write them
+    name: re.compile(rf"(?<![\w.-])({name}|{re.sub('_(.)', lambda match: match[1].upper(), name)})(?![\w-])")
+    for name in (*OPTIONAL, *LIMITS)
+}
 _SUGGESTION = re.compile(r"(did you mean|use|instead of|try)\W{0,3}[`'\"]?\w+[`'\"]?( instead)?", re.I)
 _NOT_TOGETHER = re.compile(r"cannot (both )?be (both )?(specified|used|set)|only one|not both|mutually exclusive", re.I)
 _MINIMUM = re.compile(r"(>=|at least|minimum( value)?( is| of|:)?|greater than or equal to)\s*`?(\d{1,4})\b", re.I)
@@ -65,7 +69,7 @@ def refused_fields(message: str, body: Any = None) -> list[str]:
     if _names_other_fields(body):
         return []  # it may echo the whole request in its text
     text = _SUGGESTION.sub(" ", message[:_MOST_CHARACTERS])
-    positions = {name: match.start() for name in known if (match := _name_pattern(name).search(text))}
+    positions = {name: match.start() for name in known if (match := _NAMES[name].search(text))}
     named = sorted(positions, key=lambda name: positions[name])
     if len(named) > 1 and _NOT_TOGETHER.search(text):
         named.sort(key=known.index, reverse=True)
@@ -208,9 +212,3 @@ def _names_other_fields(body: Any, depth: int = 0) -> bool:
             return True
         return depth < 5 and any(_names_other_fields(value, depth + 1) for value in body.values())
     return isinstance(body, list) and depth < 5 and any(_names_other_fields(item, depth + 1) for item in body[:20])
-
-
-def _name_pattern(name: str) -> re.Pattern[str]:
-    first, *rest = name.split("_")
-    camel = first + "".join(word.capitalize() for word in rest)
-    return re.compile(rf"(?<![\w.-])({name}|{camel})(?![\w-])")
