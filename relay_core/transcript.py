@@ -142,13 +142,21 @@ class Transcript:
         """Begin a new call: teacher tokens added from now on belong to it."""
         self._call_count += 1
 
-    def end_call(self, *, shared: bool, encode: Callable[[str], list[int]] | None) -> None:
+    def end_call(
+        self,
+        *,
+        shared: bool,
+        encode: Callable[[str], list[int]] | None,
+        has_ids: Callable[[Sequence[int]], bool] = lambda ids: True,
+    ) -> None:
         """End the call: add the teacher's words to the student's view.
 
         Args:
             shared: whether both models have one vocabulary; the teacher's ids are then added unchanged.
-            encode: encodes the teacher's words for the student if the vocabularies differ or an id is missing;
-                ``None`` for a student without ids.
+            encode: encodes the teacher's words for the student if the vocabularies differ, or if an id is missing or
+                beyond the vocabulary; ``None`` for a student without ids.
+            has_ids: whether all of these ids are in the shared vocabulary. A model can sample ids beyond it, since its
+                embedding is padded; another model's embedding may lack them.
         """
         entries = [
             i
@@ -156,7 +164,7 @@ class Transcript:
             if number == self._call_count and self._authors[i] is Author.TEACHER
         ]
         ids = [token_id for i in entries if (token_id := self._ids[i]) is not None]
-        if not shared or len(ids) < len(entries):
+        if not shared or len(ids) < len(entries) or not has_ids(ids):
             text = "".join(self._texts[i] for i in entries)
             ids = self._foreign[self._call_count] = encode(text) if encode is not None and text else []
         self.student_ids.extend(ids)

@@ -191,3 +191,13 @@ def test_the_readers_text_is_cut_whatever_is_hidden_in_it(keep: int) -> None:
     assert [s.text for s in t.segments if s.author is C] == ["<call>x</call>", "<call>y</call>"]
     assert "".join(s.text for s in t.segments if s.author is S) == whole[:keep]
     assert t.total == 4, "ids stay whole"
+
+
+def test_ids_beyond_the_vocabulary_do_not_travel() -> None:
+    t = transcript("a")
+    t.begin_call()
+    t.add_teacher(5, "x")
+    t.add_teacher(999, "")  # a padding id of the teacher's embedding, which has no text
+    t.end_call(shared=True, encode=lambda text: [ord(c) for c in text], has_ids=lambda ids: max(ids) < 100)
+    assert t.student_ids == [1, ord("x")]
+    assert t.training_row().token_ids == (1, ord("x"))

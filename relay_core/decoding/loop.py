@@ -190,7 +190,9 @@ class Answer:
         finally:
             await self._warmer.drop()
             self._transcript.end_call(
-                shared=self._prompts.vocabulary_is_shared, encode=self._prompts.encode_for_student
+                shared=self._prompts.vocabulary_is_shared,
+                encode=self._prompts.encode_for_student,
+                has_ids=self._prompts.student_has_ids,
             )
         received = self._transcript.count(Author.TEACHER) - sum(earlier_call.received for earlier_call in self._calls)
         ended = CallEnded(call.requested, received, time.monotonic() - began, error, self._teacher.breaker)

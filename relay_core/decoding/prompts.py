@@ -59,6 +59,11 @@ class Prompts:
         vocabulary = self._student_vocabulary
         return None if vocabulary is None else partial(encode_text, vocabulary)
 
+    def student_has_ids(self, ids: Sequence[int]) -> bool:
+        """Whether all of ``ids`` are in the student's vocabulary."""
+        vocabulary = self._student_vocabulary
+        return vocabulary is not None and vocabulary.has_ids(ids)
+
     def student(self, turn: int) -> Prompt:
         """The student's prompt for its turn number ``turn`` (from 0)."""
         transcript = self.transcript

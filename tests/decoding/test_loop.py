@@ -627,3 +627,15 @@ async def test_a_student_that_never_calls_is_told_once(qwen3: Tokenizer, caplog:
     for _ in range(60):
         await relay.agenerate("Q")
     assert told() == 0
+
+
+@pytest.mark.parametrize("stray", [151_669, 151_900, 10**6])
+async def test_ids_beyond_the_vocabulary_cost_no_answer(qwen3: Tokenizer, stray: int) -> None:
+    """Models pad their embedding, so an id beyond the vocabulary can be sampled; it has no text."""
+    student = ScriptedEngine([["a", stray, "<call>3</call>"], "b"], qwen3, record=True)
+    teacher = ScriptedEngine([["x", stray, "y"]], qwen3, record=True)
+    result = await answer(student, teacher, **CONTINUE)
+    assert result.text == "axyb"
+    assert stray in result.segments[0].token_ids and stray in result.segments[2].token_ids
+    assert stray not in (teacher.requests[0][0].token_ids or ())
+    assert list(student.requests[1][0].token_ids or ()).count(stray) == 1, "its own, which only grow"
