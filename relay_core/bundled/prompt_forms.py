@@ -74,10 +74,7 @@ def text_qa_messages(context: str, question: str) -> tuple[Message, ...]:
 
 def chat_text_qa_messages(context: str, question: str) -> tuple[Message, ...]:
     """LlamaIndex's default question-answering prompt for a chat model."""
-    return (
-        {"role": "system", "content": TEXT_QA_SYSTEM},
-        *text_qa_messages(context, question),
-    )
+    return ({"role": "system", "content": TEXT_QA_SYSTEM}, *text_qa_messages(context, question))
 
 
 def chat_engine_messages(context: str, question: str, template: str = CHAT_ENGINE_SYSTEM) -> tuple[Message, ...]:

@@ -1,9 +1,8 @@
 """Warming: the teacher reads its prompt while the student still writes the command.
 
-At ``<call>`` the loop begins a teacher's stream, for the most tokens that the call may have. When the command is
-complete, the call uses this stream, provided that its prompt is the one that the call needs. If the command is refused,
-malformed or never closed, the stream is cancelled, and its outcome, even an error, is ignored. Until then the engine
-holds the tokens back (``Engine.warm_stream``).
+At ``<call>`` the loop begins a teacher's stream, for the most tokens that the call may have; the engine holds them
+back (``Engine.warm_stream``). The complete command uses this stream if its prompt is the one that the call needs. If
+the command is refused, malformed or never closed, the stream is cancelled, and its outcome, even an error, is ignored.
 """
 
 from __future__ import annotations
@@ -40,11 +39,6 @@ class EarlyStream:
         self.prompt, self._chunks = await begin(self.command_at, self._warming)
         return await anext(self._chunks, None)
 
-    @property
-    def is_claimed(self) -> bool:
-        """Whether a call uses the stream."""
-        return self._warming.is_wanted
-
     def claim(self, n: int) -> AsyncGenerator[Chunk, None]:
         """Use the stream for a call of at most ``n`` tokens; the generator raises the engine's errors."""
         self._warming.want(n)
@@ -57,14 +51,15 @@ class EarlyStream:
             yield chunk
             chunk = await anext(self._chunks, None)
 
-    async def drop(self) -> Exception | None:
-        """Cancel the request, await it, and return its own exception, if any. Safe to call repeatedly."""
+    async def drop(self) -> bool:
+        """Cancel the request and await it; returns whether it failed before a call used it. Safe to call repeatedly."""
         self._first_chunk.cancel()
         await asyncio.wait([self._first_chunk])
         if self._chunks is not None:
             await self._chunks.aclose()
         failure = None if self._first_chunk.cancelled() else self._first_chunk.exception()
-        return failure if isinstance(failure, Exception) else None
+        failed = isinstance(failure, RelayError) and not isinstance(failure, ContextOverflow)
+        return failed and not self._warming.is_wanted
 
 
 class Warmer:
@@ -106,9 +101,5 @@ class Warmer:
     async def drop(self) -> None:
         """End the early stream, if there is one. If its request failed before a call used it, count it as wasted."""
         early, self._early = self._early, None
-        if early is None:
-            return
-        failure = await early.drop()
-        failed = isinstance(failure, RelayError) and not isinstance(failure, ContextOverflow)
-        if failed and early.prompt is not None and not early.is_claimed:
+        if early is not None and await early.drop() and early.prompt is not None:
             self._waste.add(len(early.prompt.token_ids or ()), None, 0)

@@ -85,13 +85,9 @@ _ROWS = (
     _row(Excess.MAX_TOKENS, r"valid range of max_(completion_)?tokens is \[1, <cap>\]"),  # DeepSeek
     _row(Excess.MAX_TOKENS, r"Range of max_tokens should be \[1, <cap>\]"),  # Qwen's API
     _row(Excess.MAX_TOKENS, r"maximum tokens you requested exceeds the model limit of <cap>"),  # Bedrock
-    _row(
-        Excess.MAX_TOKENS, r"max_(completion_|output_|new_)?tokens...(less than or equal to|at most|limit of) `?<cap>"
-    ),  # Groq
+    _row(Excess.MAX_TOKENS, r"max_\w{0,11}tokens...(less than or equal to|at most|limit of) `?<cap>"),  # Groq
     # neither says by how much
-    _row(
-        Excess.TOGETHER, r"context_length_exceeded|context[ _](length|size|window|limit)|maximum (model|input) length"
-    ),
+    _row(Excess.TOGETHER, r"context[ _](length|size|window|limit)|maximum (model|input) length"),
     _row(Excess.TOGETHER, r"reduce the length of|too many tokens|token limit exceeded|exceeded model token limit"),
 )
 
