@@ -53,7 +53,7 @@ def exact(text: str, answer: Any) -> bool:
 
 
 _LETTER = r"\(?([A-Z])\)?(?![A-Za-z'])"
-_STATED_CHOICE = re.compile(rf"\\boxed\{{\s*(?:\\text\{{)?\s*{_LETTER}|[Aa]nswer(?:\s+is|\s*:)*\W{{0,4}}{_LETTER}")
+_STATED_CHOICE = re.compile(rf"\\boxed\{{\s*(?:\\text\{{\s*)?{_LETTER}|[Aa]nswer(?:\s+is|\s*:)*\W{{0,4}}{_LETTER}")
 _BARE_CHOICE = re.compile(r"\s*\(?([A-Z])(?:[).:]|\s*$)")
 
 

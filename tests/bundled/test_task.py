@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -161,3 +162,13 @@ def test_the_task_needs_no_torch() -> None:
         "assert not {'torch', 'transformers', 'tokenizers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["\\boxed{" + " " * 1_000_000, "\\boxed{" * 100_000, "\\boxed{1" + " " * 1_000_000 + "x"]
+)
+def test_grading_takes_no_longer_than_reading(text: str) -> None:
+    began = time.thread_time()
+    assert not task.grade(text, 1)
+    assert task.grade(text + "\\boxed{ \n 1,000\t}", 1000)
+    assert time.thread_time() - began < 2
