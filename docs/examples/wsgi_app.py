@@ -19,6 +19,9 @@ relay = Relay(settings=RelaySettings(deadline_s=30))
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    if environ["REQUEST_METHOD"] != "POST":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"POST a question"]
     question = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)).decode()
     try:
         status, text = "200 OK", relay.generate(question).text
