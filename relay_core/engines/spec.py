@@ -7,17 +7,19 @@
     openai:MODEL@BASE_URL      any OpenAI-compatible endpoint
     PATH_OR_ID                 the same as transformers:PATH_OR_ID; an id is OWNER/NAME
 
-No other module parses engine specs.
+Options of the engine follow a question mark, as in ``vllm:PATH?max_model_len=4096`` (``spec_options.py``). No other
+module parses engine specs.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from relay_core.engines.base import Engine
+from relay_core.engines.spec_options import Options, options_text, parse_options
 from relay_core.errors import ConfigurationError
 from relay_core.keys import Role
 
@@ -41,12 +43,14 @@ class EngineSpec:
     """A parsed spec.
 
     ``model``: a bundled model's name (empty for a bare ``bundled``), a path or hub id, or the name under which an
-    endpoint serves the model. ``base_url``: the endpoint's URL; empty for other schemes.
+    endpoint serves the model. ``base_url``: the endpoint's URL; empty for other schemes. ``options``: arguments of the
+    engine, sorted by name.
     """
 
     scheme: Scheme
     model: str
     base_url: str = ""
+    options: Options = ()
 
     @classmethod
     def parse(cls, spec: str) -> EngineSpec:
@@ -57,7 +61,12 @@ class EngineSpec:
         """
         if not isinstance(spec, str) or not spec.strip():
             raise ConfigurationError(f"engine spec {spec!r}: write {ACCEPTED_SPECS}")
-        text = spec.strip()
+        text, has_options, query = spec.strip().partition("?")
+        parsed = cls._without_options(text)
+        return replace(parsed, options=parse_options(parsed.scheme, query)) if has_options else parsed
+
+    @classmethod
+    def _without_options(cls, text: str) -> EngineSpec:
         name, colon, rest = text.partition(":")
         if colon and not rest.strip():
             raise ConfigurationError(f"engine spec {text!r} names no model after {name!r}: write {ACCEPTED_SPECS}")
@@ -74,7 +83,7 @@ class EngineSpec:
             return cls(Scheme.OPENAI, model, f"{url_scheme}://{tail}")
         if colon and name in (Scheme.TRANSFORMERS, Scheme.VLLM):
             return cls(Scheme(name), rest)
-        if colon and not _looks_like_path(spec):
+        if colon and not _looks_like_path(text):
             shown = without_secrets(text)
             raise ConfigurationError(f"engine spec {shown!r} has an unknown scheme {name!r}: write {ACCEPTED_SPECS}")
         if not colon and "/" not in text and not _looks_like_path(text) and not os.path.exists(text):
@@ -107,11 +116,12 @@ class EngineSpec:
         """The same spec, with a bare ``bundled`` replaced by the bundled model of that role."""
         if self.scheme is not Scheme.BUNDLED or self.model:
             return self
-        return EngineSpec(Scheme.BUNDLED, "teacher" if role == "teacher" else "student-relay")
+        return replace(self, model="teacher" if role == "teacher" else "student-relay")
 
     def __str__(self) -> str:
         endpoint = f"@{self.base_url}" if self.base_url else ""
-        return f"{self.scheme}:{self.model}{endpoint}" if self.model else str(self.scheme)
+        options = f"?{options_text(self.options)}" if self.options else ""
+        return (f"{self.scheme}:{self.model}{endpoint}" if self.model else str(self.scheme)) + options
 
 
 def engine_from_spec(spec: str | EngineSpec, *, role: Role = "student", **options: Any) -> Engine:
@@ -121,12 +131,14 @@ def engine_from_spec(spec: str | EngineSpec, *, role: Role = "student", **option
         spec: an engine spec, such as ``"bundled"``, ``"transformers:Qwen/Qwen3-0.6B"`` or
             ``"openai:Qwen3-8B@http://localhost:8000/v1"``.
         role: which model of the bundled pair a bare ``bundled`` means, and whose key an endpoint gets.
-        options: passed to the engine's class (``api_key`` for openai, ``device`` for transformers, ...).
+        options: passed to the engine's class (``api_key`` for openai, ``device`` for transformers, ...); they take
+            precedence over the spec's own.
 
     Raises:
         ConfigurationError: the spec or an option is invalid; the message lists what is accepted.
     """
     parsed = (spec if isinstance(spec, EngineSpec) else EngineSpec.parse(spec)).for_role(role)
+    options = {**dict(parsed.options), **options}
     if parsed.scheme is Scheme.OPENAI:
         from relay_core.engines.openai import OpenAIEngine
 
