@@ -44,6 +44,7 @@ class Conversation:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         prefix: str = "",
+        enable_thinking: bool = False,
     ) -> Conversation:
         """Check a prompt.
 
@@ -51,12 +52,18 @@ class Conversation:
             prompt: a string (one user message), a list of messages, or a conversation.
             tools: tools on offer, in OpenAI's format; ``None`` keeps those of a given conversation.
             prefix: text with which the answer must begin; empty keeps that of a given conversation.
+            enable_thinking: whether the template is asked to let the model think; a given conversation may ask too.
 
         Raises:
             ConfigurationError: the prompt is empty or malformed; the message says what to write instead.
         """
         if isinstance(prompt, Conversation):
-            return replace(prompt, tools=tuple(tools or prompt.tools), prefix=prefix or prompt.prefix)
+            return replace(
+                prompt,
+                tools=tuple(tools or prompt.tools),
+                prefix=prefix or prompt.prefix,
+                enable_thinking=enable_thinking or prompt.enable_thinking,
+            )
         if isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
         if not isinstance(prompt, Sequence):
@@ -69,7 +76,7 @@ class Conversation:
         messages = tuple(_check_message(i, message) for i, message in enumerate(prompt))
         if not any(m["content"].strip() or m.get("tool_calls") for m in messages):
             raise ConfigurationError("the prompt is empty: no message has any text")
-        return cls(messages, tuple(tools or ()), prefix)
+        return cls(messages, tuple(tools or ()), prefix, enable_thinking)
 
 
 def _check_message(i: int, message: Any) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class Relay:
             TeacherUnavailable: the teacher failed and ``on_teacher_error="raise"``.
         """
         settings = (self.settings if settings is None else settings).merged(overrides)
-        conversation = Conversation.of(prompt, tools=tools, prefix=prefix)
+        conversation = Conversation.of(prompt, tools=tools, prefix=prefix, enable_thinking=settings.enable_thinking)
         began, deadline = time.monotonic(), deadline_in(settings.deadline_s)
         try:
             with attributed_to("student"):

@@ -58,6 +58,8 @@ class RelaySettings:
             ``"auto"`` warms a teacher whose engine recommends it (``Engine.warms``), ``"on"`` every teacher whose
             engine can be warmed, ``"off"`` none. The answer is the same. Wasted tokens are counted in the usage, and
             not against the token budgets.
+        enable_thinking: whether both chat templates are asked to let the model think (``<think>``), which the paper
+            leaves off. The thoughts are part of the answer and of its budgets.
 
     Raises:
         ConfigurationError: a value of the wrong kind or outside its range.
@@ -81,6 +83,7 @@ class RelaySettings:
     teacher_temperature: float | None = None
     prices: Prices | None = None
     warming: Literal["auto", "on", "off"] = "auto"
+    enable_thinking: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -106,6 +109,8 @@ class RelaySettings:
         _choice("on_teacher_error", self.on_teacher_error, ("continue", "raise"))
         _choice("on_teacher_stop", self.on_teacher_stop, ("finish", "continue"))
         _choice("warming", self.warming, ("auto", "on", "off"))
+        if not isinstance(self.enable_thinking, bool):
+            raise ConfigurationError(f"enable_thinking is {self.enable_thinking!r}: write True or False")
         if not isinstance(self.calls, bool):
             raise ConfigurationError(f"calls is {self.calls!r}: write True, or False for teacher-free")
         if not isinstance(self.stop, tuple) or not all(isinstance(s, str) and s for s in self.stop):

@@ -30,6 +30,7 @@ class SettingsFields(BaseModel):
     on_teacher_error: Literal["continue", "raise"] = DEFAULTS.on_teacher_error
     on_teacher_stop: Literal["finish", "continue"] = DEFAULTS.on_teacher_stop
     warming: Literal["auto", "on", "off"] = DEFAULTS.warming
+    enable_thinking: bool = DEFAULTS.enable_thinking
     calls: bool = DEFAULTS.calls
     temperature: float = DEFAULTS.temperature
     top_p: float = DEFAULTS.top_p

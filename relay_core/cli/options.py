@@ -78,6 +78,9 @@ _SETTINGS: dict[str, Any] = {
     "warming": _flag(
         str | None, "Send the teacher its prompt as soon as <call> is written: auto, on or off.", **_BUDGETS
     ),
+    "enable_thinking": _flag(
+        bool | None, "Let both models think (<think>), if their templates can.", "--thinking/--no-thinking", **_SAMPLING
+    ),
     "temperature": _flag(float | None, "0 is greedy, and the default.", **_SAMPLING),
     "top_p": _flag(float | None, "Nucleus sampling.", **_SAMPLING),
     "top_k": _flag(int | None, "Only the k likeliest tokens.", **_SAMPLING),

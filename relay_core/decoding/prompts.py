@@ -109,5 +109,8 @@ class Prompts:
 
     def _prompt(self, text: str, token_ids: Sequence[int] | None, continuation: str, number: int) -> Prompt:
         """A prompt for the request with this number (from 0) among the answer's requests to one engine."""
-        tools = self._conversation.tools or None
-        return Prompt(text, token_ids, self._conversation.messages, continuation, tools, number)
+        conversation = self._conversation
+        return Prompt(
+            text, token_ids, conversation.messages, continuation, conversation.tools or None, number,
+            enable_thinking=conversation.enable_thinking,
+        )  # fmt: skip

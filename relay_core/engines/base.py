@@ -139,7 +139,7 @@ class Prompt:
     ``token_ids``: the whole prompt in the engine's vocabulary; ``None`` if the engine has no tokenizer on this side.
     ``text``: the same as text. ``messages``, ``tools``, ``continuation``: the same before the chat template is applied;
     ``continuation`` is what the assistant has written so far. ``turn``: how many requests the same answer has made of
-    this engine before.
+    this engine before. ``enable_thinking``: whether the template is asked to let the model think.
     """
 
     text: str
@@ -148,6 +148,7 @@ class Prompt:
     continuation: str = ""
     tools: Sequence[Mapping[str, Any]] | None = None
     turn: int = 0
+    enable_thinking: bool = False
 
 
 class Warming:

@@ -118,7 +118,7 @@ def _chat_fields(
     if prompt.tools:
         body["tools"] = [dict(tool) for tool in prompt.tools]
     if dialect.template_kwargs:
-        body["chat_template_kwargs"] = {"enable_thinking": False}
+        body["chat_template_kwargs"] = {"enable_thinking": prompt.enable_thinking}
     if schema is not None:
         body["response_format"] = {
             "type": "json_schema",
