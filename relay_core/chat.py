@@ -118,20 +118,29 @@ def render(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
         ConfigurationError: the tokenizer has no chat template, the template rejects the messages, or does not end in
             time (``TEMPLATE_S``).
     """
+    if tokenizer.template_ends and _length(conversation) <= LONG_TEXT:
+        return _encode_marked(tokenizer, *_apply_template(tokenizer, conversation))
     try:
         marked = time_limit.call(partial(_apply_template, tokenizer, conversation), _limit_s(conversation))
     except time_limit.TimeIsUp as error:
         raise _no_end(tokenizer) from error
+    tokenizer.template_ends = True
     return _encode_marked(tokenizer, *marked)
 
 
 async def render_async(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
-    """:func:`render` without blocking the event loop, however long the messages and whatever the template does."""
+    """:func:`render` without blocking the event loop, however long the messages and whatever the template does.
+
+    Short messages are rendered at once by a template that has ended in time before: a thread would take longer.
+    """
+    if tokenizer.template_ends and _length(conversation) <= LONG_TEXT:
+        return render(tokenizer, conversation)
     limit_s = _limit_s(conversation)
     try:
         marked, mark = await time_limit.call_async(partial(_apply_template, tokenizer, conversation), limit_s)
     except time_limit.TimeIsUp as error:
         raise _no_end(tokenizer) from error
+    tokenizer.template_ends = True
     if len(marked) <= LONG_TEXT:
         return _encode_marked(tokenizer, marked, mark)
     return await asyncio.to_thread(_encode_marked, tokenizer, marked, mark)
@@ -146,9 +155,13 @@ async def encode_text_async(tokenizer: Tokenizer, text: str) -> list[int]:
     )
 
 
+def _length(conversation: Conversation) -> int:
+    """The characters of all messages."""
+    return sum(len(message["content"]) for message in conversation.messages)
+
+
 def _limit_s(conversation: Conversation) -> float:
-    characters = sum(len(message["content"]) for message in conversation.messages)
-    return TEMPLATE_S + characters / CHARACTERS_PER_S + len(conversation.messages) / 1_000
+    return TEMPLATE_S + _length(conversation) / CHARACTERS_PER_S + len(conversation.messages) / 1_000
 
 
 def _no_end(tokenizer: Tokenizer) -> ConfigurationError:

@@ -17,6 +17,7 @@ from relay_core.chat import Conversation
 from relay_core.concurrency import map_concurrently
 from relay_core.decoding.deadline import OutOfTime, deadline_in, within
 from relay_core.decoding.loop import Answer, unanswered
+from relay_core.decoding.prompts import Prompts
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError, RelayError, attributed_to
 from relay_core.events import Event, Finished, RelayResult
@@ -133,19 +134,23 @@ class Relay:
         try:
             with attributed_to("student"):
                 await within(self.student.start(), deadline)
+            self._check_prefix(prefix)
+            prompts = await within(Prompts.render(self.student, self.teacher, conversation), deadline)
         except OutOfTime:
             yield Finished(unanswered(settings, time.monotonic() - began))
             return
+        answer = Answer(self.student, self.teacher, prompts, settings, deadline=deadline)
+        async with aclosing(answer.run()) as events:
+            async for event in events:
+                yield event
+
+    def _check_prefix(self, prefix: str) -> None:
         if prefix and not self.student.continues:
             raise ConfigurationError(
                 f"the student ({self.student.spec}) cannot be made to begin an answer: its endpoint takes no beginning "
                 "(mode chat). A tool call cannot be forced there, nor json_mode or function_calling used: write "
                 "tool_choice='auto', method='json_schema', or (RelayLLM) is_function_calling_model=False"
             )
-        answer = Answer(self.student, self.teacher, conversation, settings, deadline=deadline)
-        async with aclosing(answer.run()) as events:
-            async for event in events:
-                yield event
 
     async def agenerate(self, prompt: PromptLike, **options: Any) -> RelayResult:
         """Answer one prompt; arguments and errors as :meth:`astream`."""

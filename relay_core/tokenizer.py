@@ -40,6 +40,8 @@ class Tokenizer:
         if getattr(hf, "backend_tokenizer", None) is None:
             raise ConfigurationError(f"{name or type(hf).__name__}: a fast tokenizer (tokenizer.json) is needed")
         self.hf = hf
+        #: whether the chat template has ended in time once (``chat.py``)
+        self.template_ends = False
         self.name = name or getattr(hf, "name_or_path", "") or type(hf).__name__
 
     @classmethod

@@ -79,12 +79,20 @@ def qwen3_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _rendering(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer, its template known to end: then it renders without a thread, also where a clock stands still."""
+    from relay_core.chat import Conversation, render
+
+    render(tokenizer, Conversation.of("Hi"))
+    return tokenizer
+
+
 @pytest.fixture(scope="session")
 def qwen3(qwen3_path: Path) -> Tokenizer:
     """Qwen3's tokenizer: the real vocabulary of 151,669 entries."""
     from relay_core.tokenizer import Tokenizer
 
-    return Tokenizer.load(qwen3_path)
+    return _rendering(Tokenizer.load(qwen3_path))
 
 
 TINY_CORPUS = [
@@ -112,7 +120,7 @@ def tiny(qwen3: Tokenizer) -> Tokenizer:
     backend.add_special_tokens([AddedToken(t, special=True) for t in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")])
     hf = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     hf.chat_template = qwen3.hf.chat_template
-    return Tokenizer(hf, "tiny")
+    return _rendering(Tokenizer(hf, "tiny"))
 
 
 @pytest.fixture(scope="session")
@@ -138,7 +146,7 @@ def metaspace(qwen3: Tokenizer) -> Tokenizer:
     backend.add_special_tokens([AddedToken("<|im_start|>", special=True), AddedToken("<|im_end|>", special=True)])
     hf = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", unk_token="<unk>")
     hf.chat_template = qwen3.hf.chat_template
-    return Tokenizer(hf, "metaspace")
+    return _rendering(Tokenizer(hf, "metaspace"))
 
 
 class _Timeless(asyncio.SelectorEventLoop):

@@ -20,6 +20,8 @@ BAD = [
     ("stop", [1], ConfigurationError),
     ("stop", 7, ConfigurationError),
     ("calls", 1, ConfigurationError),
+    ("enable_thinking", 1, ConfigurationError),
+    ("temperature", 10**400, ConfigurationError),
     ("on_teacher_error", "ignore", ConfigurationError),
     ("on_teacher_stop", None, ConfigurationError),
     ("warming", "yes", ConfigurationError),

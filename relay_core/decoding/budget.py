@@ -16,6 +16,7 @@ from relay_core.transcript import Author, Transcript
 
 # Two primes, so that a student's and a teacher's request of one answer hardly ever get the same seed.
 _STUDENT_SEED_STEP, _TEACHER_SEED_STEP = 7919, 104_729
+_SEEDS = 2**63  # engines take seeds below this number
 
 
 class Budget:
@@ -77,7 +78,7 @@ def student_sampling(settings: RelaySettings, max_tokens: int, *, written: int, 
         may_call: whether a command can open a call; if so, the engine stops at the closing tag.
     """
     s = settings
-    seed = None if s.seed is None else s.seed + _STUDENT_SEED_STEP * written
+    seed = None if s.seed is None else (s.seed + _STUDENT_SEED_STEP * written) % _SEEDS
     return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, seed, (CLOSE,) if may_call else ())
 
 
@@ -85,5 +86,5 @@ def teacher_sampling(settings: RelaySettings, max_tokens: int, *, call: int) -> 
     """The sampling of the teacher in call number ``call`` (from 0); the same for a request that is begun early."""
     s = settings
     temperature = s.temperature if s.teacher_temperature is None else s.teacher_temperature
-    seed = None if s.seed is None else s.seed + _TEACHER_SEED_STEP * (call + 1)
+    seed = None if s.seed is None else (s.seed + _TEACHER_SEED_STEP * (call + 1)) % _SEEDS
     return Sampling(max_tokens, temperature, s.top_p, s.top_k, seed)

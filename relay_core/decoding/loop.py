@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from relay_core.chat import Conversation
 from relay_core.decoding.budget import Budget, student_sampling, teacher_sampling
 from relay_core.decoding.deadline import OutOfTime, deadline_in, earlier, within
 from relay_core.decoding.engine_stream import engine_stream
@@ -36,7 +35,7 @@ class Answer:
     Args:
         student: a started engine.
         teacher: the engine to call; without one, every call is refused.
-        conversation: the messages, tools and prefix to answer.
+        prompts: the prompts of both, with the student's rendered; the answer's transcript is theirs.
         settings: budgets, sampling, prices.
         trigger: what makes a call; by default, ``settings.calls`` decides between ``Commands`` and ``Never``.
         deadline: the event loop's time at which the answer must end; ``None`` for no deadline.
@@ -46,7 +45,7 @@ class Answer:
         self,
         student: Engine,
         teacher: Engine | None,
-        conversation: Conversation,
+        prompts: Prompts,
         settings: RelaySettings,
         trigger: Trigger | None = None,
         deadline: float | None = None,
@@ -54,8 +53,8 @@ class Answer:
         self._began = time.monotonic()
         self._deadline = deadline
         self._student, self._teacher, self._settings = student, teacher, settings
-        self._prompts = Prompts(student, teacher, conversation)
-        self._transcript = self._prompts.transcript
+        self._prompts = prompts
+        self._transcript = prompts.transcript
         self._calls: list[CallEnded] = []
         self._tally = Tally(self._calls)
         self._budget = Budget(settings, self._transcript, self._calls, has_teacher=teacher is not None)
@@ -245,7 +244,7 @@ class Answer:
     async def _teacher_prompt(self, deadline: float | None, before: int | None = None) -> Prompt:
         """Start the teacher's engine; returns the prompt of the next call, as :meth:`Prompts.teacher` makes it."""
         await within(self._teacher_engine.start(), deadline)
-        prompt = self._prompts.teacher(len(self._calls), before)
+        prompt = await within(self._prompts.teacher(len(self._calls), before), deadline)
         self._budget.check_fits(self._teacher_engine, prompt)
         return prompt
 
@@ -302,7 +301,7 @@ class Answer:
 
 
 def unanswered(settings: RelaySettings, seconds: float) -> RelayResult:
-    """The result if the student had not started by the deadline: an empty answer."""
+    """The result if the student had not started, or its prompt was not rendered, by the deadline: an empty answer."""
     transcript = Transcript()
     return RelayResult(
         text="",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from relay_core.chat import Conversation, Rendered, encode_text, render, renders_alike
+from relay_core.chat import Conversation, Rendered, encode_text, guard_text, render_async, renders_alike
 from relay_core.decoding.reader_view import ReaderView
 from relay_core.engines.base import Engine, Prompt
 from relay_core.tokenizer import Tokenizer
@@ -23,20 +23,33 @@ class Prompts:
         student: a started engine, so that its tokenizer is known.
         teacher: an engine that is started before :meth:`teacher` is called; ``None`` if there is no teacher.
         conversation: the messages, tools and prefix that both prompts are made from.
+        rendered: the messages in the student's template; ``None`` for a student without a tokenizer.
     """
 
-    def __init__(self, student: Engine, teacher: Engine | None, conversation: Conversation) -> None:
+    def __init__(
+        self, student: Engine, teacher: Engine | None, conversation: Conversation, rendered: Rendered | None
+    ) -> None:
         self._student, self._teacher, self._conversation = student, teacher, conversation
-        self._student_rendered: Rendered | None = None
+        self._student_rendered = rendered
         self._teacher_rendered: Rendered | None = None
         self._teacher_view: ReaderView | None = None
         prefix, tokenizer = conversation.prefix, student.tokenizer
-        if tokenizer is None:
+        if rendered is None or tokenizer is None:
             self.transcript = Transcript(prefix=prefix)
         else:
-            self._student_rendered = render(tokenizer, conversation)
-            ids = self._student_rendered.token_ids + (encode_text(tokenizer, prefix) if prefix else [])
-            self.transcript = Transcript(self._student_rendered.text + prefix, ids, prefix)
+            ids = rendered.token_ids + (encode_text(tokenizer, prefix) if prefix else [])
+            self.transcript = Transcript(rendered.text + prefix, ids, prefix)
+
+    @classmethod
+    async def render(cls, student: Engine, teacher: Engine | None, conversation: Conversation) -> Prompts:
+        """Render the student's prompt, without blocking the event loop; arguments as for the class.
+
+        Raises:
+            ConfigurationError: the student's chat template cannot render the conversation.
+        """
+        tokenizer = student.tokenizer
+        rendered = None if tokenizer is None else await render_async(tokenizer, conversation)
+        return cls(student, teacher, conversation, rendered)
 
     @property
     def _student_vocabulary(self) -> Tokenizer | None:
@@ -69,9 +82,13 @@ class Prompts:
         transcript = self.transcript
         written = transcript.student_text
         ids = None if self._student_vocabulary is None else [*transcript.prompt_ids, *transcript.student_ids]
-        return self._prompt(transcript.prompt_text + written, ids, self._conversation.prefix + written, turn)
+        rendered, continuation = self._student_rendered, self._conversation.prefix + written
+        if rendered is None or self._student.tokenizer is None:
+            return self._prompt(transcript.prompt_text + written, ids, continuation, turn)
+        text = rendered.guarded_text + guard_text(self._student.tokenizer, continuation)
+        return self._prompt(text, ids, continuation, turn)
 
-    def teacher(self, call: int, before: int | None = None) -> Prompt:
+    async def teacher(self, call: int, before: int | None = None) -> Prompt:
         """The teacher's prompt for call number ``call`` (from 0).
 
         Args:
@@ -83,15 +100,15 @@ class Prompts:
         text = self._conversation.prefix + self.transcript.visible_text(end=before)
         if tokenizer is None:  # the server renders the messages; their text in its template is not known here
             return self._prompt("", None, text, call)
-        rendered, view = self._teacher_parts()
+        rendered, view = await self._teacher_parts(tokenizer)
         answer_ids = view.update(self.transcript) if before is None else view.foresee(self.transcript, before)
-        return self._prompt(rendered.text + text, rendered.token_ids + answer_ids, text, call)
+        prompt_text = rendered.guarded_text + guard_text(tokenizer, text)
+        return self._prompt(prompt_text, rendered.token_ids + answer_ids, text, call)
 
-    def _teacher_parts(self) -> tuple[Rendered, ReaderView]:
+    async def _teacher_parts(self, tokenizer: Tokenizer) -> tuple[Rendered, ReaderView]:
         """The messages in the teacher's chat template, and the reader's text in its vocabulary; made once."""
         if self._teacher_rendered is None or self._teacher_view is None:
-            assert self._teacher is not None and self._teacher.tokenizer is not None
-            tokenizer, student_tokenizer = self._teacher.tokenizer, self._student.tokenizer
+            student_tokenizer = self._student.tokenizer
             if (
                 self._student_rendered is not None
                 and student_tokenizer is not None
@@ -99,7 +116,7 @@ class Prompts:
             ):
                 self._teacher_rendered = self._student_rendered
             else:
-                self._teacher_rendered = render(tokenizer, self._conversation)
+                self._teacher_rendered = await render_async(tokenizer, self._conversation)
             self._teacher_view = ReaderView(
                 partial(encode_text, tokenizer),
                 tokenizer.spells if self.vocabulary_is_shared else None,

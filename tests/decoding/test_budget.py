@@ -61,3 +61,14 @@ def test_no_two_requests_of_an_answer_have_one_seed() -> None:
     assert {(s.temperature, s.top_p, s.top_k, s.stop) for s in teachers} == {(0.2, 0.9, 4, ())}
     assert student_sampling(RelaySettings(), 9, written=3, may_call=False).seed is None
     assert student_sampling(settings, 9, written=3, may_call=False).stop == ()
+
+
+@pytest.mark.parametrize("seed", [0, 2**63 - 1, 2**64, 10**30])
+def test_every_seed_gives_seeds_that_engines_take(seed: int) -> None:
+    settings = RelaySettings(seed=seed)
+    for n in (0, 1, 10**6):
+        for sampling in (
+            student_sampling(settings, 1, written=n, may_call=True),
+            teacher_sampling(settings, 1, call=n),
+        ):
+            assert sampling.seed is not None and 0 <= sampling.seed < 2**63

@@ -10,6 +10,7 @@ from relay_core import RelayResult, RelaySettings, ScriptedEngine
 from relay_core.chat import Conversation
 from relay_core.command import Call
 from relay_core.decoding.loop import Answer
+from relay_core.decoding.prompts import Prompts
 from relay_core.decoding.triggers import Candidate, Commands, Decider, Never, Trigger
 from relay_core.engines.base import Chunk, Finish, Token
 from relay_core.events import Finished
@@ -82,7 +83,8 @@ class AlwaysAsks(Decider):
 def answer(trigger: Trigger | None, student: ScriptedEngine, teacher: ScriptedEngine, **settings) -> RelayResult:
     async def run() -> RelayResult:
         options = RelaySettings(**{"on_teacher_stop": "continue", **settings})
-        events = Answer(student, teacher, Conversation.of("Q"), options, trigger).run()
+        prompts = await Prompts.render(student, teacher, Conversation.of("Q"))
+        events = Answer(student, teacher, prompts, options, trigger).run()
         [result] = [event.result async for event in events if isinstance(event, Finished)]
         return result
 
