@@ -238,6 +238,7 @@ EVERY_SETTING: dict[str, Any] = {
     "teacher_temperature": 0.1,
     "prices": Prices(teacher_output=1),
     "warming": "off",
+    "enable_thinking": True,
 }
 
 
