@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -41,10 +41,11 @@ class Response:
 
     async def _read_batches(self) -> AsyncGenerator[list[ServerSentEvent], None]:
         decoder = EventDecoder()
-        async for data in self._response.http_response.aiter_bytes():
-            if events := decoder.feed(data):
-                yield events
-            decoder.check()
+        async with aclosing(self._response.http_response.aiter_bytes()) as batches:
+            async for data in batches:
+                if events := decoder.feed(data):
+                    yield events
+                decoder.check()
         yield decoder.flush()
         decoder.check()
 
