@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from relay_core.engines.base import Chunk, Finish, Token
+from relay_core.engines.base import Chunk, EngineUsage, Finish, Token
 from relay_core.engines.openai.faults import Fault, NoAnswer, reading
 from relay_core.engines.openai.parsed_tool_calls import ParsedToolCalls
 from relay_core.engines.openai.protocol import Mode
@@ -63,6 +63,11 @@ class EventReader:
         self.reasoning_events = 0
         #: content came behind a reason for finishing: the endpoint sends one in every event
         self.hints = False
+
+    @property
+    def usage(self) -> EngineUsage | None:
+        """What the response has reported so far."""
+        return self._usage.total
 
     def read(self, payload: Mapping[str, Any]) -> Chunk:
         """One payload as a chunk. A reason for finishing makes its ``ending``, since more may follow.

@@ -191,21 +191,18 @@ class ChunkStream:
         return self._reader.notes
 
     async def trailing_usage(self) -> EngineUsage | None:
-        """The usage that follows the last token that is wanted.
+        """The usage of the response, of which no more tokens are wanted; it may have come already.
 
         Reading on to the end of the response also lets the connection be used again.
         """
-        usage = None
         try:
             async with asyncio.timeout(_USAGE_WAIT_S):
                 while (payload := await self._response.payload()) is not None:
-                    chunk = self._reader.read(payload)
-                    usage = chunk.usage or usage
-                    if chunk.tokens:
+                    if self._reader.read(payload).tokens:
                         break
         except (EngineError, TimeoutError):
             pass  # all tokens have arrived: an error behind them does no harm
-        return usage
+        return self._reader.usage
 
     async def _next_chunk(self) -> Chunk:
         """The next chunk with a token or a finish."""

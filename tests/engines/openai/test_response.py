@@ -108,6 +108,19 @@ async def test_a_response_that_fails_before_its_first_token_is_closed() -> None:
     assert silent.is_closed and malformed.is_closed
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_the_usage_of_an_answer_that_is_cut_is_known_however_the_events_arrive(at_once: bool) -> None:
+    """It may have come in one packet with the token behind which the caller cuts."""
+    usage = {"prompt_tokens": 102, "completion_tokens": 2, "total_tokens": 104}
+    data = [text("ab"), text("", "length"), b'data: {"choices": [], "usage": ' + json.dumps(usage).encode() + b"}\n\n"]
+    http = HttpResponse(*([b"".join([*data, DONE])] if at_once else [*data, DONE]))
+    async with aclosing(await open_stream(http)) as stream:
+        await stream.next()
+        reported = await stream.trailing_usage()
+    assert reported is not None
+    assert reported.prompt_tokens == 102
+
+
 # -- endings -------------------------------------------------------------------------------------------------------
 
 
