@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from relay_core import hub, portal
 from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Warming
+from relay_core.engines.closing import close_in_thread
 from relay_core.engines.cpu_affinity import check_processors, child_processes_on
 from relay_core.engines.cross_loop import run_on
 from relay_core.engines.forked import keep_unused, model_lost, watch_forks
@@ -189,7 +190,7 @@ class VLLMEngine(Engine):
             raise EngineError(message + hint) from error
 
     async def aclose(self) -> None:
-        await asyncio.to_thread(self._shut_down)
+        await close_in_thread(self._shut_down)
 
     def _shut_down(self) -> None:
         """End vLLM's process and wait for it."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, Engine, Prompt, Sampling, Warming
+from relay_core.engines.closing import close_in_thread
 from relay_core.engines.forked import keep_unused, model_lost, watch_forks
 from relay_core.engines.request_check import checked_ids
 from relay_core.engines.spec import Scheme, engine_from_spec
@@ -201,7 +202,7 @@ class TransformersEngine(Engine):
         return model_folder.load_model(self._source, dtype=self._dtype, device=self._device)
 
     async def aclose(self) -> None:
-        await asyncio.to_thread(self._stop)
+        await close_in_thread(self._stop)
 
     def _stop(self) -> None:
         with self._start_lock:
