@@ -60,7 +60,7 @@ def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> d
 def secret_from_environment(role: Role) -> SecretStr | None:
     """The key of ``role`` from the environment; ``None`` without one.
 
-    A key that cannot be sent is left to the engine to refuse: a model without endpoints needs none.
+    An invalid key is refused by the engine that uses it, since a relay without endpoints needs no key.
     """
     try:
         key = key_from_environment(role)

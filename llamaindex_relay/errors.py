@@ -1,4 +1,4 @@
-"""The errors of this package that the core has not."""
+"""Errors that only this package defines."""
 
 from __future__ import annotations
 

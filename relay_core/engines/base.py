@@ -137,9 +137,9 @@ class Prompt:
     """A prompt in three forms: ids, text, and messages. Each engine uses the first of these that it can.
 
     ``token_ids``: the whole prompt in the engine's vocabulary; ``None`` if the engine has no tokenizer on this side.
-    ``text``: the same as text. ``messages``, ``tools``, ``continuation``: the same before the chat template is applied;
-    ``continuation`` is what the assistant has written so far. ``turn``: how many requests the same answer has made of
-    this engine before. ``enable_thinking``: whether the template is asked to let the model think.
+    ``text``: the whole prompt as a string. ``messages``, ``tools``, ``continuation``: the prompt before the chat
+    template; ``continuation`` is what the assistant has written so far. ``turn``: how many requests the same answer has
+    made of this engine before. ``enable_thinking``: whether the template is asked to let the model think.
     """
 
     text: str
@@ -268,7 +268,7 @@ class Engine(ABC):
 
         Raises:
             ContextOverflow: the prompt alone fills the context; nothing was generated.
-            EngineError: any other failure; ``__cause__`` holds the original exception.
+            EngineError: any other failure; ``__cause__`` holds the original exception, or its text alone.
         """
 
     def warm_stream(self, prompt: Prompt, sampling: Sampling, warming: Warming) -> AsyncGenerator[Chunk, None]:
@@ -309,7 +309,7 @@ class Engine(ABC):
     def answer_ended(self, *, commands: int) -> None:
         """Note that this engine, as a student that may call, has ended an answer.
 
-        A student that wrote no command in its first answers is warned of once: it was probably not trained to.
+        If a student has written no command in its first answers, a warning says once that it was not trained to.
 
         Args:
             commands: how many commands it wrote, malformed and refused ones included.

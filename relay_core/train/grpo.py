@@ -4,7 +4,7 @@ This is the paper's section 3.3. ``policy.py`` and ``rollout.py`` make the answe
 and TRL computes advantages and losses with the teacher's tokens masked; this module puts these parts together.
 
 The bundled recipe deviates from the paper in the learning rate, fewer prompts per rollout and a greedy teacher, because
-it trains a model of 0.1 M parameters on a CPU.
+it trains a model of 0.17 M parameters on a CPU.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ def paged_attention(
         The output, shape [1, tokens, heads, head_dim], and no attention weights.
 
     Raises:
-        RuntimeError: the model does not hand the cache to its attention function. A guess would be attention without a
-            mask, whose output looks like text and is wrong.
+        RuntimeError: the model does not hand the cache to its attention function. Attention without a mask would
+            give plausible but wrong text.
     """
     if cache is None:
         raise RuntimeError(

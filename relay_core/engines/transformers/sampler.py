@@ -2,7 +2,8 @@
 
 The manager's own logits processors support no stop strings, no seeds and no greedy request beside a sampled one in
 one batch, and its log-probabilities are taken after temperature. Therefore a single logits processor,
-:class:`Sampler`, samples for the whole batch and leaves the manager's argmax no choice.
+:class:`Sampler`, samples for the whole batch and masks all other logits, so that the manager's argmax returns the
+sampled token.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
     def _deliver(self, tickets: list[Ticket], ids: list[int], logprobs: list[float]) -> None:
         """Append each sampled token to its request and send what is due.
 
-        Waking a consumer costs about half of a token's share of a step over many requests, so streams of a large
-        batch buffer several tokens. The end of a stream is sent at once, so that no hand-over waits.
+        In a large batch, waking a consumer takes about half as long as computing one token, so these streams buffer
+        several tokens. The end of a stream is sent at once, so that no hand-over waits.
         """
         by_loop: dict[asyncio.AbstractEventLoop, list[Delivery]] = {}
         now, max_buffered = time.monotonic(), len(tickets) // REQUESTS_PER_BUFFERED_TOKEN
