@@ -271,16 +271,32 @@ def test_an_answer_ends_when_its_client_leaves(fastapi_app: Any, path: str) -> N
             until(lambda: student.active == 0)
 
 
-def test_the_application_reports_errors_by_status(fastapi_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", ["/answer", "/stream"])
+def test_the_application_reports_errors_by_status(fastapi_app: Any, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     broken = slow_relay([EngineError("out of memory")])
     with in_uvicorn(fastapi_app.create_app(lambda: broken)) as url:
-        reply = httpx.post(f"{url}/answer", json={"question": "?"}, trust_env=False)
-        assert (reply.status_code, reply.json()) == (502, {"detail": "student: out of memory"})
-        assert httpx.post(f"{url}/answer", json={}, trust_env=False).status_code == 422
+        for _ in range(2):
+            reply = httpx.post(url + path, json={"question": "?"}, trust_env=False)
+            assert (reply.status_code, reply.json()) == (502, {"detail": "student: out of memory"})
+        assert httpx.post(url + path, json={}, trust_env=False).status_code == 422
+        assert httpx.post(url + path, json={"question": ""}, trust_env=False).status_code == 422
     monkeypatch.setattr(fastapi_app, "MOST_ANSWERS", 0)
     with in_uvicorn(fastapi_app.create_app(slow_relay)) as url:
-        reply = httpx.post(f"{url}/answer", json={"question": "?"}, trust_env=False)
+        reply = httpx.post(url + path, json={"question": "?"}, trust_env=False)
         assert (reply.status_code, reply.headers["Retry-After"]) == (503, "1")
+
+
+@pytest.mark.parametrize("path", ["/answer", "/stream"])
+def test_every_answer_gives_its_place_back(fastapi_app: Any, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Also if its client leaves before the first piece of text."""
+    monkeypatch.setattr(fastapi_app, "MOST_ANSWERS", 1)
+    relay = slow_relay([Delay(60), "late"])
+    student: Any = relay.student
+    with in_uvicorn(fastapi_app.create_app(lambda: relay)) as url, httpx.Client(trust_env=False) as client:
+        for _ in range(3):  # it would answer 503 at once if the place were taken
+            with pytest.raises(httpx.ReadTimeout):
+                client.post(url + path, json={"question": "?"}, timeout=0.5)
+            until(lambda: student.active == 0)
 
 
 def test_uvicorn_stops_after_the_last_answer() -> None:

@@ -2,7 +2,7 @@
 
     cd docs/examples
     uvicorn fastapi_app:app --port 8080 --timeout-graceful-shutdown 35
-    curl -N localhost:8080/stream -H 'Content-Type: application/json' -d '{"question": "A pen costs 62 coins. …"}'
+    curl -N localhost:8080/stream -H 'Content-Type: application/json' -d '{"question": "What is 27 times 8?"}'
 
 RELAY_STUDENT and RELAY_TEACHER name the two models; without them, the bundled pair answers.
 """
@@ -12,14 +12,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from relay_core import ConfigurationError, EngineError, Relay, RelayResult, RelaySettings, TextDelta
+from relay_core import ConfigurationError, EngineError, Event, Relay, RelaySettings, TextDelta
+
+T = TypeVar("T")
 
 DEADLINE_S = 30  # an answer that takes longer ends with what it has; shorter than the graceful shutdown of the server
 MOST_ANSWERS = 64  # at a time, in this worker
@@ -36,18 +38,51 @@ def relay_from_environment() -> Relay:
     return Relay(student, teacher, RelaySettings(deadline_s=DEADLINE_S))
 
 
-async def answer_unless_left(relay: Relay, question: str, request: Request) -> RelayResult:
-    """The answer. It is cancelled if the client leaves, and with it the work of both models."""
-    answer = asyncio.create_task(relay.agenerate(question))
+async def unless_left(work: Awaitable[T], request: Request) -> T:
+    """The result of ``work``, which is cancelled if the client leaves, and with it the work of both models."""
+    task = asyncio.ensure_future(work)
     try:
-        while not answer.done():
-            await asyncio.wait([answer], timeout=0.2)
+        while not task.done():
+            await asyncio.wait([task], timeout=0.2)
             if await request.is_disconnected():
                 raise HTTPException(CLIENT_LEFT)
-        return answer.result()
+        return task.result()
     finally:
-        answer.cancel()
-        await asyncio.wait([answer])
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@contextlib.contextmanager
+def errors_as_status() -> Iterator[None]:
+    """Turn errors into HTTP statuses. A failure of the teacher is none: ``result.failures`` holds it."""
+    try:
+        yield
+    except ConfigurationError as error:  # the prompt cannot be used
+        raise HTTPException(422, str(error)) from error
+    except EngineError as error:  # the student failed
+        raise HTTPException(502, str(error)) from error
+
+
+class TextStream(StreamingResponse):
+    """The text of an answer whose first event has come.
+
+    ``resources`` are closed in every case, even if the client leaves before the first piece of text is sent.
+    """
+
+    def __init__(self, first: Event, events: AsyncIterator[Event], resources: contextlib.AsyncExitStack) -> None:
+        async def text() -> AsyncIterator[str]:
+            if isinstance(first, TextDelta):
+                yield first.text
+            async for event in events:  # cancelled by the server if the client leaves
+                if isinstance(event, TextDelta):
+                    yield event.text
+
+        super().__init__(text(), media_type="text/plain; charset=utf-8")
+        self._resources = resources
+
+    async def __call__(self, *asgi: Any) -> None:
+        async with self._resources:
+            await super().__call__(*asgi)
 
 
 def create_app(build: Callable[[], Relay] = relay_from_environment) -> FastAPI:
@@ -73,23 +108,18 @@ def create_app(build: Callable[[], Relay] = relay_from_environment) -> FastAPI:
     @app.post("/answer")
     async def answer(body: Question, request: Request) -> dict[str, Any]:
         async with place():
-            try:
-                result = await answer_unless_left(app.state.relay, body.question, request)
-            except ConfigurationError as error:  # the prompt cannot be used
-                raise HTTPException(422, str(error)) from error
-            except EngineError as error:  # the student failed; a failure of the teacher is in result.failures
-                raise HTTPException(502, str(error)) from error
+            with errors_as_status():
+                result = await unless_left(app.state.relay.agenerate(body.question), request)
         return {"text": result.text, "finish_reason": result.finish_reason, "call_ratio": result.usage.call_ratio}
 
     @app.post("/stream")
-    async def stream(body: Question) -> StreamingResponse:
-        async def text() -> AsyncIterator[str]:
-            async with place(), contextlib.aclosing(app.state.relay.astream(body.question)) as events:
-                async for event in events:  # cancelled by the server if the client leaves
-                    if isinstance(event, TextDelta):
-                        yield event.text
-
-        return StreamingResponse(text(), media_type="text/plain; charset=utf-8")
+    async def stream(body: Question, request: Request) -> TextStream:
+        async with contextlib.AsyncExitStack() as resources:
+            await resources.enter_async_context(place())
+            events = await resources.enter_async_context(contextlib.aclosing(app.state.relay.astream(body.question)))
+            with errors_as_status():  # the first event decides the status; a later error breaks the body off
+                first = await unless_left(anext(events), request)
+            return TextStream(first, events, resources.pop_all())
 
     @app.get("/health")
     async def health() -> dict[str, bool]:
