@@ -7,7 +7,6 @@ do.
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -53,8 +52,8 @@ class Relay:
 
     def __init__(
         self,
-        student: str | os.PathLike[str] | Engine = "bundled",
-        teacher: str | os.PathLike[str] | Engine | None = "bundled",
+        student: str | Engine = "bundled",
+        teacher: str | Engine | None = "bundled",
         settings: RelaySettings | None = None,
     ) -> None:
         self.settings = settings if settings is not None else RelaySettings()
@@ -64,7 +63,7 @@ class Relay:
         self.student = self._engine(student, "student")
         self.teacher = None if teacher is None else self._engine(teacher, "teacher")
 
-    def _engine(self, engine: str | os.PathLike[str] | Engine, role: Role) -> Engine:
+    def _engine(self, engine: str | Engine, role: Role) -> Engine:
         if isinstance(engine, Engine):
             return engine
         from relay_core.engines.spec import engine_from_spec

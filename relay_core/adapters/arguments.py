@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,8 +23,6 @@ SYNONYMS = {
     "stop_sequences": "stop",
     "max_completion_tokens": "max_tokens",
 }
-
-ENGINE_ARGUMENTS = ("student", "teacher")
 
 
 def check_argument_names(model: str, names: Iterable[str], known: Iterable[str], instead: Mapping[str, str]) -> None:
@@ -81,7 +78,7 @@ def check_relay_argument(relay: Any, arguments: Mapping[str, Any], own: Mapping[
 
 
 def translated(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """``arguments`` under our names, without those that count as left out, and with path objects as specs.
+    """``arguments`` under our names, without those that count as left out.
 
     Raises:
         ConfigurationError: one argument under two names.
@@ -92,9 +89,7 @@ def translated(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if our_name in result:
             synonym = name if name != our_name else next(n for n in arguments if SYNONYMS.get(n) == our_name)
             raise ConfigurationError(f"{synonym} is another name for {our_name}: write one of them")
-        if isinstance(value, os.PathLike) and our_name in ENGINE_ARGUMENTS:
-            result[our_name] = str(EngineSpec.parse(value))
-        elif not is_unset(our_name, value):
+        if not is_unset(our_name, value):
             result[our_name] = value
     return result
 

@@ -6,7 +6,6 @@ is loaded once. An engine loads its model for the first answer and stays loaded 
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Hashable
 from typing import Any
@@ -31,9 +30,7 @@ def _forget_parent() -> None:
 in_child(_forget_parent)
 
 
-def shared_engine(
-    spec: str | os.PathLike[str], *, role: Role, api_key: str | None = None, retries: int | None = None
-) -> Engine:
+def shared_engine(spec: str, *, role: Role, api_key: str | None = None, retries: int | None = None) -> Engine:
     """The process's engine for ``spec``, built by the first call.
 
     Args:

@@ -53,14 +53,12 @@ class EngineSpec:
     options: Options = ()
 
     @classmethod
-    def parse(cls, spec: str | os.PathLike[str]) -> EngineSpec:
-        """Parse a spec; a path object names a model's folder.
+    def parse(cls, spec: str) -> EngineSpec:
+        """Parse a spec.
 
         Raises:
             ConfigurationError: ``spec`` is not a spec; the message lists what is accepted.
         """
-        if isinstance(spec, os.PathLike):
-            return cls(Scheme.TRANSFORMERS, os.fspath(spec))
         if not isinstance(spec, str) or not spec.strip():
             raise ConfigurationError(f"engine spec {spec!r}: write {ACCEPTED_SPECS}")
         text, has_options, query = spec.strip().partition("?")
@@ -126,7 +124,7 @@ class EngineSpec:
         return (f"{self.scheme}:{self.model}{endpoint}" if self.model else str(self.scheme)) + options
 
 
-def engine_from_spec(spec: str | os.PathLike[str] | EngineSpec, *, role: Role = "student", **options: Any) -> Engine:
+def engine_from_spec(spec: str | EngineSpec, *, role: Role = "student", **options: Any) -> Engine:
     """Build the engine that ``spec`` names, without loading its model.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from pydantic import SecretStr
 from langchain_relay import ChatRelay
 from llamaindex_relay import RelayLLM
 from relay_core import Relay, ScriptedEngine
-from relay_core.adapters.arguments import translated
 from relay_core.errors import ConfigurationError
 
 URL = "http://127.0.0.1:1/v1"
@@ -83,7 +81,3 @@ def test_a_call_of_relayllm_understands_them_too() -> None:
     for replaced in ({"model": "bundled"}, {"teacher": None}):
         with pytest.raises(ConfigurationError, match="build another RelayLLM"):
             llm.complete("?", **replaced)
-
-
-def test_a_path_object_becomes_the_spec_of_its_folder() -> None:
-    assert translated({"model": Path("/models/student")}) == {"student": "transformers:/models/student"}

@@ -1,7 +1,6 @@
 import pytest
 
-from relay_core import ConfigurationError, Relay, engine_from_spec
-from relay_core.bundled import path
+from relay_core import ConfigurationError, engine_from_spec
 from relay_core.engines.spec import EngineSpec
 
 
@@ -15,12 +14,6 @@ def test_a_spec_that_cannot_be_read_says_what_is_accepted(spec: object) -> None:
 def test_an_endpoint_needs_a_model_and_a_url(spec: str) -> None:
     with pytest.raises(ConfigurationError, match="such as openai:Qwen3-8B@http://localhost:8000/v1"):
         engine_from_spec(spec)
-
-
-def test_a_path_object_names_a_folder() -> None:
-    folder = path("student-relay")
-    assert EngineSpec.parse(folder) == EngineSpec.parse(f"transformers:{folder}")
-    assert Relay(folder, folder).student.spec == f"transformers:{folder}"
 
 
 def test_an_endpoint() -> None:
