@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core import hub, portal
 from relay_core.engines import model_folder
-from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Warming
+from relay_core.engines.base import Chunk, EngineUsage, Finish, Prompt, Sampling, Token, Warming
 from relay_core.engines.closing import close_in_thread
 from relay_core.engines.cpu_affinity import check_processors, child_processes_on
 from relay_core.engines.cross_loop import run_on
-from relay_core.engines.forked import keep_unused, model_lost, watch_forks
+from relay_core.engines.forked import keep_unused, watch_forks
 from relay_core.engines.gc_freeze import freeze_imports
 from relay_core.engines.in_flight import RequestsInFlight
+from relay_core.engines.in_process import InProcessEngine
 from relay_core.engines.request_check import checked_ids
 from relay_core.engines.warmed_stream import hold_until_wanted
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
@@ -49,7 +50,7 @@ _GUARD_HINT = (
 )
 
 
-class VLLMEngine(Engine):
+class VLLMEngine(InProcessEngine):
     """A model in vLLM, started by this process.
 
     Args:
@@ -72,8 +73,6 @@ class VLLMEngine(Engine):
     """
 
     constrains = True
-    speaks_ids = True
-    warmable = True
 
     def __init__(
         self,
@@ -121,30 +120,13 @@ class VLLMEngine(Engine):
     # -- starting and closing ------------------------------------------------------------------------------
 
     @property
-    def tokenizer(self) -> Tokenizer:
-        if self._tokenizer is None:
-            self._tokenizer = model_folder.load_tokenizer(self._source)
-        return self._tokenizer
-
-    @property
-    def context_length(self) -> int | None:
-        return self._context
-
-    @property
     def running(self) -> bool:
-        """Whether the model is loaded and takes requests."""
         llm, home = self._llm, self._home
         return llm is not None and home is not None and not home.is_closed() and not llm.errored
 
     @property
     def warms(self) -> bool:
         return self._in_flight.is_light
-
-    async def start(self) -> None:
-        if self.is_lost_in_fork:
-            raise model_lost(self.spec)
-        if not self.running:
-            await asyncio.to_thread(self._start)
 
     def _start(self) -> None:
         """Start vLLM's process; blocks for tens of seconds."""
@@ -213,12 +195,6 @@ class VLLMEngine(Engine):
         return {**super().describe(), "running": self.running}
 
     # -- streaming -----------------------------------------------------------------------------------------
-
-    def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
-        return self._stream(prompt, sampling, None)
-
-    def warm_stream(self, prompt: Prompt, sampling: Sampling, warming: Warming) -> AsyncGenerator[Chunk, None]:
-        return self._stream(prompt, sampling, warming)
 
     async def _stream(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
         await self.start()

@@ -19,16 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay_core.engines import model_folder
-from relay_core.engines.base import Chunk, Engine, Prompt, Sampling, Warming
+from relay_core.engines.base import Chunk, Prompt, Sampling, Warming
 from relay_core.engines.closing import close_in_thread
-from relay_core.engines.forked import keep_unused, model_lost, watch_forks
+from relay_core.engines.forked import keep_unused, watch_forks
+from relay_core.engines.in_process import InProcessEngine
 from relay_core.engines.request_check import checked_ids
 from relay_core.engines.spec import Scheme, engine_from_spec
 from relay_core.engines.transformers.lent_model import LentModel
 from relay_core.engines.transformers.options import BatchingOptions
 from relay_core.engines.transformers.request import Request
 from relay_core.errors import ConfigurationError, ContextOverflow
-from relay_core.tokenizer import Tokenizer, as_tokenizer
+from relay_core.tokenizer import as_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
-class TransformersEngine(Engine):
+class TransformersEngine(InProcessEngine):
     """A causal language model from transformers.
 
     Args:
@@ -66,9 +67,6 @@ class TransformersEngine(Engine):
     Raises:
         ConfigurationError: an option is invalid, or the folder holds no usable model; nothing was loaded.
     """
-
-    speaks_ids = True
-    warmable = True
 
     def __init__(
         self,
@@ -146,29 +144,12 @@ class TransformersEngine(Engine):
     # -- starting and closing ------------------------------------------------------------------------------
 
     @property
-    def tokenizer(self) -> Tokenizer:
-        if self._tokenizer is None:
-            self._tokenizer = model_folder.load_tokenizer(self._source)
-        return self._tokenizer
-
-    @property
-    def context_length(self) -> int | None:
-        return self._context
-
-    @property
     def warms(self) -> bool:
         return True
 
     @property
     def running(self) -> bool:
-        """Whether the model is loaded and takes requests."""
         return self._manager is not None and self._manager.takes_requests
-
-    async def start(self) -> None:
-        if self.is_lost_in_fork:
-            raise model_lost(self.spec)
-        if not self.running:
-            await asyncio.to_thread(self._start)
 
     def _start(self) -> None:
         with self._start_lock:
@@ -221,12 +202,6 @@ class TransformersEngine(Engine):
         return frozenset(int(i) for i in ids if i is not None)
 
     # -- requests ------------------------------------------------------------------------------------------
-
-    def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
-        return self._stream(prompt, sampling, None)
-
-    def warm_stream(self, prompt: Prompt, sampling: Sampling, warming: Warming) -> AsyncGenerator[Chunk, None]:
-        return self._stream(prompt, sampling, warming)
 
     async def _stream(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
         await self.start()

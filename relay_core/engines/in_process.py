@@ -1,0 +1,61 @@
+"""What the engines share whose model this process loads: its start, its tokenizer and its context."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncGenerator
+
+from relay_core.engines import model_folder
+from relay_core.engines.base import Chunk, Engine, Prompt, Sampling, Warming
+from relay_core.engines.forked import model_lost
+from relay_core.tokenizer import Tokenizer
+
+
+class InProcessEngine(Engine):
+    """An engine that loads its model when it starts.
+
+    Subclasses set the attributes below in their constructors, and ``spec``.
+    """
+
+    speaks_ids = True
+    warmable = True
+
+    _source: str  # a folder or a hub id
+    _tokenizer: Tokenizer | None  # None until it is loaded
+    _context: int | None  # of the model, in tokens; None while it is unknown
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        if self._tokenizer is None:
+            self._tokenizer = model_folder.load_tokenizer(self._source)
+        return self._tokenizer
+
+    @property
+    def context_length(self) -> int | None:
+        return self._context
+
+    @property
+    @abstractmethod
+    def running(self) -> bool:
+        """Whether the model is loaded and takes requests."""
+
+    async def start(self) -> None:
+        if self.is_lost_in_fork:
+            raise model_lost(self.spec)
+        if not self.running:
+            await asyncio.to_thread(self._start)
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Load the model unless it runs; blocks. Safe to call from several threads."""
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+        return self._stream(prompt, sampling, None)
+
+    def warm_stream(self, prompt: Prompt, sampling: Sampling, warming: Warming) -> AsyncGenerator[Chunk, None]:
+        return self._stream(prompt, sampling, warming)
+
+    @abstractmethod
+    def _stream(self, prompt: Prompt, sampling: Sampling, warming: Warming | None) -> AsyncGenerator[Chunk, None]:
+        """:meth:`stream`, or :meth:`warm_stream` if ``warming`` is given."""
