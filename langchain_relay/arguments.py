@@ -8,14 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from relay_core.adapters.arguments import (
-    SYNONYMS,
-    check_api_key,
-    check_argument_names,
-    check_relay_argument,
-    clean_key_arguments,
-    translated,
-)
+from relay_core.adapters.arguments import check_relay_argument, own_arguments
 from relay_core.adapters.settings_fields import SETTINGS
 from relay_core.errors import ConfigurationError
 from relay_core.keys import Role, key_from_environment
@@ -41,10 +34,7 @@ def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> d
     Raises:
         ConfigurationError: a name is unknown, or arguments contradict each other.
     """
-    check_argument_names("ChatRelay", values, {*fields, *SYNONYMS}, _INSTEAD)
-    values = clean_key_arguments(values)
-    check_api_key(values)
-    arguments = translated(values)
+    arguments = own_arguments("ChatRelay", values, fields, _INSTEAD)
     relay = arguments.get("relay")
     if relay is not None:
         engines = {"student": relay.student, "teacher": relay.teacher} if isinstance(relay, Relay) else {}

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from relay_core.adapters.arguments import (
-    SYNONYMS,
-    check_api_key,
-    check_argument_names,
-    check_relay_argument,
-    clean_key_arguments,
-    translated,
-)
+from relay_core.adapters.arguments import check_relay_argument, own_arguments
 from relay_core.adapters.settings_fields import DEFAULTS, SETTINGS
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
@@ -38,9 +31,7 @@ def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> d
         ConfigurationError: a name is unknown, arguments contradict each other, or a setting cannot be used.
     """
     arguments = {name: value for name, value in values.items() if name != "class_name"}
-    check_argument_names("RelayLLM", arguments, {*fields, *SYNONYMS}, _INSTEAD)
-    check_api_key(arguments)
-    arguments = translated(clean_key_arguments(arguments))
+    arguments = own_arguments("RelayLLM", arguments, fields, _INSTEAD)
     relay = arguments.get("relay")
     settings = DEFAULTS
     if relay is not None:

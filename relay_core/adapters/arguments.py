@@ -60,6 +60,26 @@ def clean_key_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {**arguments, **keys}
 
 
+def own_arguments(
+    model: str, arguments: Mapping[str, Any], fields: Iterable[str], instead: Mapping[str, str]
+) -> dict[str, Any]:
+    """A constructor's arguments under our names, with keys as secrets, without those that count as left out.
+
+    Args:
+        model: the class's name, for messages.
+        arguments: as the caller wrote them.
+        fields: the names of the class's fields.
+        instead: what to write in place of arguments that only other models have.
+
+    Raises:
+        ConfigurationError: a name is unknown, one argument has two names, or a key cannot be used.
+    """
+    check_argument_names(model, arguments, {*fields, *SYNONYMS}, instead)
+    arguments = clean_key_arguments(arguments)
+    check_api_key(arguments)
+    return translated(arguments)
+
+
 def check_relay_argument(relay: Any, arguments: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Check the argument ``relay=`` and the arguments beside it.
 
