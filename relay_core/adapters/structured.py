@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from relay_core.chat import Conversation, render
+from relay_core.chat import Conversation, render_async
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
 from relay_core.errors import BudgetError, ConfigurationError, EngineError
 from relay_core.events import Event, Finished, FinishReason, RelayResult, TextDelta
@@ -106,7 +106,7 @@ async def write_json(
     try:
         async with asyncio.timeout(None if settings.deadline_s is None else settings.deadline_s - answer.seconds):
             engine = await start_constraining_engine(relay, by)
-            prompt = _prompt(engine, messages, answer.text, schema)
+            prompt = await _prompt(engine, messages, answer.text, schema)
             async with aclosing(engine.stream(prompt, sampling)) as chunks:
                 async for chunk in chunks:
                     if delta := json_text.take(chunk):
@@ -132,12 +132,14 @@ def _tokens_left(answer: RelayResult, by: Role, settings: RelaySettings) -> int:
     return left
 
 
-def _prompt(engine: Engine, messages: Sequence[Mapping[str, Any]], answer: str, schema: Mapping[str, Any]) -> Prompt:
+async def _prompt(
+    engine: Engine, messages: Sequence[Mapping[str, Any]], answer: str, schema: Mapping[str, Any]
+) -> Prompt:
     instruction = {"role": "user", "content": INSTRUCTION + json.dumps(schema, ensure_ascii=False)}
     conversation = Conversation.of([*messages, {"role": "assistant", "content": answer}, instruction])
     if engine.tokenizer is None:
         return Prompt("", None, conversation.messages)
-    rendered = render(engine.tokenizer, conversation)
+    rendered = await render_async(engine.tokenizer, conversation)
     return Prompt(rendered.text, rendered.token_ids, conversation.messages)
 
 

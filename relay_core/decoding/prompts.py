@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from relay_core.chat import Conversation, Rendered, encode_text, guard_text, render_async, renders_alike
+from relay_core.chat import (
+    Conversation,
+    Rendered,
+    encode_text,
+    encode_text_async,
+    guard_text,
+    render_async,
+    renders_alike,
+)
 from relay_core.decoding.reader_view import ReaderView
 from relay_core.engines.base import Engine, Prompt
 from relay_core.tokenizer import Tokenizer
@@ -24,21 +32,26 @@ class Prompts:
         teacher: an engine that is started before :meth:`teacher` is called; ``None`` if there is no teacher.
         conversation: the messages, tools and prefix that both prompts are made from.
         rendered: the messages in the student's template; ``None`` for a student without a tokenizer.
+        prefix_ids: the conversation's prefix in the student's vocabulary.
     """
 
     def __init__(
-        self, student: Engine, teacher: Engine | None, conversation: Conversation, rendered: Rendered | None
+        self,
+        student: Engine,
+        teacher: Engine | None,
+        conversation: Conversation,
+        rendered: Rendered | None,
+        prefix_ids: list[int],
     ) -> None:
         self._student, self._teacher, self._conversation = student, teacher, conversation
         self._student_rendered = rendered
         self._teacher_rendered: Rendered | None = None
         self._teacher_view: ReaderView | None = None
-        prefix, tokenizer = conversation.prefix, student.tokenizer
-        if rendered is None or tokenizer is None:
+        prefix = conversation.prefix
+        if rendered is None:
             self.transcript = Transcript(prefix=prefix)
         else:
-            ids = rendered.token_ids + (encode_text(tokenizer, prefix) if prefix else [])
-            self.transcript = Transcript(rendered.text + prefix, ids, prefix)
+            self.transcript = Transcript(rendered.text + prefix, rendered.token_ids + prefix_ids, prefix)
 
     @classmethod
     async def render(cls, student: Engine, teacher: Engine | None, conversation: Conversation) -> Prompts:
@@ -48,8 +61,11 @@ class Prompts:
             ConfigurationError: the student's chat template cannot render the conversation.
         """
         tokenizer = student.tokenizer
-        rendered = None if tokenizer is None else await render_async(tokenizer, conversation)
-        return cls(student, teacher, conversation, rendered)
+        if tokenizer is None:
+            return cls(student, teacher, conversation, None, [])
+        rendered = await render_async(tokenizer, conversation)
+        prefix_ids = await encode_text_async(tokenizer, conversation.prefix) if conversation.prefix else []
+        return cls(student, teacher, conversation, rendered, prefix_ids)
 
     @property
     def _student_vocabulary(self) -> Tokenizer | None:

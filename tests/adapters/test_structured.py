@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -149,3 +150,11 @@ async def test_an_endpoint_that_turns_out_not_to_constrain_is_refused(qwen3: Tok
 async def test_an_engine_that_pays_no_heed_to_the_schema_is_found_out(engine: Make) -> None:
     with pytest.raises(EngineError, match=r"student: it was given a schema, but wrote no JSON.*'Sure: 282'"):
         await ask(Relay(engine("Sure: 282", constrains=True), None), "student")
+
+
+async def test_the_time_of_a_template_is_within_the_deadline(engine: Make, qwen3: Tokenizer) -> None:
+    endless = Tokenizer(copy.copy(qwen3.hf), "endless")
+    endless.hf.chat_template = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    relay = Relay(engine("282"), ScriptedEngine('{"price": 282}', endless, constrains=True))
+    _, events = await ask(relay, "teacher", deadline_s=0.5)
+    assert events[-1].result.finish_reason == "deadline"
