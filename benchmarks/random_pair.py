@@ -13,10 +13,15 @@ import lzma
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relay_core.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import torch
 
 QWEN3 = Path(__file__).parents[1] / "tests" / "data" / "qwen3"
 CONTEXT_LENGTH = 2048
@@ -58,6 +63,20 @@ def word_ids(tokenizer: Tokenizer) -> list[int]:
     return [token_id for token_id, text in words if tokenizer.encode(text) == [token_id]]
 
 
+def write_only(table: torch.Tensor, token_ids: Sequence[int]) -> None:
+    """Have a model write these tokens alone: the others get a hundredth of the logit, so no argmax.
+
+    Args:
+        table: the model's output embeddings, shape [vocabulary, hidden]; changed in place.
+        token_ids: the tokens.
+    """
+    import torch
+
+    keep = torch.zeros(len(table), 1, dtype=table.dtype, device=table.device)
+    keep[torch.tensor(token_ids, device=table.device)] = 1
+    table.mul_(0.01 + 0.99 * keep)
+
+
 def build_model(folder: Path, tokenizer: Tokenizer, shape: Shape, *, seed: int) -> int:
     """Write a model that greedily writes words and never ends.
 
@@ -84,10 +103,7 @@ def build_model(folder: Path, tokenizer: Tokenizer, shape: Shape, *, seed: int) 
     torch.manual_seed(seed)
     model = Qwen3ForCausalLM(config)
     with torch.no_grad():
-        table = model.model.embed_tokens.weight
-        keep = torch.zeros(len(table), 1)
-        keep[word_ids(tokenizer)] = 1
-        table.mul_(0.01 + 0.99 * keep)  # other tokens get a hundredth of the logit, so no argmax
+        write_only(model.model.embed_tokens.weight, word_ids(tokenizer))
     model.save_pretrained(folder)
     hf.save_pretrained(folder)
     return sum(weights.numel() for weights in model.parameters())

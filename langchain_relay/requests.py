@@ -12,6 +12,7 @@ from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_relay.errors import langchain_errors
 from langchain_relay.replies import Delta, Reply
+from relay_core.adapters.identity import relay_specs
 from relay_core.adapters.structured import start_constraining_engine, write_json
 from relay_core.errors import ConfigurationError
 from relay_core.events import Event, Finished, RelayResult, TextDelta
@@ -71,10 +72,9 @@ class Request:
                 yield piece.chunk() if isinstance(piece, Delta) else reply.last_chunk(piece)
 
     def _reply(self) -> Reply:
-        teacher = self.relay.teacher
         return Reply(
             self.offered,
-            names={"student": self.relay.student.spec, "teacher": None if teacher is None else teacher.spec},
+            names=relay_specs(self.relay),
             opening=self.opening,
             numbered_blocks=self.numbered_blocks,
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from relay_core.adapters.arguments import check_relay_argument, own_arguments
+from relay_core.adapters.identity import relay_specs
 from relay_core.adapters.settings_fields import DEFAULTS, SETTINGS
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
@@ -35,7 +36,7 @@ def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> d
     relay = arguments.get("relay")
     settings = DEFAULTS
     if relay is not None:
-        specs = _specs(relay) if isinstance(relay, Relay) else {}
+        specs = relay_specs(relay) if isinstance(relay, Relay) else {}
         check_relay_argument(relay, arguments, {**specs, "max_retries": None})
         settings = relay.settings
         arguments.update(specs)
@@ -44,7 +45,3 @@ def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> d
             raise ConfigurationError(f"{role} is an engine: write relay=Relay(student, teacher), or a spec")
     settings = settings.merged({name: value for name, value in arguments.items() if name in SETTINGS})
     return {**arguments, **{name: getattr(settings, name) for name in SETTINGS}}
-
-
-def _specs(relay: Relay) -> dict[str, str | None]:
-    return {"student": relay.student.spec, "teacher": None if relay.teacher is None else relay.teacher.spec}

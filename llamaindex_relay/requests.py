@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from llamaindex_relay.replies import R, Reply
+from relay_core.adapters.identity import relay_specs
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
 from relay_core.tools import Offer
@@ -53,9 +54,7 @@ class Request(Generic[R]):
                     yield response
 
     def _reply(self) -> Reply[R]:
-        teacher = self.relay.teacher
-        names = {"student": self.relay.student.spec, "teacher": None if teacher is None else teacher.spec}
-        return self.reply_class(self.offered, names=names, parallel=self.parallel)
+        return self.reply_class(self.offered, names=relay_specs(self.relay), parallel=self.parallel)
 
     def _options(self) -> dict[str, Any]:
         """Arguments of :meth:`Relay.astream`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import aclosing
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from relay_core.engines.base import Chunk, Prompt, Sampling
 from relay_core.engines.transformers import TransformersEngine
 from relay_core.tokenizer import Tokenizer
+from testing import streams
 
 TEXT = "Anna has 12 apples and gives 5 of them to Ben. <call>3</call> So 12 - 5 = 7, naïve café 🙂. " * 8
 PROMPTS = [[7, 8, 9, 10] * 6, [40, 41, 42], list(range(20, 60))]
@@ -54,10 +54,7 @@ async def collect(
     engine: TransformersEngine, ids: Sequence[int], max_tokens: int = 40, **sampling: Any
 ) -> tuple[list[int], Chunk, list[Any]]:
     """The ids, the last chunk and all tokens of one stream."""
-    tokens: list[Any] = []
-    async with aclosing(engine.stream(Prompt("", ids), Sampling(max_tokens, **sampling))) as stream:
-        async for chunk in stream:
-            tokens += chunk.tokens
+    tokens, chunk = await streams.collect(engine, Prompt("", ids), Sampling(max_tokens, **sampling))
     return [t.id for t in tokens], chunk, tokens
 
 

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from relay_core.train.store import write_json
+
 ROOT = Path(__file__).parents[2]
 _DUMP_BEFORE_END_S = 3.0
 
@@ -34,13 +36,6 @@ class Results:
         print(json.dumps({name: value}), flush=True)
         if self._path is not None:
             write_json(self._path, self._values)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_text(json.dumps(value, indent=1))
-    os.replace(unfinished, path)
 
 
 def step_parser(description: str | None) -> argparse.ArgumentParser:

@@ -27,7 +27,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.results import ROOT, write_json
+from benchmarks.gpu.results import ROOT
+from relay_core.train.store import write_json
 
 ERROR_CHARACTERS = 6000
 POLL_S = 0.5

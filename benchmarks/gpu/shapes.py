@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
 
-from benchmarks.random_pair import word_ids
+from benchmarks.random_pair import word_ids, write_only
 from relay_core.evaluate.task import Problem
 from relay_core.tokenizer import Tokenizer
 
@@ -64,10 +64,7 @@ def build(size: str, tokenizer: Tokenizer, device: str, *, tiny: bool = False, s
     with torch.device(device):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         with torch.no_grad():
-            table = model.get_output_embeddings().weight
-            keep = torch.zeros(len(table), 1, dtype=table.dtype)
-            keep[torch.tensor(_cached_word_ids(tokenizer))] = 1
-            table.mul_(0.01 + 0.99 * keep)  # other tokens get a hundredth of the logit, so no argmax
+            write_only(model.get_output_embeddings().weight, _cached_word_ids(tokenizer))
     return model.eval().requires_grad_(False)
 
 

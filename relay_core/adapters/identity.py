@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from relay_core.engines.base import Engine
 from relay_core.engines.spec import Scheme
+from relay_core.relay import Relay
+
+
+def relay_specs(relay: Relay) -> dict[str, str | None]:
+    """The specs of a relay's engines by role; ``None`` for a teacher that it does not have."""
+    return {"student": relay.student.spec, "teacher": None if relay.teacher is None else relay.teacher.spec}
 
 
 def relay_name(student: str, teacher: str | None) -> str:

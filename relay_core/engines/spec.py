@@ -87,10 +87,9 @@ class EngineSpec:
             shown = without_secrets(text)
             raise ConfigurationError(f"engine spec {shown!r} has an unknown scheme {name!r}: write {ACCEPTED_SPECS}")
         if not colon and "/" not in text and not _looks_like_path(text) and not os.path.exists(text):
-            shown = text.partition("?")[0]
             raise ConfigurationError(
-                f"engine spec {shown!r} is neither a folder nor OWNER/NAME: for a model behind a URL write "
-                f"openai:{shown}@BASE_URL, for a hub id of one word transformers:{shown}; accepted are {ACCEPTED_SPECS}"
+                f"engine spec {text!r} is neither a folder nor OWNER/NAME: for a model behind a URL write "
+                f"openai:{text}@BASE_URL, for a hub id of one word transformers:{text}; accepted are {ACCEPTED_SPECS}"
             )
         return cls(Scheme.TRANSFORMERS, text)
 

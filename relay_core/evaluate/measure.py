@@ -102,7 +102,7 @@ async def measure(
     answers: list[Answered] = []
 
     async def answer(problem: Problem) -> None:
-        result = await relay.agenerate([dict(message) for message in problem.messages], **overrides)
+        result = await relay.agenerate(problem.messages, **overrides)
         graded = Answered(problem, result, task.grade(result.text, problem))
         answers.append(graded)
         if on_answer is not None:

@@ -56,19 +56,15 @@ class Rollout:
         relay: the live student and its teacher.
         policy: hands the model to the student's engine for the rollout, and back to the trainer.
         overrides: settings of every answer, such as the temperature.
-        limit: how many answers run at a time; ``None`` for all of them.
     """
 
-    def __init__(
-        self, relay: Relay, policy: LivePolicy, *, overrides: Mapping[str, Any], limit: int | None = None
-    ) -> None:
-        self._relay, self._policy = relay, policy
-        self._overrides, self._limit = dict(overrides), limit
+    def __init__(self, relay: Relay, policy: LivePolicy, *, overrides: Mapping[str, Any]) -> None:
+        self._relay, self._policy, self._overrides = relay, policy, dict(overrides)
 
     def __call__(self, prompts: Sequence[Any], trainer: Any) -> dict[str, list[Any]]:
         with self._policy.generating(trainer.model):
             return columns(portal.run(self._answer, list(prompts)))
 
     async def _answer(self, prompts: list[Any]) -> list[RelayResult]:
-        answers: list[RelayResult] = await self._relay.abatch(prompts, max_concurrency=self._limit, **self._overrides)
+        answers: list[RelayResult] = await self._relay.abatch(prompts, **self._overrides)
         return answers

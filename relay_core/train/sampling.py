@@ -84,8 +84,7 @@ def answer_all(
 
             async def answer(job: tuple[int, Problem]) -> None:
                 i, problem = job
-                messages = [dict(message) for message in problem.messages]
-                if on_answer(i, await relay.agenerate(messages, calls=False, **overrides)):
+                if on_answer(i, await relay.agenerate(problem.messages, calls=False, **overrides)):
                     progress.step()
 
             await map_concurrently(answer, jobs, limit=limit)

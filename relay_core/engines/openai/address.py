@@ -154,13 +154,6 @@ def _checked_url(base_url: str) -> str:
     return url
 
 
-def _holds_credentials(rest: str) -> bool:
-    """Whether a URL without its scheme holds a user name or a password, which may have a slash."""
-    before, at, _ = rest.rpartition("@")
-    host, slash, _ = before.partition("/")
-    return bool(at) and (not slash or "@" in host or (":" in host and not host.rpartition(":")[2].isdigit()))
-
-
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     checked = {}
     for name, value in _items("headers", headers):

@@ -75,7 +75,7 @@ class Connection:
         Raises:
             Fault, EngineError: as :func:`~relay_core.engines.openai.http_errors.translated`.
         """
-        return await translated(self._address, self._json("GET", path, None))
+        return await translated(self._address, self._json(path))
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Send ``POST`` to a path below the base URL; return the JSON of the answer.
@@ -83,9 +83,9 @@ class Connection:
         Raises:
             Fault, EngineError: as :meth:`get`.
         """
-        return await translated(self._address, self._json("POST", path, body))
+        return await translated(self._address, self._json(path, body))
 
-    async def _json(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+    async def _json(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         import httpx
 
         if body is None:

@@ -94,9 +94,7 @@ class LoopClient:
                 except TimeoutError as error:
                     raise Fault(f"{self._address.base_url}: no answer in {silence_s:g} s") from error
 
-    async def open(
-        self, progress: StreamProgress, limit: SilenceLimit, notes: MutableMapping[str, Any] | None = None
-    ) -> ChunkStream:
+    async def open(self, progress: StreamProgress, limit: SilenceLimit, notes: MutableMapping[str, Any]) -> ChunkStream:
         """Send a request for the rest of a stream, and return its response once the first token has arrived.
 
         A request that the endpoint refuses for an optional field, or for a ``max_tokens`` that does not fit, is sent
@@ -173,12 +171,8 @@ class LoopClient:
         await self.connection.aclose()
 
 
-def _note_changes(
-    notes: MutableMapping[str, Any] | None, asked_for: Mapping[str, Any], body: Mapping[str, Any]
-) -> None:
+def _note_changes(notes: MutableMapping[str, Any], asked_for: Mapping[str, Any], body: Mapping[str, Any]) -> None:
     """Note what was sent otherwise than it was asked for."""
-    if notes is None:
-        return
     if left_out := [name for name in OPTIONAL if name in asked_for and name not in body]:
         notes["left_out"] = f"the endpoint refuses {', '.join(left_out)}"
     limits = [next(values[name] for name in LIMITS if name in values) for values in (asked_for, body)]

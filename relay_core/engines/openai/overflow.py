@@ -30,12 +30,12 @@ class Overflow:
     fits: int | None = None
 
 
-_N = r"(\d[\d,_]{0,15})"
+_NUMBER = r"\d[\d,_]{0,15}"
 
 
 def _row(excess: Excess, pattern: str) -> tuple[Excess, re.Pattern[str]]:
     for name in ("limit", "prompt", "cap"):
-        pattern = pattern.replace(f"<{name}>", f"(?P<{name}>{_N[1:-1]})")
+        pattern = pattern.replace(f"<{name}>", f"(?P<{name}>{_NUMBER})")
     return excess, re.compile(pattern.replace(r"\d+", r"[\d,]+").replace("...", ".{0,200}?"), re.I | re.S)
 
 

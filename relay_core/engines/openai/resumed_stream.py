@@ -140,7 +140,7 @@ async def fill_cache(client: LoopClient, progress: StreamProgress, deadline: flo
     """
     usage = EngineUsage(progress.prompt_tokens)
     try:
-        response = await client.open(progress, SilenceLimit(client.patience.first_token_s, deadline))
+        response = await client.open(progress, SilenceLimit(client.patience.first_token_s, deadline), {})
         async with aclosing(response):
             while (chunk := await progress.receive(response, {})).finish is None:
                 pass

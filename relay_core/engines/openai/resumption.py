@@ -11,8 +11,6 @@ from relay_core.engines.openai.probe import Endpoint
 from relay_core.engines.openai.protocol import RUNNING_USAGE, Mode, request_body
 from relay_core.engines.openai.response import ChunkStream
 
-_CONTEXT_TOKENS = 4  # enough to decode a character that is split between two responses
-
 
 class StreamProgress:
     """What one stream has delivered, and what it still may.
@@ -78,12 +76,10 @@ class StreamProgress:
 
     def event_reader(self) -> EventReader:
         """A reader for the response to that request."""
-        prompt_end = (self._prompt.token_ids or ())[-_CONTEXT_TOKENS:]
-        context = [*prompt_end, *self._ids[-_CONTEXT_TOKENS:]][-_CONTEXT_TOKENS:]
         return EventReader(
             self.endpoint.mode,
             self.endpoint.tokenizer,
-            context,
+            [*(self._prompt.token_ids or ()), *self._ids],
             continues=bool(self._prompt.continuation),
             resumes=bool(self._texts),
         )

@@ -163,7 +163,8 @@ def _started(
     manager.logit_processor = processors
     manager.output_router = Router()
     paged_attention.install(model)
-    with _random_state_kept(model.device):
+    # torch's global random state belongs to the user, and the manager seeds it as it starts
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         # allocates the cache in this thread, so that a failure is raised here
         processor = manager.batch_processor = manager._create_batch_processor()
         paged_attention.serve(processor.cache, model)
@@ -214,13 +215,6 @@ def _failing_the_rest(
         traceback.clear_frames(cause.__traceback__)  # they hold the cache
 
     return run
-
-
-@contextlib.contextmanager
-def _random_state_kept(device: torch.device) -> Iterator[None]:
-    """Restore torch's global random state, which belongs to the user and which the manager seeds as it starts."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
 
 
 def _note_cached_tokens(manager: ContinuousBatchingManager) -> None:
