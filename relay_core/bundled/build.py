@@ -1,10 +1,10 @@
 """Builds the bundled pair from a seed: `python -m relay_core.bundled.build`.
 
     tokenizer               trained on the task's own text                 seconds
-    teacher, student-base   side by side, one core each                    at most 30 minutes
+    teacher, student-base   side by side, one core each                    about 35 minutes
     train                   student-warm, student-relay, student-grpo,
                             by `python -m relay_core.train`                at most 60 minutes
-    measure                 pass rates on held-out problems                2 minutes
+    measure                 pass rates on held-out problems                3 minutes
 
 A killed build resumes from the checkpoints in `--work` if you give the same command again. A model's folder appears in
 `--out` when the model is complete.
