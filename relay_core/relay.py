@@ -10,6 +10,7 @@ import copy
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from os import PathLike
 from typing import Any, Literal, Self, overload
 
 from relay_core import portal
@@ -32,8 +33,8 @@ class Relay:
 
     Args:
         student, teacher: an engine, or a spec of one (``"bundled"``, ``"transformers:PATH_OR_ID"``,
-            ``"vllm:…"``, ``"openai:MODEL@BASE_URL"``; a bare path or id means ``transformers:``). With
-            ``teacher=None`` every call is refused.
+            ``"vllm:…"``, ``"openai:MODEL@BASE_URL"``; a bare path or id means ``transformers:``), or a folder's
+            ``Path``. With ``teacher=None`` every call is refused.
         settings: budgets, sampling, prices. Each setting can be replaced for one answer, by name.
 
     The relay closes the engines that it built from a spec, and leaves open those that were passed in.
@@ -52,8 +53,8 @@ class Relay:
 
     def __init__(
         self,
-        student: str | Engine = "bundled",
-        teacher: str | Engine | None = "bundled",
+        student: str | PathLike[str] | Engine = "bundled",
+        teacher: str | PathLike[str] | Engine | None = "bundled",
         settings: RelaySettings | None = None,
     ) -> None:
         self.settings = settings if settings is not None else RelaySettings()
@@ -63,7 +64,7 @@ class Relay:
         self.student = self._engine(student, "student")
         self.teacher = None if teacher is None else self._engine(teacher, "teacher")
 
-    def _engine(self, engine: str | Engine, role: Role) -> Engine:
+    def _engine(self, engine: str | PathLike[str] | Engine, role: Role) -> Engine:
         if isinstance(engine, Engine):
             return engine
         from relay_core.engines.spec import engine_from_spec

@@ -166,8 +166,28 @@ def same():
     assert relay.student._in_flight._count == 0
     relay.close()
 
-for _ in range(3):
-    assert in_child(same) == 0
+import logging, threading
+from relay_core.engines.openai import redaction
+
+held = [relay.student._breaker._lock, relay.teacher._breaker._lock, redaction._LOG_FILTER._lock]
+are_held, may_go_on = threading.Event(), threading.Event()
+
+def hold():  # as a thread of the parent may at the moment of the fork
+    for lock in held:
+        lock.acquire()
+    are_held.set()
+    may_go_on.wait()
+    for lock in held:
+        lock.release()
+
+logging.getLogger("httpx").setLevel(logging.DEBUG)
+holder = threading.Thread(target=hold)
+holder.start()
+are_held.wait()
+children = [in_child(same) for _ in range(3)]
+may_go_on.set()
+holder.join()
+assert children == [0, 0, 0]
 rest = [event for event in stream]
 assert rest[-1].result.finish_reason == "stop"
 same()

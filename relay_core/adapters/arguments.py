@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -101,7 +102,7 @@ def translated(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """``arguments`` under our names, without those that count as left out.
 
     Raises:
-        ConfigurationError: one argument under two names.
+        ConfigurationError: one argument under two names, or a ``Path`` at which there is no folder.
     """
     result: dict[str, Any] = {}
     for name, value in arguments.items():
@@ -109,6 +110,8 @@ def translated(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if our_name in result:
             synonym = name if name != our_name else next(n for n in arguments if SYNONYMS.get(n) == our_name)
             raise ConfigurationError(f"{synonym} is another name for {our_name}: write one of them")
+        if isinstance(value, os.PathLike) and our_name in ("student", "teacher"):
+            value = str(EngineSpec.parse(value))  # text, as every other spec: it is shown, logged and stored
         if not is_unset(our_name, value):
             result[our_name] = value
     return result

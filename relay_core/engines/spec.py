@@ -7,13 +7,14 @@
     openai:MODEL@BASE_URL      any OpenAI-compatible endpoint
     PATH_OR_ID                 the same as transformers:PATH_OR_ID; an id is OWNER/NAME
 
-Options of the engine follow a question mark, as in ``vllm:PATH?max_model_len=4096`` (``spec_options.py``). No other
-module parses engine specs.
+Options of the engine follow a question mark, as in ``vllm:PATH?max_model_len=4096`` (``spec_options.py``). A
+``pathlib.Path`` is a spec too: that of the folder. No other module parses engine specs.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -27,6 +28,7 @@ ENDPOINT = "openai:MODEL@BASE_URL"
 ACCEPTED_SPECS = (
     f"bundled, bundled:NAME, transformers:PATH_OR_ID, vllm:PATH_OR_ID, {ENDPOINT}, or a bare path or hub id"
 )
+_MARKS = re.compile("//|[@:?#]")  # what may stand in front of a password or a key
 
 
 class Scheme(StrEnum):
@@ -53,43 +55,60 @@ class EngineSpec:
     options: Options = ()
 
     @classmethod
-    def parse(cls, spec: str) -> EngineSpec:
-        """Parse a spec.
+    def parse(cls, spec: str | os.PathLike[str]) -> EngineSpec:
+        """Parse a spec, or take the path of a model's folder.
 
         Raises:
-            ConfigurationError: ``spec`` is not a spec; the message lists what is accepted.
+            ConfigurationError: ``spec`` is not a spec, or there is no such folder; the message lists what is accepted,
+                and shows nothing of a spec that may be a password or a key.
         """
-        if not isinstance(spec, str) or not spec.strip():
+        if isinstance(spec, os.PathLike):
+            return cls._of_folder(os.fsdecode(spec))
+        if not isinstance(spec, str):
+            raise ConfigurationError(f"an engine spec is a {type(spec).__name__}: write {ACCEPTED_SPECS}")
+        if not spec.strip():
             raise ConfigurationError(f"engine spec {spec!r}: write {ACCEPTED_SPECS}")
         text, has_options, query = spec.strip().partition("?")
         parsed = cls._without_options(text)
         return replace(parsed, options=parse_options(parsed.scheme, query)) if has_options else parsed
 
     @classmethod
+    def _of_folder(cls, folder: str) -> EngineSpec:
+        if "?" in folder:
+            raise ConfigurationError(f"{folder} cannot stand in a spec, in which ? begins options: rename the folder")
+        if not os.path.isdir(os.path.expanduser(folder)):
+            raise ConfigurationError(
+                f"there is no folder {folder}: a Path is that of a model's folder; as text, write {ACCEPTED_SPECS}"
+            )
+        return cls(Scheme.TRANSFORMERS, folder)
+
+    @classmethod
     def _without_options(cls, text: str) -> EngineSpec:
         name, colon, rest = text.partition(":")
+        shown = without_secrets(text)
         if colon and not rest.strip():
-            raise ConfigurationError(f"engine spec {text!r} names no model after {name!r}: write {ACCEPTED_SPECS}")
-        if name == Scheme.BUNDLED:
-            return cls(Scheme.BUNDLED, rest)
+            raise ConfigurationError(f"engine spec {shown!r} names no model after its colon: write {ACCEPTED_SPECS}")
         if colon and name == Scheme.OPENAI:
             head, separator, tail = rest.partition("://")
             model, _, url_scheme = head.rpartition("@")  # a model's name may have an @ of its own
             if not separator or not model.strip():
                 raise ConfigurationError(
-                    f"engine spec {without_secrets(text)!r}: write {ENDPOINT}, such as "
-                    "openai:Qwen3-8B@http://localhost:8000/v1"
+                    f"engine spec {shown!r}: write {ENDPOINT}, such as openai:Qwen3-8B@http://localhost:8000/v1"
                 )
             return cls(Scheme.OPENAI, model, f"{url_scheme}://{tail}")
-        if colon and name in (Scheme.TRANSFORMERS, Scheme.VLLM):
+        if name == Scheme.BUNDLED or (colon and name in set(Scheme)):
+            if _holds_credentials(rest):
+                raise ConfigurationError(
+                    f"engine spec {shown!r} names no model of this scheme: for a model behind a URL write {ENDPOINT}; "
+                    f"accepted are {ACCEPTED_SPECS}"
+                )
             return cls(Scheme(name), rest)
         if colon and not _looks_like_path(text):
-            shown = without_secrets(text)
-            raise ConfigurationError(f"engine spec {shown!r} has an unknown scheme {name!r}: write {ACCEPTED_SPECS}")
+            raise ConfigurationError(f"engine spec {shown!r} has an unknown scheme: write {ACCEPTED_SPECS}")
         if not colon and "/" not in text and not _looks_like_path(text) and not os.path.exists(text):
             raise ConfigurationError(
-                f"engine spec {text!r} is neither a folder nor OWNER/NAME: for a model behind a URL write "
-                f"openai:{text}@BASE_URL, for a hub id of one word transformers:{text}; accepted are {ACCEPTED_SPECS}"
+                f"engine spec {shown!r} is neither a folder nor OWNER/NAME: for a model behind a URL write "
+                f"openai:{shown}@BASE_URL, for a hub id of one word transformers:{shown}; accepted are {ACCEPTED_SPECS}"
             )
         return cls(Scheme.TRANSFORMERS, text)
 
@@ -123,12 +142,12 @@ class EngineSpec:
         return (f"{self.scheme}:{self.model}{endpoint}" if self.model else str(self.scheme)) + options
 
 
-def engine_from_spec(spec: str | EngineSpec, *, role: Role = "student", **options: Any) -> Engine:
+def engine_from_spec(spec: str | os.PathLike[str] | EngineSpec, *, role: Role = "student", **options: Any) -> Engine:
     """Build the engine that ``spec`` names, without loading its model.
 
     Args:
         spec: an engine spec, such as ``"bundled"``, ``"transformers:Qwen/Qwen3-0.6B"`` or
-            ``"openai:Qwen3-8B@http://localhost:8000/v1"``.
+            ``"openai:Qwen3-8B@http://localhost:8000/v1"``, or the path of a model's folder.
         role: which model of the bundled pair a bare ``bundled`` means, and whose key an endpoint gets.
         options: passed to the engine's class (``api_key`` for openai, ``device`` for transformers, ...); they take
             precedence over the spec's own.
@@ -161,11 +180,20 @@ def bundled_names() -> tuple[str, ...]:
 
 
 def without_secrets(spec: str) -> str:
-    """A spec that cannot be used, as an error shows it: without what may hold a password or a key."""
-    text, is_url, _ = spec.partition("://")
-    scheme, colon, rest = text.partition("?")[0].partition("#")[0].partition(":")
-    before, _, after = rest.rpartition("@")
-    return (f"{scheme}:***@{after}" if ":" in before else f"{scheme}{colon}{rest}") + (is_url and "://***")
+    """A spec that cannot be used, as an error shows it: up to the first character that a password or key may follow.
+
+    Behind a known scheme stands a model's name, which is shown; behind another word may stand anything.
+    """
+    scheme, colon, rest = spec.partition(":")
+    shown = _MARKS.split(scheme)[0]
+    if colon and shown == scheme and shown in set(Scheme):
+        shown = f"{scheme}:{_MARKS.split(rest)[0]}"
+    return shown if shown == spec else f"{shown}***"
+
+
+def _holds_credentials(source: str) -> bool:
+    """Whether a folder or hub id is a URL, or has USER:PASSWORD@ in it, and there is no such folder."""
+    return ("://" in source or ":" in source.rpartition("@")[0]) and not os.path.exists(os.path.expanduser(source))
 
 
 def _looks_like_path(spec: str) -> bool:

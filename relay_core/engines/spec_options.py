@@ -24,6 +24,7 @@ KNOWN: dict[str, frozenset[str] | None] = {
     "bundled": _LOCAL, "transformers": _LOCAL, "openai": _REMOTE, "vllm": None
 }  # fmt: skip
 _SECRET = re.compile(r"key|secret|password|passwd|credential|auth|sig$|(^|_)token$", re.I)
+_NAME = re.compile("[a-z][a-z0-9_]*")
 _WORDS: dict[str, Any] = {"true": True, "false": False, "none": None}
 
 Options = tuple[tuple[str, Any], ...]
@@ -43,12 +44,13 @@ def parse_options(scheme: str, query: str) -> Options:
     for name, text in parse_qsl(query, keep_blank_values=True):
         if _SECRET.search(name):
             raise ConfigurationError(
-                f"the option {name} of an engine spec would be shown: give a key as api_key=, or in the environment"
+                "an option of an engine spec is shown, and this one names a key or a password: give a key as api_key=, "
+                "or in the environment"
             )
+        if f"{name}=" not in query or not _NAME.fullmatch(name):  # a value without a name, which may be a key
+            raise ConfigurationError("behind the ? of an engine spec stands no option: write NAME=VALUE, joined by &")
         if known is not None and name not in known:
             raise ConfigurationError(f"{scheme} has no option {name!r}; {did_you_mean(name, known)}")
-        if not re.fullmatch("[a-z][a-z0-9_]*", name):
-            raise ConfigurationError(f"{name!r} is no option of an engine spec: write NAME=VALUE, joined by &")
         if name in options:
             raise ConfigurationError(f"the option {name} stands twice in an engine spec")
         options[name] = _value(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay_core.engines.spec import EngineSpec, Scheme
+from relay_core.engines.spec import EngineSpec, Scheme, without_secrets
 from relay_core.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ def folder_of(spec: str) -> str:
         parsed = EngineSpec(Scheme.BUNDLED, "student-base")
     if parsed.scheme not in (Scheme.BUNDLED, Scheme.TRANSFORMERS):
         raise ConfigurationError(
-            f"student {spec!r} cannot be trained here: write bundled:NAME, transformers:PATH_OR_ID or a path"
+            f"student {without_secrets(spec)!r} cannot be trained here: write bundled:NAME, transformers:PATH_OR_ID or "
+            "a path"
         )
     return parsed.source
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import SecretStr
 
 from langchain_relay import ChatRelay
 from llamaindex_relay import RelayLLM
-from relay_core import Relay, ScriptedEngine
+from relay_core import Relay, ScriptedEngine, bundled
 from relay_core.errors import ConfigurationError
 
 URL = "http://127.0.0.1:1/v1"
@@ -81,3 +82,12 @@ def test_a_call_of_relayllm_understands_them_too() -> None:
     for replaced in ({"model": "bundled"}, {"teacher": None}):
         with pytest.raises(ConfigurationError, match="build another RelayLLM"):
             llm.complete("?", **replaced)
+
+
+@BOTH
+def test_a_path_is_the_spec_of_its_folder(model: Any) -> None:
+    folder = bundled.path("student-base")
+    built = model(model=folder, teacher=folder)
+    assert (built.student, built.teacher) == (f"transformers:{folder}", f"transformers:{folder}")
+    with pytest.raises(ValueError, match="there is no folder nowhere"):
+        model(student=Path("nowhere"))

@@ -549,7 +549,7 @@ async def test_bad_settings_and_engines_are_refused_at_once(qwen3: Tokenizer) ->
         await answer(student, maxtokens=3)
     with pytest.raises(ConfigurationError, match="settings is a dict"):
         Relay(student, None, {"max_tokens": 3})
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match="there is no folder nowhere"):
         Relay(student=Path("nowhere"))
     with pytest.raises(ConfigurationError):
         Relay(student=7)

@@ -1,6 +1,9 @@
+import pickle
+from pathlib import Path
+
 import pytest
 
-from relay_core import ConfigurationError, engine_from_spec
+from relay_core import ConfigurationError, Relay, bundled, engine_from_spec
 from relay_core.engines.spec import EngineSpec
 
 
@@ -60,9 +63,18 @@ def test_a_model_may_have_an_at_sign_in_its_name(model: str, url: str) -> None:
     ["openai:m@user:hunter2@host/v1", "openai:m@host/v1?key=hunter2", "opneai:m@http://user:hunter2@host/v1",
      "opneai:m@http://host/v1?key=hunter2", "http://user:hunter2@host/v1", "openai:@http://user:hunter2@host/v1",
      "openai:m@http://user:hunter2@host/v1", "openai:m@http://user:hun/ter2@host/v1", "openai:m@ftp://u:hunter2@host",
-     "openai:m@http://host:hunter2/v1", "openai:m@http://host/v1#hunter2"],
+     "openai:m@http://host:hunter2/v1", "openai:m@http://host/v1#hunter2",
+     "openai:m@hunter2@host", "openai:user:hunter2@host", "openai:m:hunter2", "openai:m#hunter2",
+     "user:hunter2@host", "user:hunter2", "opneai:hunter2", "openai:m@user:hunter2", "m@hunter2", "m#hunter2",
+     "opneai:m@user:hunter2@host:80/v1",
+     "http:hunter2@host", "user:hunter2@host?retries=2", "user@hunter2:", "user@hunter2: ",
+     "transformers:m@user:hunter2@host", "transformers:http://user:hunter2@host/m", "vllm:user:hunter2@host",
+     "vllm:https://hunter2@host/m", "bundled:user:hunter2@host", "bundled:http://user:hunter2@host",
+     "bundled?hunter2", "openai:m@http://host/v1?hunter2", "openai:m@http://host/v1?retries=2&hunter2",
+     "openai:m@http://host/v1?hun-ter2=3", "openai:m@http://host/v1?hunter2_key", {"api_key": "hunter2"}, ("hunter2",),
+     b"openai:m@http://host?api_key=hunter2"],
 )  # fmt: skip
-def test_a_spec_with_a_secret_is_refused_without_showing_it(spec: str) -> None:
+def test_a_spec_with_a_secret_is_refused_without_showing_it(spec: object) -> None:
     with pytest.raises(ConfigurationError) as refused:
         engine_from_spec(spec)
     assert "ter2" not in str(refused.value)
@@ -85,3 +97,23 @@ def test_a_word_is_a_folder_if_there_is_one_or_a_hub_id_after_its_scheme(tmp_pat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match=r"mine has no config\.json"):
         engine_from_spec("mine")
+
+
+def test_a_path_is_the_spec_of_its_folder(tmp_path, monkeypatch) -> None:
+    folder = bundled.path("student-base")
+    engine = engine_from_spec(folder)
+    assert engine.spec == f"transformers:{folder}"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bundled").symlink_to(folder)  # a path is no word of a spec
+    assert engine_from_spec(Path("bundled")).spec == "transformers:bundled"
+    relay = Relay(folder, Path("bundled"))
+    assert pickle.loads(pickle.dumps(relay)).teacher.spec == "transformers:bundled"
+
+
+@pytest.mark.parametrize(
+    "path", [Path("nowhere"), Path("owner/name"), Path("gpt2"), Path("/nowhere/a?b"), Path(__file__)]
+)
+def test_a_path_without_a_folder_is_refused_and_named(path: Path) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        engine_from_spec(path)
+    assert str(path) in str(refused.value)

@@ -17,6 +17,8 @@ import weakref
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
+from relay_core.engines.forked import in_child
+
 _HIDDEN = "***"
 _BEGINNING = 8  # characters of a secret that are hidden without the rest
 _DIGIT, _WORDS = re.compile(r"\d"), re.compile(r"\s|://")  # other values begin like words of every message
@@ -129,8 +131,12 @@ class _LogFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = threading.Lock()
         self._known: weakref.WeakSet[Secrets] = weakref.WeakSet()
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """In a forked child: another thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
 
     def protect(self, secrets: Secrets) -> None:
         with self._lock:
@@ -162,6 +168,7 @@ class _LogFilter(logging.Filter):
 
 
 _LOG_FILTER = _LogFilter()
+in_child(_LOG_FILTER.renew_lock)
 
 
 def protect_logs(secrets: Secrets) -> None:

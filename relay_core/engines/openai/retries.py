@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from relay_core.engines.base import BreakerState
+from relay_core.engines.forked import watch_forks
 from relay_core.engines.openai.faults import BreakerOpen, Fault
 from relay_core.errors import ConfigurationError, EngineError, did_you_mean
 
@@ -95,10 +96,15 @@ class Breaker:
 
     def __init__(self, after: int | None, open_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._after, self._open_s, self._clock = after, open_s, clock
-        self._lock = threading.Lock()
         self._failures = 0  # in a row
         self._last_message = ""
         self._opened_at: float | None = None
+        self.forget_parent()
+        watch_forks(self)
+
+    def forget_parent(self) -> None:
+        """In a forked child: keep the count of failures; the parent's trial is not in flight here."""
+        self._lock = threading.Lock()
         self._has_trial = False  # the one request of a half-open breaker is in flight
 
     @property
