@@ -185,7 +185,10 @@ class _Probe:
 
     @property
     def context_length(self) -> int | None:
-        length = self.model_card.get("max_model_len", self.model_card.get("context_length"))
+        """What vLLM, others, and llama.cpp report, under their names for it."""
+        card, meta = self.model_card, self.model_card.get("meta")
+        of_llama_cpp = meta.get("n_ctx") if isinstance(meta, dict) else None
+        length = card.get("max_model_len", card.get("context_length", of_llama_cpp))
         return length if type(length) is int and length > 0 else None
 
     async def list_models(self) -> None:
@@ -322,7 +325,11 @@ class _Probe:
             self.passed_over[Mode.COMPLETIONS] = reason
             return None
         answer = await self.post_for(Mode.COMPLETIONS, "/completions", {"prompt": PROBE_TEXT, "max_tokens": 1})
-        return None if answer is None else Dialect(Mode.COMPLETIONS)
+        if answer is None:
+            return None
+        bos, length = getattr(tokenizer.hf, "bos_token", None), _prompt_length(answer)
+        adds_bos = length == len(tokenizer.encode(PROBE_TEXT, begins=True)) + 1
+        return Dialect(Mode.COMPLETIONS, own_bos=bos if bos and adds_bos else "")
 
     async def try_chat_continue(self) -> Dialect | None:
         plain = await self.try_chat(Mode.CHAT_CONTINUE)
@@ -347,9 +354,7 @@ class _Probe:
         if dialect.template_kwargs:
             body["chat_template_kwargs"] = {"enable_thinking": False}
         answer = await self.post_for(Mode.CHAT_CONTINUE, "/chat/completions", body)
-        usage = answer.get("usage") if answer is not None else None
-        length = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-        return length if type(length) is int else None
+        return None if answer is None else _prompt_length(answer)
 
     async def try_chat(self, mode: Mode = Mode.CHAT) -> Dialect | None:
         """Try plain chat, in each spelling of its fields; refusals are recorded for ``mode``."""
@@ -363,6 +368,13 @@ class _Probe:
                 if self.key_refusal is not None and not self.has_answer:
                     return None  # in another spelling the same key would be refused
         return None
+
+
+def _prompt_length(answer: Mapping[str, Any]) -> int | None:
+    """The length of a prompt in tokens, as the endpoint reports it with its answer."""
+    usage = answer.get("usage")
+    length = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return length if type(length) is int else None
 
 
 def _tokenizer_in(folder: str) -> Tokenizer | None:

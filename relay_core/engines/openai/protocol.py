@@ -44,6 +44,8 @@ class Dialect:
         limit_name: ``max_tokens`` or ``max_completion_tokens``.
         template_kwargs: whether the endpoint accepts ``chat_template_kwargs``.
         stream_options: the most detailed usage that the endpoint reports while streaming.
+        own_bos: the BOS token that the endpoint itself puts before every text (mode ``completions``); a chat template
+            often begins with it, and is then sent without it, since models read two as another text than one.
     """
 
     mode: Mode
@@ -52,6 +54,7 @@ class Dialect:
     limit_name: str = "max_tokens"
     template_kwargs: bool = False
     stream_options: Mapping[str, bool] = field(default_factory=lambda: USAGE)
+    own_bos: str = ""
 
     @property
     def path(self) -> str:
@@ -98,7 +101,7 @@ def request_body(
         if sampling.json_schema is not None:
             body["structured_outputs"] = {"json": dict(sampling.json_schema)}
     elif dialect.mode is Mode.COMPLETIONS:
-        body["prompt"] = repair_surrogates(prompt.text + text)
+        body["prompt"] = repair_surrogates(prompt.text.removeprefix(dialect.own_bos) + text)
     else:
         body.update(_chat_fields(dialect, prompt, prompt.continuation + text, sampling.json_schema))
     return body

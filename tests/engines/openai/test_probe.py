@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,30 @@ async def test_an_odd_usage_passes_over_what_needs_it(usage: Any) -> None:
 
     endpoint = await probe(models, post, Streams([USAGE], EngineError("400")).drain, model="m")
     assert endpoint.mode is Mode.CHAT
+
+
+@pytest.mark.parametrize(("added", "own_bos"), [(0, ""), (1, "<s>"), (7, "")])
+async def test_whether_an_endpoint_puts_a_bos_token_before_a_text(added: int, own_bos: str, metaspace: Any) -> None:
+    """llama.cpp and `transformers serve` do so for Gemma; a template that begins with one then had two."""
+    hf = copy.deepcopy(metaspace.hf)
+    hf.bos_token = "<s>"
+    tokenizer = Tokenizer(hf)
+
+    async def post(path: str, body: Mapping[str, Any]) -> Any:
+        length = len(tokenizer.encode(body["prompt"], begins=True)) + added
+        return {"choices": [{"text": "1"}], "usage": {"prompt_tokens": length}}
+
+    drain = Streams([RUNNING_USAGE], EngineError("400")).drain
+    endpoint = await probe(models, post, drain, model="m", mode="completions", tokenizer=tokenizer)
+    assert endpoint.dialect.own_bos == own_bos
+
+
+async def test_the_context_of_llama_cpp() -> None:
+    async def get(path: str) -> Any:
+        return {"data": [{"id": "m", "meta": {"n_ctx": 2048, "n_ctx_train": 8192}}]}
+
+    drain = Streams([RUNNING_USAGE], EngineError("400")).drain
+    assert (await probe(get, answers, drain, model="m")).context_length == 2048
 
 
 @pytest.mark.parametrize("odd", [7, {}, [None], ["a"], [1], [[1]]])

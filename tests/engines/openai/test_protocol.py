@@ -41,6 +41,11 @@ def test_text_is_resumed_after_the_text_so_far() -> None:
     assert body(Dialect(Mode.COMPLETIONS), text=" world")["prompt"] == "<user>Hi world"
 
 
+def test_a_bos_token_that_the_endpoint_adds_is_not_sent_too() -> None:
+    assert body(Dialect(Mode.COMPLETIONS, own_bos="<user>"), text=" world")["prompt"] == "Hi world"
+    assert body(Dialect(Mode.COMPLETIONS, own_bos="<s>"))["prompt"] == "<user>Hi"
+
+
 def test_chat_continues_a_trailing_message() -> None:
     dialect = Dialect(Mode.CHAT_CONTINUE, {"continue_final_message": True}, {"prefix": True})
     sent = body(dialect, text=" and on")
