@@ -6,6 +6,7 @@ Scripts
     streams.py       hundreds of streams through one process: are all answers right, and does memory stay flat?
     plugins.py       what LangChain and LlamaIndex add to the time of the relay itself
     startup.py       how long imports and ``relay --help`` take
+    windows.py       what a hand-over costs behind a long context, with sliding windows and without
     random_pair.py   writes a pair of models with random weights, for decode.py and serving.py
     gpu/run.py       everything that needs a GPU, in ten minutes (gpu/README.md)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay_core.engines import model_folder
-from relay_core.engines.base import Chunk, Prompt, Sampling, Warming
+from relay_core.engines.base import LOG, Chunk, Prompt, Sampling, Warming
 from relay_core.engines.closing import close_in_thread
 from relay_core.engines.forked import keep_unused, watch_forks
 from relay_core.engines.in_process import InProcessEngine
@@ -121,6 +121,7 @@ class TransformersEngine(InProcessEngine):
         self._requests_lock = threading.Lock()  # requests may come from several event loops
         self._end_ids: frozenset[int] = frozenset()
         self._vocabulary_size: int | None = None  # rows of the embedding
+        self._unshared: str | None = None  # what it costs that requests share no prefixes; None if they do
         self._retire: weakref.finalize[..., Any] | None = None  # stops the manager if the engine is forgotten
         watch_forks(self)
 
@@ -174,6 +175,9 @@ class TransformersEngine(InProcessEngine):
                     manager.retire()
                     raise
                 self._manager = manager
+            if manager.unshared is not None and manager.unshared != self._unshared:
+                LOG.warning("%s: %s", self.spec, manager.unshared)
+            self._unshared = manager.unshared
             context, room = model_folder.context_in(self._model.config.to_dict()), self._manager.max_request_tokens
             self._context = room if context is None else min(context, room)
             self._retire = weakref.finalize(self, self._manager.retire)
@@ -302,6 +306,8 @@ class TransformersEngine(InProcessEngine):
         if model is not None:
             description |= {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
             description["parameters"] = sum(p.numel() for p in model.parameters())
+            description["shares_prefixes"] = self._unshared is None
+            description["warning"] = self._unshared
         return description
 
 

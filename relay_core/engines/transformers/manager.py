@@ -25,7 +25,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from transformers.generation.continuous_batching.continuous_api import BackgroundThreadStatus
 
 from relay_core.engines.base import LOG
-from relay_core.engines.transformers import paged_attention
+from relay_core.engines.transformers import attention_setup
 from relay_core.engines.transformers.cache_size import automatic_cache_tokens
 from relay_core.engines.transformers.options import BatchingOptions
 from relay_core.engines.transformers.request import Request, Ticket
@@ -49,15 +49,17 @@ class Manager:
         options: sizes of the cache and of a step.
         end_ids: the model's end tokens.
 
-    ``max_request_tokens`` is the most tokens that one request may have, prompt included.
+    ``max_request_tokens`` is the most tokens that one request may have, prompt included. ``unshared`` says what it
+    costs that requests share no prefixes; ``None`` if they do.
 
     Raises:
-        ConfigurationError: an option cannot be used on the model's device.
+        ConfigurationError: an option cannot be used on the model's device, or a layer of the model cannot be served.
         EngineError: the cache could not be made.
     """
 
     def __init__(self, model: PreTrainedModel, options: BatchingOptions, end_ids: frozenset[int]) -> None:
         options.check_device(model.device.type)
+        attention_setup.check_layers(model)
         tokens = options.cache_tokens or automatic_cache_tokens(model, options.cache_gib)
         self._submitted = _Submitted()
         try:
@@ -66,6 +68,7 @@ class Manager:
             hint = "if memory is short, set a smaller cache_gib or cache_tokens"
             raise EngineError(f"the cache for {tokens} tokens could not be made: {error}; {hint}") from error
         self.max_request_tokens: int = (self._manager.batch_processor.cache.num_blocks - 1) * options.page_size
+        self.unshared = attention_setup.why_nothing_is_shared(self._manager.batch_processor.cache, model)
         _note_cached_tokens(self._manager)
         _watch(self._manager)
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
@@ -154,7 +157,7 @@ def _started(
         auto_switch_to_flash=False,
     )
     greedy = GenerationConfig(do_sample=False, eos_token_id=sorted(end_ids) or -1)
-    paged_attention.uninstall(model)  # left by a manager that died; transformers refuses to start with it
+    attention_setup.uninstall(model)  # left by a manager that died; transformers refuses to start with it
     manager = model.init_continuous_batching(generation_config=greedy, continuous_batching_config=config)
     processors = ContinuousBatchingLogitsProcessorList(
         LogitsProcessorList([Sampler(manager.cancel_request, model.device)])
@@ -162,12 +165,13 @@ def _started(
     processors.tensors_required = 1
     manager.logit_processor = processors
     manager.output_router = Router()
-    paged_attention.install(model)
+    attention_setup.install(model)
     # torch's global random state belongs to the user, and the manager seeds it as it starts
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         # allocates the cache in this thread, so that a failure is raised here
-        processor = manager.batch_processor = manager._create_batch_processor()
-        paged_attention.serve(processor.cache, model)
+        with attention_setup.whole_sequences(manager):
+            processor = manager.batch_processor = manager._create_batch_processor()
+        attention_setup.serve(processor.cache, model)
         manager.warmup()
     manager._run_generation_loop = _failing_the_rest(manager._run_generation_loop, manager, submitted)
     manager.start()

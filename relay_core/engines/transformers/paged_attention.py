@@ -3,64 +3,33 @@
 transformers' ``sdpa`` computes the scores of every query in a batch against every key in it and masks those of other
 requests. With 64 requests that is 64 times the work, and most of a step's time. :func:`paged_attention` computes each
 request's queries against that request's keys only: decoding requests are padded to a common length and computed
-together, prompts (there are few in a step) one by one. The result is the same up to rounding. It supports models
-whose layers all attend to the whole sequence.
+together, prompts (there are few in a step) one by one. The result is the same up to rounding.
 
-transformers offers attention functions no public access to the cache's tensors, nor a getter for a model's attention;
-this module reads the private attributes. How a layer hands the cache on depends on the version: until 5.23 as a keyword
-argument of the attention function; from 5.24 on the layer calls ``cache.update`` itself (see :func:`serve`). An
-attention function that gets no cache raises.
+A layer with a sliding window attends to the last keys only. Its older keys stay in the cache all the same
+(``attention_setup.py`` says why), and are not read. Layers with soft-capped scores (Gemma 2) or attention sinks
+(gpt-oss) are computed by the formula, the others by torch's ``scaled_dot_product_attention``.
+
+transformers offers attention functions no public access to the cache's tensors, so this module reads private
+attributes. How a layer hands the cache on depends on the version: until 5.23 as a keyword argument of the attention
+function; from 5.24 on the layer calls ``cache.update`` itself (see :func:`attention_setup.serve`). An attention
+function that gets no cache raises.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import transformers
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface
+
+from relay_core.engines.transformers.attention_plan import Plan, causal_mask, make_plan
 
 NAME = "relay_paged"
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Where the queries and keys of a step's requests are; the same for all layers.
-
-    ``decoding``: rows of the queries of the B requests that decode one token, shape [B]; ``None`` if all rows are.
-    ``pages``: positions of these requests' keys in the cache, padded to a common length, shape [B * length].
-    ``mask``: false on padding, shape [B, 1, 1, length].
-    ``reading``: of every other request, (first query, end of queries, first key, end of keys).
-    """
-
-    decoding: torch.Tensor | None
-    pages: torch.Tensor
-    mask: torch.Tensor
-    reading: tuple[tuple[int, int, int, int], ...]
-
-
-def _plan(ends_q: list[int], ends_k: list[int], read_index: torch.Tensor) -> _Plan:
-    rows: list[int] = []
-    starts: list[int] = []
-    lengths: list[int] = []
-    reading: list[tuple[int, int, int, int]] = []
-    for q, q_end, k, k_end in zip(ends_q, ends_q[1:], ends_k, ends_k[1:], strict=False):
-        if q_end - q == 1 and k_end - k > 1:
-            rows.append(q)
-            starts.append(k)
-            lengths.append(k_end - k)
-        elif q_end > q:
-            reading.append((q, q_end, k, k_end))
-    device = read_index.device
-    length = max(lengths, default=0)
-    column = torch.arange(length, device=device)
-    positions = torch.tensor(starts, device=device).unsqueeze(1) + column
-    mask = column < torch.tensor(lengths, device=device).unsqueeze(1)
-    pages = read_index[positions.clamp_(max=max(0, len(read_index) - 1))].flatten() if rows else read_index[:0]
-    decoding = None if not reading else torch.tensor(rows, device=device)
-    return _Plan(decoding, pages, mask[:, None, None, :], tuple(reading))
+IN_PLACE_OF_EAGER = "relay_paged_eager"  # the same function; the name says which attention the model had before
+#: arguments of other attentions, which change the result and are not computed here
+UNSUPPORTED = ("position_bias", "indices", "block_indices")
 
 
 def paged_attention(
@@ -72,6 +41,9 @@ def paged_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     cache: Any = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """An attention function with the signature of :class:`transformers.AttentionInterface`.
@@ -80,47 +52,107 @@ def paged_attention(
         query: shape [1, heads, tokens, head_dim].
         key, value: shape [1, key heads, tokens, head_dim].
         cache: the manager's cache.
+        sliding_window: how many tokens a query attends to, its own included; ``None`` is all.
+        softcap: scores s become ``softcap * tanh(s / softcap)``.
+        s_aux: the heads' sinks, shape [heads]: logits that take part in the softmax and have no value.
 
     Returns:
         The output, shape [1, tokens, heads, head_dim], and no attention weights.
 
     Raises:
-        RuntimeError: the model does not hand the cache to its attention function. Attention without a mask would
-            give plausible but wrong text.
+        RuntimeError: the model does not hand the cache to its attention function, or the layer needs an attention
+            that is not computed here. Either would give plausible but wrong text.
     """
     if cache is None:
         raise RuntimeError(
             f"{type(module).__name__} called the attention {NAME!r} without the paged cache: transformers "
             f"{transformers.__version__} passes it in a way that relay-decoding does not know"
         )
+    if unknown := [name for name in UNSUPPORTED if kwargs.get(name) is not None]:
+        raise RuntimeError(f"{type(module).__name__} needs an attention with {unknown[0]}, which is not served here")
     layer: int = module.layer_idx
     allocator = cache.layer_to_allocator[layer]
-    read_index, write_index = kwargs["read_index"][allocator.index], kwargs["write_index"][allocator.index]
+    write_index = kwargs["write_index"][allocator.index]
     keys, values = allocator._kv_token_views[layer]
-    new_k, new_v = key[0].transpose(0, 1), value[0].transpose(0, 1)  # [tokens, key heads, head_dim]
-    keys.index_copy_(0, write_index, new_k)
-    values.index_copy_(0, write_index, new_v)
+    keys.index_copy_(0, write_index, key[0].transpose(0, 1))  # [tokens, key heads, head_dim]
+    values.index_copy_(0, write_index, value[0].transpose(0, 1))
     if layer == allocator.layer_indices[0]:
-        ends_k = kwargs["cu_seq_lens_k"][allocator.layer_type].tolist()
-        if read_index.numel() == 0:  # the manager leaves it empty if every key is new
-            read_index = write_index
-        cache.relay_plan = (_plan(kwargs["cu_seq_lens_q"].tolist(), ends_k, read_index), read_index)
-    plan, read_index = cache.relay_plan
+        cache.relay_step = _Step(allocator, kwargs)
+    plan, read_index = cache.relay_step.plan(sliding_window), cache.relay_step.read_index
+    formula = _Formula(scaling, softcap, s_aux)
     out = torch.empty_like(query[0].transpose(0, 1))  # [tokens, heads, head_dim]
     if len(plan.mask):
-        decoded = _decode(query[0].transpose(0, 1), keys, values, plan, scaling)
+        decoded = _decode(query[0].transpose(0, 1), keys, values, plan, formula)
         if plan.decoding is None:
             out = decoded
         else:
             out[plan.decoding] = decoded
     for q, q_end, k, k_end in plan.reading:
         positions = read_index[k:k_end]
-        out[q:q_end] = _read(query[0, :, q:q_end], keys[positions], values[positions], scaling)
+        mask = causal_mask(q_end - q, k_end - k, sliding_window, query.device)
+        out[q:q_end] = _read(query[0, :, q:q_end], keys[positions], values[positions], mask, formula)
     return out.unsqueeze(0), None
 
 
+class _Step:
+    """What the layers of one step share: the ranges of its requests, and a plan for each window."""
+
+    __slots__ = ("_ends_k", "_ends_q", "_plans", "read_index")
+
+    def __init__(self, allocator: Any, kwargs: dict[str, Any]) -> None:
+        self._ends_q: list[int] = kwargs["cu_seq_lens_q"].tolist()
+        self._ends_k: list[int] = kwargs["cu_seq_lens_k"][allocator.layer_type].tolist()
+        self.read_index: torch.Tensor = kwargs["read_index"][allocator.index]
+        if self.read_index.numel() == 0:  # the manager leaves it empty if every key is new
+            self.read_index = kwargs["write_index"][allocator.index]
+        self._plans: dict[int | None, Plan] = {}
+
+    def plan(self, window: int | None) -> Plan:
+        """The plan of the layers with this window."""
+        if window not in self._plans:
+            self._plans[window] = make_plan(self._ends_q, self._ends_k, self.read_index, window)
+        return self._plans[window]
+
+
+class _Formula:
+    """How a layer turns scores into weights; the arguments are those of :func:`paged_attention`."""
+
+    __slots__ = ("scaling", "sinks", "softcap")
+
+    def __init__(self, scaling: float | None, softcap: float | None, sinks: torch.Tensor | None) -> None:
+        self.scaling, self.softcap, self.sinks = scaling, softcap, sinks
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The queries of the heads that share a key head are rows.
+
+        Args:
+            q: shape [B, key heads, shared heads, tokens, head_dim].
+            k, v: shape [B, key heads, keys, head_dim].
+            mask: false where a query does not see a key; broadcasts to [B, 1, 1, tokens, keys].
+
+        Returns:
+            The shape of ``q``.
+        """
+        scores = q @ k.unsqueeze(2).transpose(-1, -2)
+        scores = scores * (q.shape[-1] ** -0.5 if self.scaling is None else self.scaling)
+        if self.softcap is not None:
+            scores = self.softcap * torch.tanh(scores / self.softcap)
+        scores = scores.float().masked_fill(~mask, -torch.inf)
+        if self.sinks is not None:
+            sinks = self.sinks.float().view(1, q.shape[1], q.shape[2], 1, 1).expand(*scores.shape[:-1], 1)
+            weights = torch.cat([scores, sinks], -1).softmax(-1)[..., :-1]
+        else:
+            weights = scores.softmax(-1)
+        return weights.to(v.dtype) @ v.unsqueeze(2)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether torch's own attention computes it."""
+        return self.softcap is None and self.sinks is None
+
+
 def _decode(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, plan: _Plan, scaling: float | None
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, plan: Plan, formula: _Formula
 ) -> torch.Tensor:
     """One new token of each of B requests; query heads that share a key head become rows of one query.
 
@@ -139,69 +171,36 @@ def _decode(
     k = keys.index_select(0, plan.pages).view(shape).transpose(1, 2)
     v = values.index_select(0, plan.pages).view(shape).transpose(1, 2)
     q = query.reshape(batch, groups, heads // groups, dim)
-    out = scaled_dot_product_attention(q, k, v, attn_mask=plan.mask, scale=scaling)
+    if formula.is_plain:
+        out = scaled_dot_product_attention(q, k, v, attn_mask=plan.mask, scale=formula.scaling)
+    else:
+        out = formula.attend(q.unsqueeze(3), k, v, plan.mask.unsqueeze(1))
     return out.reshape(batch, heads, dim)
 
 
-def _read(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float | None) -> torch.Tensor:
+def _read(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, formula: _Formula
+) -> torch.Tensor:
     """Several new tokens of one request, at the end of its keys.
 
     Args:
         query: shape [heads, tokens, head_dim].
-        keys, values: the request's own, shape [all tokens so far, key heads, head_dim].
+        keys, values: the request's own, shape [keys, key heads, head_dim].
+        mask: shape [tokens, keys].
 
     Returns:
         Shape [tokens, heads, head_dim].
     """
-    new, total = query.shape[1], keys.shape[0]
-    mask = torch.ones(new, total, dtype=torch.bool, device=query.device).tril(total - new)
-    out = scaled_dot_product_attention(
-        query.unsqueeze(0),
-        keys.transpose(0, 1).unsqueeze(0),
-        values.transpose(0, 1).unsqueeze(0),
-        attn_mask=mask,
-        scale=scaling,
-        enable_gqa=query.shape[0] != keys.shape[1],
-    )
+    heads, groups = query.shape[0], keys.shape[1]
+    k, v = keys.transpose(0, 1).unsqueeze(0), values.transpose(0, 1).unsqueeze(0)
+    if formula.is_plain:
+        out = scaled_dot_product_attention(
+            query.unsqueeze(0), k, v, attn_mask=mask, scale=formula.scaling, enable_gqa=heads != groups
+        )
+    else:
+        out = formula.attend(query.unflatten(0, (groups, heads // groups)).unsqueeze(0), k, v, mask).flatten(1, 2)
     return out[0].transpose(0, 1)
 
 
 AttentionInterface.register(NAME, paged_attention)
-
-
-def serve(cache: Any, model: PreTrainedModel) -> None:
-    """Have ``cache``, transformers' paged cache, reach :func:`paged_attention` where the model uses it.
-
-    From transformers 5.24 on, a layer calls ``cache.update(key, value, layer, kwargs=kwargs)``, which writes the new
-    keys and gathers those of all requests, and passes only ``kwargs`` on. :func:`paged_attention` does both itself, so
-    its ``update`` adds the cache to ``kwargs`` and returns the new keys and values untouched.
-    """
-    if model.config._attn_implementation != NAME:
-        return
-
-    def update(
-        key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, kwargs: dict[str, Any]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        kwargs["cache"] = cache
-        return key_states, value_states
-
-    cache.update = update
-
-
-def install(model: PreTrainedModel) -> None:
-    """Have ``model`` use :func:`paged_attention` in place of ``sdpa`` if the result is the same up to rounding."""
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if (
-        model.config._attn_implementation == "sdpa"
-        and kinds <= {"full_attention"}
-        and (bool(kinds) or getattr(config, "sliding_window", None) is None)
-        and not getattr(config, "attn_logit_softcapping", None)
-    ):
-        model.set_attn_implementation(NAME)
-
-
-def uninstall(model: PreTrainedModel) -> None:
-    """Undo :func:`install`."""
-    if model.config._attn_implementation == NAME:
-        model.set_attn_implementation("sdpa")
+AttentionInterface.register(IN_PLACE_OF_EAGER, paged_attention)

@@ -1,21 +1,24 @@
 """A known answer, checked once: does the manager say what the model's own forward pass says?
 
 The manager and :mod:`paged_attention` stand on transformers' internals. A release that changes them could make every
-answer wrong without an error. So on a version of transformers that we have not tested, the first model of each class
-is checked when it starts: a few tokens of two requests in one batch, against plain forward passes of the same model.
+answer wrong without an error. So the first model of each class is checked when it starts, on a version of transformers
+that we have not tested, or if its layers have windows and our tests do not run its class: a few tokens of two requests
+in one batch, against plain forward passes of the same model. Windows are shortened for the check, so that both prompts
+are longer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 import transformers
 
 from relay_core.engines.base import Sampling, Token
-from relay_core.engines.transformers import paged_attention
+from relay_core.engines.transformers import attention_setup
 from relay_core.engines.transformers.request import Request
 from relay_core.errors import EngineError
 
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 
 #: minor versions of transformers on which this package's tests pass (docs/engines.md says how they were run)
 TESTED_VERSIONS = ("5.19", "5.20", "5.21", "5.22", "5.23", "5.24")
+#: classes with sliding windows that tests/engines/transformers/test_families.py runs
+TESTED_WINDOWS = ("Mistral", "Phi3", "Starcoder2", "Qwen2", "Qwen3", "Gemma2", "Gemma3", "Cohere2", "GptOss")
+_SHORT_WINDOW = 8
 _PROMPT_LENGTHS = (11, 21)  # the longer one spans two pages of 16 tokens
 _NEW_TOKENS = 4
 #: the largest difference in log-probability that rounding explains, by the size of the dtype in bytes
@@ -41,13 +47,14 @@ def is_tested(version: str = transformers.__version__) -> bool:
 
 
 def check_once(manager: Manager, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
-    """Check a model's class if the version of transformers is not a tested one; blocking, outside any event loop.
+    """Check a model's class unless our tests cover it; blocking, outside any event loop.
 
     Raises:
         EngineError: the answers are wrong.
     """
-    key = (type(model).__name__, model.config._attn_implementation)
-    if is_tested() or key in _checked:
+    name, _ = key = (type(model).__name__, model.config._attn_implementation)
+    is_covered = name.removesuffix("ForCausalLM") in TESTED_WINDOWS or not attention_setup.has_windows(model)
+    if (is_tested() and is_covered) or key in _checked:
         return
     check(manager, model, tokenizer)
     _checked.add(key)
@@ -68,18 +75,48 @@ def check(manager: Manager, model: PreTrainedModel, tokenizer: Tokenizer) -> Non
     was_training = model.training
     model.eval()
     try:
-        answers = asyncio.run(_sampled(manager, tokenizer, prompts))
-        difference = max(_difference(model, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True))
+        with _short_windows(model):
+            answers = asyncio.run(_sampled(manager, tokenizer, prompts))
+            pairs = zip(prompts, answers, strict=True)
+            difference = max(_difference(model, prompt, answer) for prompt, answer in pairs)
     finally:
         model.train(was_training)
     tolerance = _TOLERANCES.get(model.dtype.itemsize, 0.5)
     if not difference <= tolerance:  # also where it is NaN
         raise EngineError(
             f"{type(model).__name__} answers wrongly on transformers {transformers.__version__}: the log-probability "
-            f"of a token differs by {difference:.2f} from the model's own forward pass. This version is not tested: "
-            f"install one of {TESTED_VERSIONS[0]} to {TESTED_VERSIONS[-1]} (pip install 'transformers=="
-            f"{TESTED_VERSIONS[-1]}.*'), or serve the model elsewhere (vllm:, openai:)"
+            f"of a token differs by {difference:.2f} from the model's own forward pass. {_advice()}"
         )
+
+
+def _advice() -> str:
+    elsewhere = "serve the model elsewhere (vllm:, openai:)"
+    if is_tested():
+        return f"This class of model is not tested: {elsewhere}"
+    oldest, newest = TESTED_VERSIONS[0], TESTED_VERSIONS[-1]
+    return (
+        f"This version is not tested: install one of {oldest} to {newest} (pip install 'transformers=={newest}.*'), or "
+        f"{elsewhere}"
+    )
+
+
+@contextmanager
+def _short_windows(model: PreTrainedModel) -> Iterator[None]:
+    """Shorten the sliding windows of a model's layers, whose cache keeps all keys; its own on leaving.
+
+    A plain forward pass reads the window in the config, the paged attention in the layer or in the config.
+    """
+    holders = [vars(model.config.get_text_config()), *(vars(module) for module in model.modules())]
+    windows = [(holder, holder["sliding_window"]) for holder in holders if holder.get("sliding_window")]
+    if not attention_setup.is_installed(model):  # a cache that keeps the window's keys only is laid out for it
+        windows = []
+    try:
+        for holder, window in windows:
+            holder["sliding_window"] = min(window, _SHORT_WINDOW)
+        yield
+    finally:
+        for holder, window in windows:
+            holder["sliding_window"] = window
 
 
 async def _sampled(manager: Manager, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]]) -> list[list[Token]]:
@@ -106,13 +143,12 @@ def _difference(model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[
     new_ids = [token.id for token in answer if token.id is not None]
     ids = torch.tensor([[*prompt, *new_ids[:-1]]], device=model.device)
     attention = model.config._attn_implementation
-    paged_attention.uninstall(model)
+    model.set_attn_implementation("eager")  # the formula itself; sdpa leaves out soft-capping
     try:
         with torch.no_grad():
             logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 :].float()
     finally:
-        if model.config._attn_implementation != attention:
-            model.set_attn_implementation(attention)
+        model.set_attn_implementation(attention)
     expected = logits.log_softmax(-1)
     best = expected.max(-1).values
     worst = 0.0

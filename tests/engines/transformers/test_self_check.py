@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from relay_core import EngineError, Relay, TransformersEngine, bundled
-from relay_core.engines.transformers import paged_attention, self_check
+from relay_core.engines.transformers import attention_setup, paged_attention, self_check
 from relay_core.tokenizer import Tokenizer
 
 QUESTION = "A box of pens holds 27 pieces. Max sells pens. First, Max orders 8 boxes. How many are there in the end?"
@@ -75,7 +75,7 @@ def test_attention_that_is_wrong_is_an_error_before_any_answer(untested: None, m
 
 def test_attention_without_the_cache_is_an_error_and_no_fallback(bundled_student: Any) -> None:
     model = copy.deepcopy(bundled_student)
-    paged_attention.install(model)
+    attention_setup.install(model)
     with pytest.raises(RuntimeError, match="without the paged cache"), torch.no_grad():
         model(input_ids=torch.tensor([[1, 2, 3]]), use_cache=False)
 
