@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from relay_core.command import Call, CommandScanner, Malformed, Text
+    from relay_core.decoding.triggers import Chance, Commands, Never, Trigger, Uncertain
     from relay_core.engines.base import Chunk, Engine, Finish, Prompt, Sampling, Token
     from relay_core.engines.openai import OpenAIEngine
     from relay_core.engines.scripted import ScriptedEngine
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "relay_core.command": ("Call", "CommandScanner", "Malformed", "Text"),
+    "relay_core.decoding.triggers": ("Chance", "Commands", "Never", "Trigger", "Uncertain"),
     "relay_core.engines.base": ("Chunk", "Engine", "Finish", "Prompt", "Sampling", "Token"),
     "relay_core.engines.openai": ("OpenAIEngine",),
     "relay_core.engines.scripted": ("ScriptedEngine",),
@@ -86,8 +88,10 @@ __all__ = [
     "Call",
     "CallEnded",
     "CallStarted",
+    "Chance",
     "Chunk",
     "CommandScanner",
+    "Commands",
     "ConfigurationError",
     "ContextOverflow",
     "Engine",
@@ -98,6 +102,7 @@ __all__ = [
     "Finished",
     "Malformed",
     "MissingExtraError",
+    "Never",
     "OpenAIEngine",
     "Prices",
     "Prompt",
@@ -114,6 +119,8 @@ __all__ = [
     "Token",
     "Transcript",
     "TransformersEngine",
+    "Trigger",
+    "Uncertain",
     "Usage",
     "VLLMEngine",
     "Wrapped",

@@ -78,6 +78,14 @@ class Conversation:
             raise ConfigurationError("the prompt is empty: no message has any text")
         return cls(messages, tuple(tools or ()), prefix, enable_thinking)
 
+    def instructed(self, instructions: str) -> Conversation:
+        """The conversation with ``instructions`` at the end of its system message, which is added if it has none."""
+        first, *rest = self.messages
+        if first["role"] == "system":
+            content = f"{first['content']}\n\n{instructions}" if first["content"].strip() else instructions
+            return replace(self, messages=({**first, "content": content}, *rest))
+        return replace(self, messages=({"role": "system", "content": instructions}, *self.messages))
+
 
 def _check_message(i: int, message: Any) -> dict[str, Any]:
     """The message with its content as a string; raises ConfigurationError if it is malformed."""

@@ -19,6 +19,7 @@ from relay_core.concurrency import map_concurrently
 from relay_core.decoding.deadline import OutOfTime, deadline_in, within
 from relay_core.decoding.loop import Answer, unanswered
 from relay_core.decoding.prompts import Prompts
+from relay_core.decoding.triggers import no_top_logprob
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError, RelayError, attributed_to
 from relay_core.events import Event, Finished, RelayResult
@@ -136,7 +137,10 @@ class Relay:
             with attributed_to("student"):
                 await within(self.student.start(), deadline)
             self._check_prefix(prefix)
-            prompts = await within(Prompts.render(self.student, self.teacher, conversation), deadline)
+            if settings.active_trigger.needs_top_logprob and not self.student.reports_top_logprob:
+                raise no_top_logprob(self.student, settings.active_trigger)
+            instructions = settings.student_instructions
+            prompts = await within(Prompts.render(self.student, self.teacher, conversation, instructions), deadline)
         except OutOfTime:
             yield Finished(unanswered(settings, time.monotonic() - began))
             return

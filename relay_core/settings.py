@@ -8,7 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from relay_core.decoding.triggers import Commands, Never, Trigger, as_trigger
 from relay_core.errors import BudgetError, ConfigurationError, did_you_mean
+
+COMMANDS = Commands()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,11 @@ class RelaySettings:
             answer ends with :class:`~relay_core.errors.TeacherUnavailable`, which holds the transcript so far.
         on_teacher_stop: whether the teacher's end token ends the answer (``"finish"``) or returns control to the
             student (``"continue"``).
-        calls: ``False`` refuses and counts every call (teacher-free inference, in the paper).
+        calls: ``False`` refuses and counts every call (teacher-free inference, in the paper), whatever the trigger.
+        trigger: what makes a call (``relay_core/decoding/triggers.py``): ``Commands()`` (the default), ``Uncertain``,
+            ``Chance``, ``Never()`` or one's own; also as a string, such as ``"uncertain:0.4,8"``.
+        student_instructions: text for the student alone that says when to call (``relay_core.instructions``). It is
+            added to the student's system message, and never to the teacher's prompt.
         temperature, top_p, top_k, seed: the student's sampling. ``temperature`` 0 is greedy. A seed makes an answer
             repeatable if the engine answers nothing else at the time; in a shared batch, engines may not honour it.
         stop: strings at which the answer ends; the answer does not contain them.
@@ -75,6 +82,8 @@ class RelaySettings:
     on_teacher_error: Literal["continue", "raise"] = "continue"
     on_teacher_stop: Literal["finish", "continue"] = "finish"
     calls: bool = True
+    trigger: Trigger = COMMANDS
+    student_instructions: str | None = None
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int | None = None
@@ -92,6 +101,7 @@ class RelaySettings:
             object.__setattr__(self, "stop", ())
         elif isinstance(self.stop, (list, tuple)):
             object.__setattr__(self, "stop", tuple(self.stop))
+        object.__setattr__(self, "trigger", as_trigger(self.trigger))
         if isinstance(self.prices, Mapping):
             object.__setattr__(self, "prices", _prices(self.prices))
         self._check_kinds()
@@ -113,6 +123,8 @@ class RelaySettings:
             raise ConfigurationError(f"enable_thinking is {self.enable_thinking!r}: write True or False")
         if not isinstance(self.calls, bool):
             raise ConfigurationError(f"calls is {self.calls!r}: write True, or False for teacher-free")
+        if self.student_instructions is not None and not isinstance(self.student_instructions, str):
+            raise ConfigurationError(f"student_instructions is {self.student_instructions!r}: write a text, or None")
         if not isinstance(self.stop, tuple) or not all(isinstance(s, str) and s for s in self.stop):
             raise ConfigurationError(f"stop is {self.stop!r}: write a string or a list of non-empty strings")
         if self.prices is not None and not isinstance(self.prices, Prices):
@@ -137,6 +149,11 @@ class RelaySettings:
                 f"max_call_tokens={self.max_call_tokens} is more than max_teacher_tokens="
                 f"{self.max_teacher_tokens} for the whole answer: lower the first or raise the second"
             )
+
+    @property
+    def active_trigger(self) -> Trigger:
+        """The trigger; ``Never()`` with ``calls=False``."""
+        return self.trigger if self.calls else Never()
 
     def merged(self, overrides: Mapping[str, Any]) -> RelaySettings:
         """A copy of these settings with the values of ``overrides``; it is checked too.

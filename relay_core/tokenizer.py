@@ -119,6 +119,16 @@ class Tokenizer:
             return False
         return b"".join([self.token_bytes[i] for i in ids]).decode("utf-8", "replace") == text
 
+    def ends_in_character(self, ids: Sequence[int]) -> bool:
+        """Whether ``ids`` end in the middle of a character, whose other bytes are in tokens still to come."""
+        ids = [token_id for token_id in ids[-_CONTEXT_IDS:] if self.has_ids([token_id])]
+        if self.token_bytes is None:
+            return bool(ids) and self.decode(ids).endswith("\ufffd")
+        tail = b"".join(self.token_bytes[i] for i in ids)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        decoder.decode(tail)
+        return bool(decoder.getstate()[0])
+
     def decoder(self, context: Sequence[int] = ()) -> Decoder:
         """A decoder for the tokens that follow the ids ``context``."""
         return Decoder(self, context)

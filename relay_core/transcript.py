@@ -87,6 +87,7 @@ class Transcript:
         "_offset",
         "_starts",
         "_texts",
+        "_total",
         "prefix",
         "prompt_ids",
         "prompt_text",
@@ -106,7 +107,7 @@ class Transcript:
         self._counts: list[int] = []
         self._call_numbers: list[int] = []  # per entry: the calls begun so far; tokens of one call have one number
         self._call_count = 0
-        self._command_count = 0
+        self._command_count = self._total = 0
         self._hidden: dict[int, list[tuple[int, int, int]]] = {}  # entry -> [(start, end, command number)] in its text
         self._foreign: dict[int, list[int]] = {}  # call number -> its text as ids of the student's vocabulary
         self._starts: list[int] = []  # per entry: the student's character at which its text begins
@@ -133,6 +134,7 @@ class Transcript:
         self._logprobs.append(logprob)
         self._authors.append(author)
         self._counts.append(1 if token_id is not None else least_tokens(text))
+        self._total += self._counts[-1]
         self._call_numbers.append(self._call_count)
         self._starts.append(self._offset)
         if author is Author.STUDENT:
@@ -192,6 +194,7 @@ class Transcript:
         """Remove the last ``chars`` characters, which a text-only engine wrote after a command, from the last entry."""
         if chars:
             self._texts[-1] = self._texts[-1][:-chars]
+            self._total += least_tokens(self._texts[-1]) - self._counts[-1]
             self._counts[-1] = least_tokens(self._texts[-1])
             self._offset -= chars
 
@@ -210,6 +213,7 @@ class Transcript:
         for i, n in enumerate(chars):
             so_far += n
             share = round(tokens * so_far / total)
+            self._total += share - done - self._counts[first + i]
             self._counts[first + i] = share - done
             done = share
 
@@ -335,7 +339,7 @@ class Transcript:
     @property
     def total(self) -> int:
         """The number of tokens in the answer so far, by both models."""
-        return sum(self._counts)
+        return self._total
 
     def count(self, author: Author) -> int:
         """The number of tokens by this author, in the vocabulary of the author's model."""

@@ -17,7 +17,7 @@ class Usage:
     """Tokens and calls of one answer, or the sum over many answers.
 
     The ``wasted_`` counts are not contained in the other counts. They count the unused work of the teacher's engine, as
-    far as the engine reports it.
+    far as the engine reports it; ``discarded_tokens`` counts the student's.
     """
 
     #: the user's prompt, in the student's tokens, counted once
@@ -44,6 +44,9 @@ class Usage:
     failed_calls: int = 0
     #: commands without a usable number, and pieces of commands
     malformed_calls: int = 0
+    #: tokens that the student wrote behind the place where a trigger opened a call, the doubtful token among them;
+    #: they are in none of the other counts
+    discarded_tokens: int = 0
     #: requests of which no token was used: begun early for a command that opened no call (warming), or slower than
     #: another request for the same tokens (hedging)
     wasted_requests: int = 0
@@ -99,7 +102,7 @@ class Usage:
                 prices.teacher_input,
                 prices.teacher_cached_input,
             )
-            + (self.student_tokens + self.command_tokens) * prices.student_output
+            + (self.student_tokens + self.command_tokens + self.discarded_tokens) * prices.student_output
             + (self.teacher_tokens + self.wasted_tokens) * prices.teacher_output
         ) / 1e6
 

@@ -140,7 +140,9 @@ def test_stop_can_be_given_several_times(play: Play) -> None:
 
 
 def test_every_setting_has_a_flag() -> None:
-    assert {*_SETTINGS, "calls", "prices"} == {f.name for f in dataclasses.fields(RelaySettings)}
+    assert {*_SETTINGS, "calls", "student_instructions", "prices"} == {
+        f.name for f in dataclasses.fields(RelaySettings)
+    }
 
 
 def test_a_failed_call_is_reported_and_the_answer_goes_on(play: Play) -> None:

@@ -35,7 +35,7 @@ def test_python_on_the_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("OPENAI_API_KEY", "unused")
     names: dict[str, Any] = {"__name__": "example"}
     for i, block in enumerate(blocks(page, "python"), 1):
-        exec(compile(block, f"{page.name}, block {i}", "exec"), names)
+        exec(compile(block, f"{page.name}, block {i}", "exec", dont_inherit=True), names)
 
 
 def lines() -> list[str]:

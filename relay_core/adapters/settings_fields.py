@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
+from relay_core.decoding.triggers import as_trigger
 from relay_core.settings import RelaySettings, check_setting_names
 
 SETTINGS = tuple(f.name for f in fields(RelaySettings))
 DEFAULTS = RelaySettings()
+
+
+def _trigger(value: object) -> object:
+    trigger = as_trigger(value)
+    return str(trigger) if type(trigger).__module__ == as_trigger.__module__ else trigger
 
 
 class SettingsFields(BaseModel):
@@ -32,6 +38,9 @@ class SettingsFields(BaseModel):
     warming: Literal["auto", "on", "off"] = DEFAULTS.warming
     enable_thinking: bool = DEFAULTS.enable_thinking
     calls: bool = DEFAULTS.calls
+    #: a trigger that ships is kept as its string, so that the model can be serialised
+    trigger: Annotated[Any, BeforeValidator(_trigger)] = str(DEFAULTS.trigger)
+    student_instructions: str | None = DEFAULTS.student_instructions
     temperature: float = DEFAULTS.temperature
     top_p: float = DEFAULTS.top_p
     top_k: int | None = DEFAULTS.top_k

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relay_core.decoding.triggers import ACCEPTED_TRIGGERS
 from relay_core.engines.spec import ACCEPTED_SPECS, EngineSpec, Scheme
 from relay_core.errors import ConfigurationError
+from relay_core.instructions import BY_NAME, named
 from relay_core.settings import Prices, RelaySettings
 
 if TYPE_CHECKING:
@@ -64,8 +66,8 @@ def _flag(kind: Any, help: str, *names: str, **more: Any) -> Any:
     return Annotated[kind, typer.Option(*names, help=help, show_default=False, **more)]
 
 
-_BUDGETS, _SAMPLING = {"rich_help_panel": "Budgets"}, {"rich_help_panel": "Sampling"}
-#: the flag of each field of RelaySettings except calls and prices
+_CALLS, _BUDGETS, _SAMPLING = ({"rich_help_panel": panel} for panel in ("Calls", "Budgets", "Sampling"))
+#: the flag of each field of RelaySettings except calls, student_instructions and prices
 _SETTINGS: dict[str, Any] = {
     "max_tokens": _flag(int | None, "Tokens of the answer, of both models together.", **_BUDGETS),
     "max_calls": _flag(int | None, "Calls per answer.", **_BUDGETS),
@@ -81,6 +83,7 @@ _SETTINGS: dict[str, Any] = {
     "enable_thinking": _flag(
         bool | None, "Let both models think (<think>), if their templates can.", "--thinking/--no-thinking", **_SAMPLING
     ),
+    "trigger": _flag(str | None, f"What makes a call: {ACCEPTED_TRIGGERS}.", **_CALLS),
     "temperature": _flag(float | None, "0 is greedy, and the default.", **_SAMPLING),
     "top_p": _flag(float | None, "Nucleus sampling.", **_SAMPLING),
     "top_k": _flag(int | None, "Only the k likeliest tokens.", **_SAMPLING),
@@ -91,7 +94,10 @@ _SETTINGS: dict[str, Any] = {
 _OTHERS: dict[str, Any] = {
     "student": Annotated[str, typer.Option("--student", help=STUDENT_HELP)],
     "teacher": Annotated[str, typer.Option("--teacher", help=TEACHER_HELP)],
-    "no_calls": _flag(bool, "Refuse every call: the student answers alone.", "--no-calls", **_BUDGETS),
+    "no_calls": _flag(bool, "Refuse every call: the student answers alone.", "--no-calls", **_CALLS),
+    "instructions": _flag(
+        str | None, f"Tell the student when to call: {', '.join(BY_NAME)}, or a text of your own.", **_CALLS
+    ),
     "price": _flag(
         list[str] | None,
         "NAME=AMOUNT per million tokens; names: student_input, student_output, teacher_input, teacher_output, ...",
@@ -126,6 +132,9 @@ def _read(flags: dict[str, Any]) -> Options:
     settings = {name: flags[name] for name in _SETTINGS if flags[name] is not None and flags[name] != []}
     if flags["no_calls"]:
         settings["calls"] = False
+    if flags["instructions"]:
+        text = flags["instructions"]
+        settings["student_instructions"] = named(text) if text.isidentifier() else text
     if flags["price"]:
         settings["prices"] = read_prices(flags["price"])
     return Options(flags["student"], flags["teacher"], RelaySettings(**settings), flags["json"])

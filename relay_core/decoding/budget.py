@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sized
 
 from relay_core.command import CLOSE
+from relay_core.decoding.triggers import Halt
 from relay_core.engines.base import Engine, Prompt, Sampling
 from relay_core.errors import ContextOverflow
 from relay_core.settings import RelaySettings
@@ -68,7 +69,15 @@ class Budget:
             )
 
 
-def student_sampling(settings: RelaySettings, max_tokens: int, *, written: int, may_call: bool) -> Sampling:
+def student_sampling(
+    settings: RelaySettings,
+    max_tokens: int,
+    *,
+    written: int,
+    may_call: bool,
+    top_logprob: bool = False,
+    halt: Halt | None = None,
+) -> Sampling:
     """The sampling of the student's next request.
 
     Args:
@@ -76,10 +85,13 @@ def student_sampling(settings: RelaySettings, max_tokens: int, *, written: int, 
         written: the number of entries in the transcript. The seed depends on it: with one seed for all its requests,
             an answer would repeat the same random draws.
         may_call: whether a command can open a call; if so, the engine stops at the closing tag.
+        top_logprob: whether the trigger needs the probability of the likeliest token.
+        halt: where the engine is to end the stream for the trigger.
     """
     s = settings
     seed = None if s.seed is None else (s.seed + _STUDENT_SEED_STEP * written) % _SEEDS
-    return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, seed, (CLOSE,) if may_call else ())
+    stop = (CLOSE,) if may_call else ()
+    return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, seed, stop, top_logprob=top_logprob, halt=halt)
 
 
 def teacher_sampling(settings: RelaySettings, max_tokens: int, *, call: int) -> Sampling:

@@ -114,7 +114,7 @@ async def engine_stream(
         tally: counts the tokens read, notes and waste. A prompt that does not fit into the context counts as unread.
     """
     stream = EngineStream(chunks, limit, deadline)
-    first, was_read = len(transcript), True
+    first, was_read, discarded = len(transcript), True, tally.discarded
     try:
         async with aclosing(chunks):
             yield stream
@@ -126,7 +126,8 @@ async def engine_stream(
         if was_read:
             tally.reads[role].add(None if prompt.token_ids is None else len(prompt.token_ids), stream.usage)
         if stream.usage is not None and stream.usage.completion_tokens is not None:
-            transcript.settle(first, min(stream.usage.completion_tokens, limit))
+            written = min(stream.usage.completion_tokens, limit) - (tally.discarded - discarded)
+            transcript.settle(first, max(0, written))
         if stream.waste is not None:
             tally.waste.merge(stream.waste)
         tally.note(role, stream.notes)

@@ -20,9 +20,9 @@ from relay_core.decoding.prompts import Prompts
 from relay_core.decoding.stop_strings import StopFilter, coalesce
 from relay_core.decoding.student_text import PendingCall, StudentText
 from relay_core.decoding.tally import Tally
-from relay_core.decoding.triggers import Commands, Never, Trigger
+from relay_core.decoding.triggers import no_top_logprob
 from relay_core.decoding.warming import Opening, Warmer
-from relay_core.engines.base import Chunk, Engine, Finish, Prompt, Token, Warming
+from relay_core.engines.base import Chunk, Engine, Finish, Prompt, Sampling, Token, Warming
 from relay_core.errors import ContextOverflow, EngineError, RelayError, TeacherUnavailable
 from relay_core.events import CallEnded, CallStarted, Event, Finished, FinishReason, RelayResult, TextDelta
 from relay_core.settings import RelaySettings
@@ -36,8 +36,7 @@ class Answer:
         student: a started engine.
         teacher: the engine to call; without one, every call is refused.
         prompts: the prompts of both, with the student's rendered; the answer's transcript is theirs.
-        settings: budgets, sampling, prices.
-        trigger: what makes a call; by default, ``settings.calls`` decides between ``Commands`` and ``Never``.
+        settings: budgets, sampling, prices, and the trigger.
         deadline: the event loop's time at which the answer must end; ``None`` for no deadline.
     """
 
@@ -47,7 +46,6 @@ class Answer:
         teacher: Engine | None,
         prompts: Prompts,
         settings: RelaySettings,
-        trigger: Trigger | None = None,
         deadline: float | None = None,
     ) -> None:
         self._began = time.monotonic()
@@ -58,10 +56,12 @@ class Answer:
         self._calls: list[CallEnded] = []
         self._tally = Tally(self._calls)
         self._budget = Budget(settings, self._transcript, self._calls, has_teacher=teacher is not None)
-        trigger = trigger or (Commands() if settings.calls else Never())
-        self._decider = trigger.decider(settings.seed)
+        self._decider = settings.active_trigger.decider(settings.seed)
         self._stops = StopFilter(settings.stop)
-        self._text = StudentText(self._transcript, self._stops, self._decider, self._budget.allowance, self._tally)
+        self._text = StudentText(
+            self._transcript, self._stops, self._decider, self._budget.allowance, self._tally,
+            prompts.student_ends_in_character,
+        )  # fmt: skip
         self._warmer = Warmer(self._begin_early, self._tally.waste)
         self._finish: FinishReason | None = None
 
@@ -118,8 +118,7 @@ class Answer:
             self._finish = FinishReason.LENGTH
             return
         self._tally.turns += 1
-        may_call = self._decider.reads_commands and self._budget.allowance(None) > 0
-        sampling = student_sampling(self._settings, limit, written=len(self._transcript), may_call=may_call)
+        sampling = self._student_sampling(limit)
         try:
             async with engine_stream(
                 self._student.stream(prompt, sampling),
@@ -128,6 +127,8 @@ class Answer:
             ) as stream:  # fmt: skip
                 while not self._is_over and not self._text.has_call:
                     chunk = await stream.next()
+                    if sampling.top_logprob:
+                        self._check_top_logprob(chunk.tokens)
                     deltas = self._text.append(chunk.tokens)
                     if self._warmer.command_at != self._text.open_command:
                         await self._warm()
@@ -144,6 +145,24 @@ class Answer:
                 raise
             self._finish = FinishReason.LENGTH
 
+    def _student_sampling(self, limit: int) -> Sampling:
+        """Begin a turn of at most ``limit`` tokens; returns its sampling."""
+        may_call = self._budget.allowance(None) > 0
+        self._text.begin_turn(may_call=may_call)
+        return student_sampling(
+            self._settings, limit, written=len(self._transcript),
+            may_call=may_call and self._decider.reads_commands,
+            top_logprob=may_call and self._settings.active_trigger.needs_top_logprob,
+            halt=self._decider.halt(self._text.since_call) if may_call else None,
+        )  # fmt: skip
+
+    def _check_top_logprob(self, tokens: Sequence[Token]) -> None:
+        """Refuse a student whose first token comes without the probability that the trigger needs."""
+        if len(self._transcript) or self._calls or not tokens or tokens[0].is_tool_call:
+            return
+        if tokens[0].top_logprob is None:
+            raise no_top_logprob(self._student, self._settings.active_trigger)
+
     def _end_turn(self, chunk: Chunk, token_count: int) -> None:
         """Handle the end of the student's stream, which no call has cut short.
 
@@ -151,13 +170,13 @@ class Answer:
             chunk: the stream's last chunk.
             token_count: the tokens of the whole stream.
         """
-        if chunk.finish is Finish.END:
+        if chunk.finish is Finish.END and not self._text.opens_call_at_end(chunk.end_token):
             if chunk.end_token is not None and self._transcript.total < self._settings.max_tokens:
                 self._transcript.add_student(chunk.end_token.id, chunk.end_token.text, chunk.end_token.logprob)
             self._finish = FinishReason.STOP
         elif chunk.finish is Finish.LENGTH:
             self._finish = FinishReason.LENGTH
-        elif not token_count:
+        elif not token_count and chunk.finish is not Finish.END:
             # A stop at a closing tag that opened no call does not end the answer: the student gets another turn. After
             # an empty turn, the next one would be empty too, without end.
             raise EngineError("it stopped without writing anything", role="student")
@@ -277,11 +296,12 @@ class Answer:
     # -- the result ----------------------------------------------------------------------------------------
 
     def _limit_note(self) -> dict[str, str]:
-        """A note for the result if commands were refused after ``max_calls`` calls."""
+        """A note for the result if ``max_calls`` calls were made and the trigger may have asked for more."""
         limit, refused = self._settings.max_calls, self._tally.refused
-        if not limit or not refused or len(self._calls) < limit:
+        if not limit or len(self._calls) < limit or not (refused or self._decider.reads_tokens):
             return {}
-        return {"max_calls": f"all {limit} calls that max_calls allows were made; {refused} more were refused"}
+        more = f"{refused} more were refused" if refused else "the student wrote the rest"
+        return {"max_calls": f"all {limit} calls that max_calls allows were made; {more}"}
 
     def _result(self) -> RelayResult:
         transcript = self._transcript

@@ -1,6 +1,7 @@
 """The student's and the teacher's prompt at any moment of an answer.
 
-student    the messages in the student's chat template, then all of its view: its text, commands, the teacher's words
+student    the messages in the student's chat template, with the instructions that are for the student alone, then all
+           of its view: its text, commands, the teacher's words
 teacher    the messages in the teacher's chat template, then exactly the reader's text so far, without any command
 """
 
@@ -31,7 +32,8 @@ class Prompts:
         student: a started engine, so that its tokenizer is known.
         teacher: an engine that is started before :meth:`teacher` is called; ``None`` if there is no teacher.
         conversation: the messages, tools and prefix that both prompts are made from.
-        rendered: the messages in the student's template; ``None`` for a student without a tokenizer.
+        instructed: the conversation as the student reads it, with its instructions.
+        rendered: ``instructed`` in the student's template; ``None`` for a student without a tokenizer.
         prefix_ids: the conversation's prefix in the student's vocabulary.
     """
 
@@ -40,10 +42,12 @@ class Prompts:
         student: Engine,
         teacher: Engine | None,
         conversation: Conversation,
+        instructed: Conversation,
         rendered: Rendered | None,
         prefix_ids: list[int],
     ) -> None:
-        self._student, self._teacher, self._conversation = student, teacher, conversation
+        self._student, self._teacher = student, teacher
+        self._conversation, self._instructed = conversation, instructed
         self._student_rendered = rendered
         self._teacher_rendered: Rendered | None = None
         self._teacher_view: ReaderView | None = None
@@ -54,18 +58,24 @@ class Prompts:
             self.transcript = Transcript(rendered.text + prefix, rendered.token_ids + prefix_ids, prefix)
 
     @classmethod
-    async def render(cls, student: Engine, teacher: Engine | None, conversation: Conversation) -> Prompts:
+    async def render(
+        cls, student: Engine, teacher: Engine | None, conversation: Conversation, instructions: str | None = None
+    ) -> Prompts:
         """Render the student's prompt, without blocking the event loop; arguments as for the class.
+
+        Args:
+            instructions: text for the student's system message alone.
 
         Raises:
             ConfigurationError: the student's chat template cannot render the conversation.
         """
+        instructed = conversation.instructed(instructions) if instructions else conversation
         tokenizer = student.tokenizer
         if tokenizer is None:
-            return cls(student, teacher, conversation, None, [])
-        rendered = await render_async(tokenizer, conversation)
+            return cls(student, teacher, conversation, instructed, None, [])
+        rendered = await render_async(tokenizer, instructed)
         prefix_ids = await encode_text_async(tokenizer, conversation.prefix) if conversation.prefix else []
-        return cls(student, teacher, conversation, rendered, prefix_ids)
+        return cls(student, teacher, conversation, instructed, rendered, prefix_ids)
 
     @property
     def _student_vocabulary(self) -> Tokenizer | None:
@@ -93,6 +103,11 @@ class Prompts:
         vocabulary = self._student_vocabulary
         return vocabulary is not None and vocabulary.has_ids(ids)
 
+    def student_ends_in_character(self, ids: Sequence[int]) -> bool:
+        """Whether ``ids`` of the student's vocabulary end in the middle of a character."""
+        vocabulary = self._student_vocabulary
+        return vocabulary is not None and vocabulary.ends_in_character(ids)
+
     def student(self, turn: int) -> Prompt:
         """The student's prompt for its turn number ``turn`` (from 0)."""
         transcript = self.transcript
@@ -100,9 +115,9 @@ class Prompts:
         ids = None if self._student_vocabulary is None else [*transcript.prompt_ids, *transcript.student_ids]
         rendered, continuation = self._student_rendered, self._conversation.prefix + written
         if rendered is None or self._student.tokenizer is None:
-            return self._prompt(transcript.prompt_text + written, ids, continuation, turn)
+            return self._prompt(self._instructed, transcript.prompt_text + written, ids, continuation, turn)
         text = rendered.guarded_text + guard_text(self._student.tokenizer, continuation)
-        return self._prompt(text, ids, continuation, turn)
+        return self._prompt(self._instructed, text, ids, continuation, turn)
 
     async def teacher(self, call: int, before: int | None = None) -> Prompt:
         """The teacher's prompt for call number ``call`` (from 0).
@@ -115,11 +130,11 @@ class Prompts:
         tokenizer = self._teacher.tokenizer
         text = self._conversation.prefix + self.transcript.visible_text(end=before)
         if tokenizer is None:  # the server renders the messages; their text in its template is not known here
-            return self._prompt("", None, text, call)
+            return self._prompt(self._conversation, "", None, text, call)
         rendered, view = await self._teacher_parts(tokenizer)
         answer_ids = view.update(self.transcript) if before is None else view.foresee(self.transcript, before)
         prompt_text = rendered.guarded_text + guard_text(tokenizer, text)
-        return self._prompt(prompt_text, rendered.token_ids + answer_ids, text, call)
+        return self._prompt(self._conversation, prompt_text, rendered.token_ids + answer_ids, text, call)
 
     async def _teacher_parts(self, tokenizer: Tokenizer) -> tuple[Rendered, ReaderView]:
         """The messages in the teacher's chat template, and the reader's text in its vocabulary; made once."""
@@ -127,6 +142,7 @@ class Prompts:
             student_tokenizer = self._student.tokenizer
             if (
                 self._student_rendered is not None
+                and self._instructed is self._conversation
                 and student_tokenizer is not None
                 and renders_alike(student_tokenizer, tokenizer)
             ):
@@ -140,9 +156,11 @@ class Prompts:
             )
         return self._teacher_rendered, self._teacher_view
 
-    def _prompt(self, text: str, token_ids: Sequence[int] | None, continuation: str, number: int) -> Prompt:
+    @staticmethod
+    def _prompt(
+        conversation: Conversation, text: str, token_ids: Sequence[int] | None, continuation: str, number: int
+    ) -> Prompt:
         """A prompt for the request with this number (from 0) among the answer's requests to one engine."""
-        conversation = self._conversation
         return Prompt(
             text, token_ids, conversation.messages, continuation, conversation.tools or None, number,
             enable_thinking=conversation.enable_thinking,

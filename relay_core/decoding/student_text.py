@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from relay_core.command import Call, CommandScanner, Malformed, Piece, Text
 from relay_core.decoding.stop_strings import StopFilter, coalesce
 from relay_core.decoding.tally import Tally
-from relay_core.decoding.triggers import Candidate, Decider
+from relay_core.decoding.triggers import REST, Candidate, Decider
 from relay_core.engines.base import Token
 from relay_core.events import TextDelta
-from relay_core.transcript import Author, Transcript
+from relay_core.transcript import Author, Transcript, least_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class PendingCall:
-    """A call to make now: the trigger requested ``requested`` tokens, and the budgets allow ``tokens`` of them."""
+    """A call to make: the trigger requested ``requested`` tokens, and the budgets allow ``tokens`` of them."""
 
     requested: int
     tokens: int
@@ -35,28 +35,57 @@ class StudentText:
         stops: searches the reader's text for stop strings.
         decider: the answer's trigger.
         allowance: :meth:`~relay_core.decoding.budget.Budget.allowance` of the answer's budget.
-        tally: counts refused and malformed commands.
+        tally: counts refused and malformed commands, and discarded tokens.
+        ends_in_character: whether ids of the student's vocabulary end in the middle of a character.
     """
 
     def __init__(
-        self, transcript: Transcript, stops: StopFilter, decider: Decider, allowance: Callable[[int], int], tally: Tally
+        self,
+        transcript: Transcript,
+        stops: StopFilter,
+        decider: Decider,
+        allowance: Callable[[int], int],
+        tally: Tally,
+        ends_in_character: Callable[[Sequence[int]], bool] = lambda ids: False,
     ) -> None:
         self._transcript, self._stops, self._decider = transcript, stops, decider
-        self._allowance, self._tally = allowance, tally
+        self._allowance, self._tally, self._ends_in_character = allowance, tally, ends_in_character
         self._scanner = CommandScanner()
         #: tokens whose text is held back: (the student's character at which it ends, entry of the transcript, id)
         self._waiting: list[tuple[int, int, int | None]] = []
         self._call: PendingCall | None = None
+        #: tokens of the student since the latest call; ``None`` before the first one
+        self.since_call: int | None = None
+        self._asks_trigger = False  # about every token of this turn
+        self._at_end = False
 
     @property
     def has_call(self) -> bool:
-        """Whether a call is to be made now."""
-        return self._call is not None
+        """Whether a call is to be made now. A call that opens in the middle of a character waits for its end."""
+        return self._call is not None and (self._at_end or not self._ends_in_character(self._transcript.student_ids))
+
+    def begin_turn(self, *, may_call: bool) -> None:
+        """Begin the student's next turn.
+
+        Args:
+            may_call: whether the budgets allow a call. If not, the trigger is not asked about the turn's tokens.
+        """
+        self._asks_trigger, self._at_end = may_call and self._decider.reads_tokens, False
 
     def pop_call(self) -> PendingCall | None:
         """Remove and return the call to make now; ``None`` if there is none."""
-        call, self._call = self._call, None
+        if not self.has_call:
+            return None
+        call, self._call, self.since_call = self._call, None, 0
         return call
+
+    def opens_call_at_end(self, end_token: Token | None) -> bool:
+        """Whether a call is made although the student ends: in place of its end token, or one that waited."""
+        if end_token is not None and self._asks_trigger and self._call is None:
+            self._try_call_instead_of(end_token)
+        self._at_end = self._call is not None
+        self._tally.discarded += self._at_end and end_token is not None
+        return self._at_end
 
     @property
     def open_command(self) -> int | None:
@@ -68,13 +97,18 @@ class StudentText:
     def append(self, tokens: Sequence[Token]) -> list[TextDelta]:
         """Append tokens up to the first call; returns the text that the reader may see now."""
         deltas: list[TextDelta] = []
-        for token in tokens:
-            if self._decider.reads_tokens and self._try_call_instead_of(token):
-                deltas += self._release_held()
-                break
+        for i, token in enumerate(tokens):
+            if self._asks_trigger and self._call is None and not token.is_tool_call:
+                self._try_call_instead_of(token)
+                if self.has_call:
+                    self._tally.discarded += sum(map(_count, tokens[i:]))
+                    deltas += self._release_held()
+                    break
             if token.is_tool_call:
                 deltas += self._release_held()
             self._transcript.add_student(token.id, token.text, token.logprob)
+            if self.since_call is not None:
+                self.since_call += _count(token)
             text = token.text
             if token.is_tool_call:
                 deltas += self._stops.pass_by(TextDelta(Author.STUDENT, text))
@@ -85,7 +119,9 @@ class StudentText:
             else:
                 self._waiting.append((self._transcript.student_offset, len(self._transcript) - 1, token.id))
                 deltas += self._scan(token)
-            if self._call is not None or self._stops.hit is not None:
+            if self.has_call or self._stops.hit is not None:
+                if self._asks_trigger and self._stops.hit is None:  # the call waited for a character's end
+                    self._tally.discarded += sum(map(_count, tokens[i + 1 :]))
                 break
         return coalesce(deltas)
 
@@ -95,20 +131,22 @@ class StudentText:
         Args:
             cut_off: a budget ended the answer, not the student. Even the beginning of an opening tag is hidden then.
         """
+        self._tally.refused += self._call is not None  # the answer ended before the character did
         return self._release_held(cut_off=cut_off) + self._stops.flush()
 
     # -- deciding ------------------------------------------------------------------------------------------
 
-    def _try_call_instead_of(self, token: Token) -> bool:
-        """Open a call in place of this token if the trigger and the budgets agree; returns whether it did."""
-        requested = self._decider.before_token(Candidate(token, self._transcript.total))
-        return requested > 0 and self._try_open(requested)
+    def _try_call_instead_of(self, token: Token) -> None:
+        """Open a call in place of this token if the trigger and the budgets agree."""
+        requested = self._decider.before_token(Candidate(token, self._transcript.total, self.since_call))
+        if requested > 0 and not self._try_open(requested):
+            self._tally.refused += 1
 
     def _try_open(self, requested: int) -> bool:
         """Open a call if the budgets allow at least one token of it; returns whether it did."""
         tokens = self._allowance(requested)
         if tokens > 0:
-            self._call = PendingCall(requested, tokens)
+            self._call = PendingCall(tokens if requested >= REST else requested, tokens)
         return tokens > 0
 
     def _scan(self, token: Token) -> list[TextDelta]:
@@ -161,6 +199,11 @@ class StudentText:
         self._transcript.mark_command(begin, end)
         self._waiting = [token for token in self._waiting if token[0] > end]
         return deltas
+
+
+def _count(token: Token) -> int:
+    """The number of tokens; a token without an id may stand for several."""
+    return 1 if token.id is not None else least_tokens(token.text)
 
 
 def _source(piece: Piece) -> str:

@@ -49,7 +49,7 @@ class Tally:
     def __init__(self, calls: list[CallEnded]) -> None:
         self.calls = calls
         self.reads: Mapping[Role, Reads] = {"student": Reads(), "teacher": Reads()}
-        self.turns = self.refused = self.malformed = 0
+        self.turns = self.refused = self.malformed = self.discarded = 0
         self.notes: dict[str, Any] = {}
         self.waste = Waste()
 
@@ -75,6 +75,7 @@ class Tally:
             refused_calls=self.refused,
             failed_calls=sum(call.error is not None for call in self.calls),
             malformed_calls=self.malformed,
+            discarded_tokens=self.discarded,
             wasted_requests=self.waste.requests,
             wasted_prompt_tokens=self.waste.prompt_tokens,
             wasted_cached_tokens=self.waste.cached_tokens,

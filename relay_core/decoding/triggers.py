@@ -1,39 +1,53 @@
 """Triggers: what makes a call.
 
 A :class:`Trigger` is a frozen value that any number of answers share. For each answer it makes a :class:`Decider`,
-which holds the state that belongs to this answer (the place of the last call, a random generator). The loop asks it at
-two points:
+which holds the state that belongs to this answer (a random generator). The loop asks it at two points:
 
     on_command      the student wrote `<call>n</call>`; how many tokens to ask the teacher for?
     before_token    the student sampled a token that is not written yet; write it, or ask the teacher instead?
 
-A trigger proposes a call, and a budget may refuse it. The loop, the transcript, budgets, usage and events are the same
-for every trigger.
+A trigger proposes a call, and a budget may refuse it. A call that is opened while the student stands in the middle of a
+character waits until the character is complete. The loop, the transcript, budgets, usage and events are the same for
+every trigger.
 
-To write a trigger, subclass :class:`Trigger` and :class:`Decider`; ``tests/decoding/test_triggers.py`` has three
-examples. So far only ``decoding.loop.Answer`` takes a trigger; ``Relay`` chooses one of the two here by the setting
-``calls``.
+To write a trigger, subclass :class:`Trigger` and :class:`Decider`; docs/triggers.md has an example. The triggers that
+ship can also be read from a string (:func:`parse_trigger`), and ``str`` writes that string.
 """
 
 from __future__ import annotations
 
+import math
+import random
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from relay_core.command import Call
-from relay_core.engines.base import Token
+from relay_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from relay_core.engines.base import Engine, Token
+
+#: asks for as many tokens as the budgets allow
+REST = 10**9
+#: Whether a stream ends with this token, which is not to be written. The first argument is the number of tokens that
+#: the request has written before it. An engine may call this on any thread.
+Halt = Callable[[int, "Token"], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A token that the student sampled and that is not written yet.
 
-    ``token``: its id, text and log-probability, as the student's engine delivered them. ``position``: the number of
-    tokens in the answer before it, by both models.
+    ``token``: its id, text and log-probabilities, as the student's engine delivered them; the end token is one, too.
+    ``position``: the number of tokens in the answer before it, by both models. ``since_call``: the number of tokens
+    that the student has written since the latest call; ``None`` before the first call.
     """
 
     token: Token
     position: int
+    since_call: int | None = None
 
 
 class Decider:
@@ -53,9 +67,23 @@ class Decider:
         """How many tokens to ask the teacher for in place of this token; 0 writes the token."""
         return 0
 
+    def halt(self, since_call: int | None) -> Halt | None:
+        """For engines that can end a stream by themselves: at which token of the next request to end it.
+
+        The loop asks :meth:`before_token` about this token all the same. Without a ``halt``, the loop closes the
+        stream, and what the engine has sampled meanwhile is discarded.
+
+        Args:
+            since_call: as in :class:`Candidate`, at the beginning of the request.
+        """
+        return None
+
 
 class Trigger(ABC):
     """What makes a call: a frozen value, compared by content."""
+
+    #: whether the trigger needs ``Token.top_logprob``; a student whose engine cannot give it is refused at the start
+    needs_top_logprob: bool = False
 
     @abstractmethod
     def decider(self, seed: int | None) -> Decider:
@@ -66,19 +94,42 @@ class Trigger(ABC):
         """
 
 
-class _AsWritten(Decider):
+# -- commands ----------------------------------------------------------------------------------------------------
+
+
+class _Reads(Decider):
     reads_commands = True
 
+    def __init__(self, n: int | None) -> None:
+        self._n = n
+
     def on_command(self, command: Call) -> int:
-        return command.n
+        return command.n if self._n is None or not command.n else self._n
 
 
 @dataclass(frozen=True, slots=True)
 class Commands(Trigger):
-    """A call opens when the student has written `<call>n</call>` (paper, section 3.1)."""
+    """A call opens when the student has written `<call>n</call>` (paper, section 3.1).
+
+    Args:
+        n: ``None`` asks for as many tokens as the student wrote; a number replaces it (100 is the paper's Fixed-100);
+            ``"rest"`` lets the teacher finish the answer, as far as the budgets allow.
+
+    Raises:
+        ConfigurationError: ``n`` is none of these.
+    """
+
+    n: int | Literal["rest"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.n is not None and self.n != "rest":
+            _check_count("Commands", "n", self.n, low=1, more=", 'rest' or None")
 
     def decider(self, seed: int | None) -> Decider:
-        return _AsWritten()
+        return _Reads(REST if self.n == "rest" else self.n)
+
+    def __str__(self) -> str:
+        return "commands" if self.n is None else f"commands:{self.n}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +138,179 @@ class Never(Trigger):
 
     def decider(self, seed: int | None) -> Decider:
         return Decider()
+
+    def __str__(self) -> str:
+        return "never"
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------
+
+
+class _Doubts(Decider):
+    reads_tokens = True
+
+    def __init__(self, below: float, n: int, gap: int) -> None:
+        self._below, self._n, self._gap = math.log(below), n, gap
+
+    def before_token(self, candidate: Candidate) -> int:
+        if candidate.since_call is not None and candidate.since_call < self._gap:
+            return 0
+        top = candidate.token.top_logprob
+        return self._n if top is not None and top < self._below else 0
+
+    def halt(self, since_call: int | None) -> Halt:
+        below, wait = self._below, 0 if since_call is None else self._gap - since_call
+        return lambda written, token: token.top_logprob is not None and token.top_logprob < below and written >= wait
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain(Trigger):
+    """A call opens where the student is unsure: before a place whose likeliest token has a probability under ``below``.
+
+    The probability is that of the student's own distribution (temperature 1, no cut-offs). The token is not written;
+    the teacher writes ``n`` tokens from there.
+
+    Args:
+        below: the bound, above 0 and at most 1.
+        n: teacher tokens of a call.
+        gap: how many tokens the student writes after a call before the next one may open.
+
+    Raises:
+        ConfigurationError: a value outside its range.
+    """
+
+    below: float
+    n: int
+    gap: int = 0
+
+    needs_top_logprob = True
+
+    def __post_init__(self) -> None:
+        _check_share("Uncertain", "below", self.below)
+        _check_count("Uncertain", "n", self.n, low=1)
+        _check_count("Uncertain", "gap", self.gap, low=0)
+
+    def decider(self, seed: int | None) -> Decider:
+        return _Doubts(self.below, self.n, self.gap)
+
+    def __str__(self) -> str:
+        return f"uncertain:{self.below:g},{self.n}" + (f",{self.gap}" if self.gap else "")
+
+
+class _Draws(Decider):
+    """Draws in advance how many tokens are written before the next call, so that an engine can stop there by itself."""
+
+    reads_tokens = True
+
+    def __init__(self, p: float, n: int, seed: int | None) -> None:
+        self._p, self._n, self._rng = p, n, random.Random(seed)
+        self._left = self._draw()
+
+    def _draw(self) -> int:
+        """The number of failures before the first success of trials with probability p."""
+        if self._p == 1:
+            return 0
+        return int(math.log(1 - self._rng.random()) / math.log1p(-self._p))
+
+    def before_token(self, candidate: Candidate) -> int:
+        if self._left:
+            self._left -= 1
+            return 0
+        self._left = self._draw()
+        return self._n
+
+    def halt(self, since_call: int | None) -> Halt:
+        wait = self._left
+        return lambda written, token: written >= wait
+
+
+@dataclass(frozen=True, slots=True)
+class Chance(Trigger):
+    """A call opens in place of each of the student's tokens with probability ``p``, drawn from the answer's seed.
+
+    Args:
+        p: the probability, above 0 and at most 1.
+        n: teacher tokens of a call.
+
+    Raises:
+        ConfigurationError: a value outside its range.
+    """
+
+    p: float
+    n: int
+
+    def __post_init__(self) -> None:
+        _check_share("Chance", "p", self.p)
+        _check_count("Chance", "n", self.n, low=1)
+
+    def decider(self, seed: int | None) -> Decider:
+        return _Draws(self.p, self.n, seed)
+
+    def __str__(self) -> str:
+        return f"chance:{self.p:g},{self.n}"
+
+
+def no_top_logprob(student: Engine, trigger: Trigger) -> ConfigurationError:
+    """The error if the student's engine does not give what ``trigger`` needs."""
+    return ConfigurationError(
+        f"the trigger {trigger} needs the probability of the student's likeliest token, which {student.spec} does not "
+        "give: use a student in this process (transformers:, vllm:) or an endpoint with top_logprobs, or write "
+        "trigger='commands' (a student that was trained or told to call) or 'chance:0.05,8'"
+    )
+
+
+# -- strings -----------------------------------------------------------------------------------------------------
+
+_FORMS = "commands, commands:100, commands:rest, uncertain:0.4,8 (below, n), uncertain:0.4,8,2 (with a gap), "
+ACCEPTED_TRIGGERS = _FORMS + "chance:0.02,8 (p, n), never"
+
+
+def parse_trigger(text: str) -> Trigger:
+    """Read a trigger from a string; ``str`` of a trigger gives one that this function reads.
+
+    Raises:
+        ConfigurationError: the string is none of :data:`ACCEPTED_TRIGGERS`, or a value is outside its range.
+    """
+    name, colon, rest = text.strip().partition(":")
+    values = [value.strip() for value in rest.split(",")] if colon else []
+    try:
+        if name == "commands" and len(values) <= 1:
+            n = values[0] if values else None
+            return Commands(n if n is None or n == "rest" else int(n))  # type: ignore[arg-type]
+        if name == "never" and not values:
+            return Never()
+        if name == "chance" and len(values) == 2:
+            return Chance(float(values[0]), int(values[1]))
+        if name == "uncertain" and 2 <= len(values) <= 3:
+            return Uncertain(float(values[0]), *map(int, values[1:]))
+    except ConfigurationError:
+        raise
+    except ValueError:
+        pass
+    raise ConfigurationError(f"trigger is {text!r}: write one of {ACCEPTED_TRIGGERS}")
+
+
+def as_trigger(value: object) -> Trigger:
+    """A trigger as it is, or read from a string.
+
+    Raises:
+        ConfigurationError: ``value`` is neither.
+    """
+    if isinstance(value, Trigger):
+        return value
+    if isinstance(value, str):
+        return parse_trigger(value)
+    raise ConfigurationError(
+        f"trigger is {value!r}: write Commands(), Uncertain(...), Chance(...), Never(), a trigger of your own, "
+        f"or one of {ACCEPTED_TRIGGERS}"
+    )
+
+
+def _check_share(trigger: str, name: str, value: object) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= 1:
+        raise ConfigurationError(f"{trigger}: {name} is {value!r}: write a probability, above 0 and at most 1")
+
+
+def _check_count(trigger: str, name: str, value: object, *, low: int, more: str = "") -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value < REST:
+        raise ConfigurationError(f"{trigger}: {name} is {value!r}: write a whole number, {low} or more{more}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -37,13 +37,15 @@ class Token(NamedTuple):
     adds to the reader's text; empty for control tokens and while a character is incomplete. ``logprob``: the natural
     log-probability before temperature, top_p and top_k; ``None`` if the engine does not report it. ``is_tool_call``:
     the text is part of a tool call that the server has parsed; it is delivered whole, and is not searched for commands
-    and stop strings.
+    and stop strings. ``top_logprob``: the log-probability of the likeliest token at this place, in the same
+    distribution; ``None`` unless ``Sampling.top_logprob`` requests it and the engine reports it.
     """
 
     id: int | None
     text: str
     logprob: float | None = None
     is_tool_call: bool = False
+    top_logprob: float | None = None
 
 
 class BreakerState(StrEnum):
@@ -60,6 +62,7 @@ class Finish(StrEnum):
     END = "end"  # the model's own end token
     STOP = "stop"  # one of Sampling.stop; the token that completed the string was delivered whole
     LENGTH = "length"  # Sampling.max_tokens or the model's context was reached
+    HALT = "halt"  # Sampling.halt; the token that it chose is delivered, as the last one
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,9 @@ class Sampling:
         seed: the seed of this request's random draws, below 2**63; ``None`` lets the engine choose one.
         stop: strings in the *generated* text at which to end; the token that completes one is delivered whole.
         json_schema: a JSON schema that the text must follow; honoured by engines with ``constrains``.
+        top_logprob: whether each token's ``top_logprob`` is wanted.
+        halt: ends the stream with the first token of which it is true; it gets the number of tokens that the request
+            has written before, and the token. Engines that cannot end a stream by themselves ignore it.
 
     Raises:
         ConfigurationError: a value of the wrong kind or outside its range. No engine gets such a value.
@@ -202,6 +208,8 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     json_schema: Mapping[str, Any] | None = None
+    top_logprob: bool = False
+    halt: Callable[[int, Token], bool] | None = None
 
     def __post_init__(self) -> None:
         check_sampling(self)
@@ -223,6 +231,8 @@ class Engine(ABC):
     #: whether the engine can continue a text that another author began. Other engines are asked in words to go on, and
     #: cannot be made to begin their answer with a given text.
     continues: bool = True
+    #: whether the engine delivers ``Token.top_logprob`` if ``Sampling.top_logprob`` requests it
+    reports_top_logprob: bool = False
     #: whether the engine implements :meth:`warm_stream`
     warmable: bool = False
     #: whether the model was loaded before this process was forked, which makes the engine unusable here

@@ -19,6 +19,7 @@ class InProcessEngine(Engine):
     """
 
     speaks_ids = True
+    reports_top_logprob = True
     warmable = True
 
     _source: str  # a folder or a hub id

@@ -9,6 +9,7 @@ A script has one *turn* for each request that an answer makes of the engine. A t
     "text"             is encoded, and delivered token by token
     1234               is delivered as this token id
     Delay(0.2)         pauses for this many seconds
+    Doubt("text", 0.3) is delivered as text, its tokens with this probability of the likeliest token
     EngineError("…")   is raised (as is any other exception)
     Finish.LENGTH      ends the stream with this finish; by default it ends with the model's end token
 
@@ -18,6 +19,7 @@ The engine keeps no state between requests: ``Prompt.turn`` says which turn to p
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -38,7 +40,15 @@ class Delay:
     seconds: float
 
 
-Step = str | int | Delay | BaseException | Finish
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Text in a script of whose tokens the model is not sure: the likeliest token there has this probability."""
+
+    text: str
+    probability: float
+
+
+Step = str | int | Delay | Doubt | BaseException | Finish
 Turn = str | Sequence[Step]
 Script = str | Sequence[Turn] | Callable[[Prompt], Turn]
 
@@ -54,10 +64,11 @@ class ScriptedEngine(Engine):
         chunk: tokens (or characters) per chunk.
         delay_s: seconds before each chunk.
         context_length: the most tokens of prompt and completion together; ``None`` sets no limit.
-        logprob: the log-probability of every token.
+        logprob: the log-probability of every token, and of the likeliest token at its place.
         constrains: the engine's ``constrains``. The script is played unchanged even if there is a schema.
-        honour_stop: whether a stream ends at ``Sampling.stop``, as it does on real engines (a closed command then ends
-            the turn, even if no call follows). By default a turn is played until the loop closes it.
+        honour_stop: whether a stream ends at ``Sampling.stop`` and ``Sampling.halt``, as it does on real engines (a
+            closed command then ends the turn, even if no call follows). By default a turn is played until the loop
+            closes it.
         warms: whether ``warming="auto"`` warms this engine.
         record: whether to append each request to ``requests``.
 
@@ -86,6 +97,7 @@ class ScriptedEngine(Engine):
         self.script = script
         self.speaks_ids = tokenizer is not None
         self.constrains = constrains
+        self.reports_top_logprob = True
         self.requests: list[tuple[Prompt, Sampling]] = []
         self.active = 0
         self._tokenizer_source = tokenizer
@@ -155,6 +167,8 @@ class ScriptedEngine(Engine):
                 written_count, text = written_count + 1, text + step.text
                 if self._honour_stop and any(stop in text for stop in sampling.stop):
                     finish = Finish.STOP
+                elif self._honour_stop and sampling.halt is not None and sampling.halt(written_count - 1, step):
+                    finish = Finish.HALT
                 elif written_count >= limit:
                     finish = Finish.LENGTH
                 if finish is not Finish.END:
@@ -184,7 +198,9 @@ class ScriptedEngine(Engine):
         """The tokens of one chunk; without ids, their text as a single token, as an endpoint would send it."""
         if self.speaks_ids or not batch:
             return tuple(batch)
-        return (Token(None, "".join(token.text for token in batch), batch[0].logprob),)
+        tops = [token.top_logprob for token in batch if token.top_logprob is not None]
+        text = "".join(token.text for token in batch)
+        return (Token(None, text, batch[0].logprob, top_logprob=min(tops, default=None)),)
 
     def _turn(self, prompt: Prompt) -> Sequence[Step]:
         """The steps of this request's turn, as the script has them."""
@@ -201,20 +217,22 @@ class ScriptedEngine(Engine):
         """The steps of this request's turn, with text and ids turned into tokens."""
         tokenizer = self.tokenizer
         decoder = None if tokenizer is None else tokenizer.decoder(prompt.token_ids or ())
-        for step in self._turn(prompt):
+        for written in self._turn(prompt):
+            step = written.text if isinstance(written, Doubt) else written
+            logprob = math.log(written.probability) if isinstance(written, Doubt) else self._logprob
             if not isinstance(step, (str, int)) or isinstance(step, Finish):  # a Finish is a string, too
                 yield step
             elif tokenizer is None or decoder is None:
                 if isinstance(step, int):
                     raise ConfigurationError("a token id in a script needs a tokenizer")
                 for char in step:
-                    yield Token(None, char, self._logprob)
+                    yield Token(None, char, logprob, top_logprob=logprob)
             else:
                 for token_id in [step] if isinstance(step, int) else tokenizer.encode(step):
-                    yield Token(token_id, decoder.step(token_id), self._logprob)
+                    yield Token(token_id, decoder.step(token_id), logprob, top_logprob=logprob)
 
     def _end_token(self) -> Token | None:
         tokenizer = self.tokenizer
         if tokenizer is None or tokenizer.hf.eos_token_id is None:
             return None
-        return Token(int(tokenizer.hf.eos_token_id), "", self._logprob)
+        return Token(int(tokenizer.hf.eos_token_id), "", self._logprob, top_logprob=self._logprob)

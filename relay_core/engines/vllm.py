@@ -243,7 +243,7 @@ class VLLMEngine(InProcessEngine):
             async with aclosing(outputs):
                 async for output in outputs:
                     tokens, finish, end = _new_tokens(output)
-                    tokens = [Token(t.id, decoder.step(t.id), t.logprob) for t in tokens if t.id is not None]
+                    tokens = [t._replace(text=decoder.step(t.id)) for t in tokens if t.id is not None]
                     written_count += len(tokens)
                     usage = None
                     if finish is not None or warmed:  # a warmed stream may be cut at any chunk
@@ -272,7 +272,7 @@ class VLLMEngine(InProcessEngine):
             stop=list(sampling.stop) or None,
             include_stop_str_in_output=bool(sampling.stop),
             detokenize=bool(sampling.stop),
-            logprobs=0 if self._logprobs else None,
+            logprobs=1 if sampling.top_logprob else 0 if self._logprobs else None,
             stream_interval=self._in_flight.tokens_per_message(warmed=warmed),
             structured_outputs=None if schema is None else StructuredOutputsParams(json=dict(schema)),
             output_kind=RequestOutputKind.DELTA,
@@ -284,8 +284,10 @@ def _new_tokens(output: RequestOutput) -> tuple[list[Token], Finish | None, Toke
     completion = output.outputs[0]
     tokens = []
     for i, token_id in enumerate(completion.token_ids):
-        entry = completion.logprobs[i].get(token_id) if completion.logprobs else None
-        tokens.append(Token(int(token_id), "", entry.logprob if entry is not None else None))
+        entries = completion.logprobs[i] if completion.logprobs else {}  # of this token and, if wanted, the likeliest
+        own = entries.get(token_id)
+        top = max((entry.logprob for entry in entries.values()), default=None)
+        tokens.append(Token(int(token_id), "", None if own is None else own.logprob, top_logprob=top))
     if completion.finish_reason is None:
         return tokens, None, None
     if completion.finish_reason == "length":

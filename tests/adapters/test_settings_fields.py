@@ -4,8 +4,9 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from relay_core import ConfigurationError, RelaySettings
+from relay_core import Chance, Never, RelaySettings, Uncertain
 from relay_core.adapters.settings_fields import SETTINGS, SettingsFields, settings_of
 from relay_core.settings import Prices
 
@@ -21,7 +22,20 @@ def test_every_setting_is_a_field_with_the_same_default() -> None:
     names = {f.name for f in fields(RelaySettings)}
     assert set(SETTINGS) == names
     assert set(SettingsFields.model_fields) == names - {"stop", "prices"}
-    assert SettingsFields().model_dump().items() <= {f.name: f.default for f in fields(RelaySettings)}.items()
+    defaults = {f.name: f.default for f in fields(RelaySettings)}
+    assert SettingsFields().model_dump().items() <= {**defaults, "trigger": str(defaults["trigger"])}.items()
+
+
+def test_a_trigger_is_kept_as_its_string_and_ones_own_as_it_is() -> None:
+    assert SettingsFields(trigger=Uncertain(0.4, 8)).trigger == SettingsFields(trigger="uncertain:0.4,8").trigger
+    assert settings_of(Model(trigger="chance:0.5,2"), {}).trigger == Chance(0.5, 2)
+
+    class Own(Never):
+        pass
+
+    assert settings_of(Model(trigger=Own()), {}).trigger == Own()
+    with pytest.raises(ValidationError, match="write one of commands"):
+        SettingsFields(trigger="sometimes")
 
 
 @pytest.mark.parametrize("overrides", [{}, {"stop": ["y"], "temperature": 0.5}, {"stop": None, "max_calls": None}])

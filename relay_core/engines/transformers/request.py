@@ -89,22 +89,25 @@ class Request:
 
     # -- on the manager's thread ---------------------------------------------------------------------------
 
-    def accept(self, token_id: int, logprob: float) -> Finish | None:
+    def accept(self, token_id: int, logprob: float, top_logprob: float | None = None) -> Finish | None:
         """Append a sampled token with its text; returns why the stream ends with it, or ``None`` if it goes on."""
         self.sampled_count += 1
         self.ids.append(token_id)
         if token_id in self.end_ids:
             self.is_over = True
-            self.unsent.append(Token(token_id, "", logprob))
+            self.unsent.append(Token(token_id, "", logprob, top_logprob=top_logprob))
             return Finish.END
         text = self._decoder.step(token_id)
-        self.unsent.append(Token(token_id, text, logprob))
+        token = Token(token_id, text, logprob, top_logprob=top_logprob)
+        self.unsent.append(token)
         finish = Finish.LENGTH if self.sampled_count >= self.limit else None
         if self._longest_stop and text:
             text = self._tail + text
             if any(stop in text for stop in self.sampling.stop):
                 finish = Finish.STOP
             self._tail = text[-self._longest_stop :]
+        if self.sampling.halt is not None and self.sampling.halt(self.sampled_count - 1, token):
+            finish = Finish.HALT
         self.is_over = finish is not None
         return finish
 

@@ -62,10 +62,14 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         sampled = [i for i, ticket in enumerate(tickets) if ticket.request.sampling.temperature >= GREEDY_BELOW]
         if sampled:
             chosen[sampled] = self._sample(rows, [tickets[i].request for i in sampled], sampled)
-        logprobs = rows.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) - rows.logsumexp(-1)
+        normalizers = rows.logsumexp(-1)
+        logprobs = rows.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) - normalizers
+        top_logprobs = logprobs
+        if any(ticket.request.sampling.top_logprob for ticket in tickets):
+            top_logprobs = rows.amax(-1) - normalizers
         if sampled:
             rows.scatter_(-1, chosen.unsqueeze(-1), torch.inf)  # so that the manager's argmax picks the same ids
-        self._deliver(tickets, chosen.tolist(), logprobs.tolist())
+        self._deliver(tickets, chosen.tolist(), logprobs.tolist(), top_logprobs.tolist())
         return scores
 
     def _sample(self, rows: torch.Tensor, requests: list[Request], indices: list[int]) -> torch.Tensor:
@@ -89,7 +93,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         # argmax of p / e with e ~ Exp(1) is a draw from p (the exponential race)
         return (logits.softmax(-1) / noise).argmax(-1)
 
-    def _deliver(self, tickets: list[Ticket], ids: list[int], logprobs: list[float]) -> None:
+    def _deliver(self, tickets: list[Ticket], ids: list[int], logprobs: list[float], top_logprobs: list[float]) -> None:
         """Append each sampled token to its request and send what is due.
 
         In a large batch, waking a consumer takes about half as long as computing one token, so these streams buffer
@@ -97,17 +101,17 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         """
         by_loop: dict[asyncio.AbstractEventLoop, list[Delivery]] = {}
         now, max_buffered = time.monotonic(), len(tickets) // REQUESTS_PER_BUFFERED_TOKEN
-        for ticket, token_id, logprob in zip(tickets, ids, logprobs, strict=True):
+        for ticket, token_id, logprob, top in zip(tickets, ids, logprobs, top_logprobs, strict=True):
             if not ticket.is_current:
                 continue
             request = ticket.request
             try:
-                finish = request.accept(token_id, logprob)
+                finish = request.accept(token_id, logprob, top if request.sampling.top_logprob else None)
             except Exception as error:  # of decoding: it ends this request, and no other of the batch
                 ticket.fail(error)
                 self._cancel(ticket.id)
                 continue
-            if finish is Finish.STOP or (finish is Finish.LENGTH and request.is_shortened):
+            if finish in (Finish.STOP, Finish.HALT) or (finish is Finish.LENGTH and request.is_shortened):
                 self._cancel(ticket.id)
             if finish is None and len(request.unsent) <= max_buffered and now - request.sent_at < MAX_BUFFER_S:
                 continue
