@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from relay_core import Chance, Never, RelaySettings, Uncertain
+from relay_core import Chance, ConfigurationError, Never, RelaySettings, Uncertain
 from relay_core.adapters.settings_fields import SETTINGS, SettingsFields, settings_of
 from relay_core.settings import Prices
 
