@@ -4,26 +4,28 @@ The template is always the tokenizer's own; thinking is off unless it is request
 (such as ``<|im_end|>`` in a user's text) are encoded as ordinary characters, so that no message can open another turn.
 A template has a limited time, since one without end would otherwise stop the process.
 
-Supported roles: ``system``, ``user``, ``assistant`` (with ``tool_calls``), ``tool``. Content is a string; images,
-audio and other parts are not supported.
+Supported roles: ``system``, ``user``, ``assistant`` (with ``tool_calls``), ``tool``. Content is a string or text parts,
+which are joined by newlines; images, audio and other parts are not supported. What a template cannot show as it is
+given (tools, system messages) is written as ``template_messages.py`` says.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from relay_core import time_limit
+from relay_core.control_tokens import pieces, split_at, split_in_message, split_tokens, unused_mark
 from relay_core.errors import ConfigurationError
+from relay_core.refusal import refusal
+from relay_core.template import template_of
+from relay_core.template_messages import in_form, normalised, normalised_tool
 from relay_core.tokenizer import LONG_TEXT, Tokenizer
 
 ROLES = ("system", "user", "assistant", "tool")
-# Unicode noncharacters, which ordinary text does not contain. One of them marks where to split a control token.
-_MARKS = [chr(c) for c in range(0xFDD0, 0xFDF0)]
 _SEPARATOR = "\u200b"  # a space without width: splits a control token in a text that a server encodes
 TEMPLATE_S, CHARACTERS_PER_S = 10.0, 100_000  # a template may take 10 s, and 1 s more for so many characters
 
@@ -95,15 +97,32 @@ def _check_message(i: int, message: Any) -> dict[str, Any]:
     role = message.get("role")
     if role not in ROLES:
         raise ConfigurationError(f"{where} has role {role!r}: write one of {', '.join(ROLES)}")
+    _check_tool_calls(message.get("tool_calls"), where)
     content = message.get("content")
-    if content is None and message.get("tool_calls"):
+    if content is None and role == "assistant":
         content = ""
+    if isinstance(content, (list, tuple)) and all(map(_is_text_part, content)):
+        content = "\n".join(part["text"] for part in content)
     if not isinstance(content, str):
         raise ConfigurationError(
-            f"{where} has content of type {type(content).__name__}: write a string (images, audio and other "
-            "parts are not supported)"
+            f"{where} has content of type {type(content).__name__}: write a string, or a list of "
+            '{"type": "text", "text": ...} parts (images, audio and other parts are not supported)'
         )
     return {**message, "content": content}
+
+
+def _is_text_part(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
+def _check_tool_calls(tool_calls: Any, where: str) -> None:
+    for call in tool_calls or ():
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise ConfigurationError(
+                f"{where} has the tool call {call!r}: write "
+                '{"id": ..., "type": "function", "function": {"name": ..., "arguments": ...}}'
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +130,14 @@ class Rendered:
     """A prompt in three forms.
 
     ``text``: exactly what ``token_ids`` spell. ``guarded_text``: the same for a server that encodes it: control tokens
-    that stand in a message are split by a space without width, so that they are text there too.
+    that stand in a message are split by a space without width, so that they are text there too. ``remarks``: what the
+    template could not show as it was given, and how it was written instead.
     """
 
     text: str
     token_ids: list[int]
     guarded_text: str
+    remarks: tuple[str, ...] = ()
 
 
 def render(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
@@ -127,13 +148,13 @@ def render(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
             time (``TEMPLATE_S``).
     """
     if tokenizer.template_ends and _length(conversation) <= LONG_TEXT:
-        return _encode_marked(tokenizer, *_apply_template(tokenizer, conversation))
+        return _encode_marked(tokenizer, _apply_template(tokenizer, conversation))
     try:
         marked = time_limit.call(partial(_apply_template, tokenizer, conversation), _limit_s(conversation))
     except time_limit.TimeIsUp as error:
         raise _no_end(tokenizer) from error
     tokenizer.template_ends = True
-    return _encode_marked(tokenizer, *marked)
+    return _encode_marked(tokenizer, marked)
 
 
 async def render_async(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
@@ -145,13 +166,13 @@ async def render_async(tokenizer: Tokenizer, conversation: Conversation) -> Rend
         return render(tokenizer, conversation)
     limit_s = _limit_s(conversation)
     try:
-        marked, mark = await time_limit.call_async(partial(_apply_template, tokenizer, conversation), limit_s)
+        marked = await time_limit.call_async(partial(_apply_template, tokenizer, conversation), limit_s)
     except time_limit.TimeIsUp as error:
         raise _no_end(tokenizer) from error
     tokenizer.template_ends = True
-    if len(marked) <= LONG_TEXT:
-        return _encode_marked(tokenizer, marked, mark)
-    return await asyncio.to_thread(_encode_marked, tokenizer, marked, mark)
+    if len(marked.text) <= LONG_TEXT:
+        return _encode_marked(tokenizer, marked)
+    return await asyncio.to_thread(_encode_marked, tokenizer, marked)
 
 
 async def encode_text_async(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -179,33 +200,46 @@ def _no_end(tokenizer: Tokenizer) -> ConfigurationError:
     )
 
 
-def _apply_template(tokenizer: Tokenizer, conversation: Conversation) -> tuple[str, str]:
-    """The rendered messages with a mark in each control token that stands in a message, and the mark."""
+class _Marked(NamedTuple):
+    """A rendered prompt with a mark in each control token that stands in a message, the mark, and remarks."""
+
+    text: str
+    mark: str
+    remarks: tuple[str, ...]
+
+
+def _apply_template(tokenizer: Tokenizer, conversation: Conversation) -> _Marked:
     if not getattr(tokenizer.hf, "chat_template", None):
         raise ConfigurationError(
             f"{tokenizer.name} has no chat template: put a chat_template.jinja beside tokenizer.json, or use an "
             "instruction-tuned model"
         )
+    template = template_of(tokenizer)
+    roles = [message["role"] for message in conversation.messages]
     try:
-        mark = _unused_mark([*conversation.messages, *conversation.tools])
-        marked = tokenizer.hf.apply_chat_template(
-            [_split_control_tokens(tokenizer, message, mark) for message in conversation.messages],
-            tools=[_split_tokens(tool, tokenizer.control_tokens, mark) for tool in conversation.tools] or None,
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=conversation.enable_thinking,
+        messages = normalised(conversation.messages)
+        tools = [normalised_tool(tool) for tool in conversation.tools]
+        mark = unused_mark([*messages, *tools])
+        formed = in_form(
+            template,
+            [split_in_message(tokenizer, message, mark) for message in messages],
+            [split_tokens(tool, tokenizer.control_tokens, mark) for tool in tools],
         )
-    except time_limit.TimeIsUp:
+        roles = [message["role"] for message in formed.messages]
+        text = template.render(formed.messages, formed.tools, enable_thinking=conversation.enable_thinking)
+    except (time_limit.TimeIsUp, ConfigurationError):
         raise
     except Exception as error:
-        raise ConfigurationError(f"{tokenizer.name}'s chat template refuses these messages: {error}") from error
-    return str(marked), mark
+        raise ConfigurationError(
+            f"{tokenizer.name}'s chat template refuses these messages: {refusal(template, roles, error)}"
+        ) from error
+    return _Marked(text, mark, formed.remarks)
 
 
-def _encode_marked(tokenizer: Tokenizer, marked: str, mark: str) -> Rendered:
-    pieces = marked.split(mark)
-    ids = [token_id for i, piece in enumerate(pieces) for token_id in tokenizer.encode(piece, begins=not i)]
-    return Rendered("".join(pieces), ids, _SEPARATOR.join(pieces))
+def _encode_marked(tokenizer: Tokenizer, marked: _Marked) -> Rendered:
+    parts = split_at(marked.mark, marked.text)
+    ids = [token_id for i, part in enumerate(parts) for token_id in tokenizer.encode(part, begins=not i)]
+    return Rendered("".join(parts), ids, _SEPARATOR.join(parts), marked.remarks)
 
 
 def renders_alike(a: Tokenizer, b: Tokenizer) -> bool:
@@ -223,71 +257,10 @@ def encode_text(tokenizer: Tokenizer, text: str) -> list[int]:
     Special tokens (``<|im_end|>``) are encoded as ordinary characters. ``<think>`` and ``<tool_call>``, which an
     assistant may write, are encoded as tokens.
     """
-    pieces = _pieces(text, tokenizer.special_tokens)
-    return [token_id for piece in pieces for token_id in tokenizer.encode(piece)]
+    parts = pieces(text, tokenizer.special_tokens)
+    return [token_id for piece in parts for token_id in tokenizer.encode(piece)]
 
 
 def guard_text(tokenizer: Tokenizer, text: str) -> str:
     """Text that the assistant wrote, for a server that encodes it: special tokens in it are split, and so stay text."""
-    return _SEPARATOR.join(_pieces(text, tokenizer.special_tokens))
-
-
-def _split_control_tokens(tokenizer: Tokenizer, message: Mapping[str, Any], mark: str) -> dict[str, Any]:
-    """The message with every control token in it split by ``mark``.
-
-    In an assistant's earlier text only special tokens are split, since the template looks for ``<think>`` and
-    ``<tool_call>`` there.
-    """
-    written = ("content", "reasoning_content") if message["role"] == "assistant" else ()
-    return {
-        key: _split_tokens(value, tokenizer.special_tokens if key in written else tokenizer.control_tokens, mark)
-        for key, value in message.items()
-    }
-
-
-def _split_tokens(value: Any, tokens: Sequence[str], mark: str) -> Any:
-    """``value`` with ``mark`` after the first character of each of ``tokens`` in its strings."""
-    if isinstance(value, str):
-        return mark.join(_pieces(value, tokens))
-    if isinstance(value, Mapping):
-        return {_split_tokens(k, tokens, mark): _split_tokens(v, tokens, mark) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_split_tokens(v, tokens, mark) for v in value]
-    return value
-
-
-def _pieces(text: str, tokens: Sequence[str]) -> list[str]:
-    """``text`` cut behind the first character of each of ``tokens`` in it: no piece holds one of them."""
-    pieces = [text]
-    for token in tokens:
-        if len(token) > 1 and token in text:
-            pieces = [part for piece in pieces for part in _cut(piece, token)]
-    return pieces
-
-
-def _cut(text: str, token: str) -> Iterator[str]:
-    start = 0
-    while (found := text.find(token, start)) >= 0:
-        yield text[start : found + 1]
-        start = found + 1
-    yield text[start:]
-
-
-def _unused_mark(value: Any) -> str:
-    """A noncharacter that no string within ``value`` contains; if they contain all, a longer text of this kind."""
-    used = {char for text in _strings(value) for char in _MARKS if char in text}
-    for mark in _MARKS:
-        if mark not in used:
-            return mark
-    return f"{_MARKS[0]}{secrets.token_hex(16)}{_MARKS[0]}"
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """Every string within ``value``."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from _strings([*value.keys(), *value.values()])
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _strings(item)
+    return _SEPARATOR.join(pieces(text, tokenizer.special_tokens))

@@ -80,7 +80,8 @@ class RelayResult:
     transcript: Transcript = field(repr=False)
     #: the prices from the settings; ``None`` if none were set
     prices: Prices | None = None
-    #: remarks of the engines about their streams, such as ``teacher_approximate``, and of the loop (``max_calls``)
+    #: remarks of the engines about their streams, such as ``teacher_approximate``, of the prompts, such as
+    #: ``student_template`` (what the chat template could not show as it was given), and of the loop (``max_calls``)
     notes: Mapping[str, Any] = field(default_factory=dict)
     #: the state of the teacher's circuit breaker at the end; ``None`` without a breaker
     breaker: BreakerState | None = None

@@ -20,6 +20,8 @@ from relay_core.unicode import repair_surrogates
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from relay_core.template import Template
+
 LONG_TEXT = 20_000  # characters; longer texts are encoded off the event loop
 _CONTEXT_IDS = 4  # enough ids to hold the bytes of one unfinished UTF-8 character
 _ANCHORS = ("\n", "a", ".")  # texts to encode a continuation behind
@@ -42,6 +44,8 @@ class Tokenizer:
         self.hf = hf
         #: whether the chat template has ended in time once (``chat.py``)
         self.template_ends = False
+        #: what is known of the chat template (``template.py``); ``None`` until it is asked for
+        self.template: Template | None = None
         self.name = name or getattr(hf, "name_or_path", "") or type(hf).__name__
 
     @classmethod

@@ -83,7 +83,7 @@ def forced_prefix(name: str | None = None) -> str:
     The prefix ends at a token boundary of the usual spelling, so that the model continues as it was trained to.
     """
     head = f'{TOOL_CALL_OPEN}\n{{"name": "'
-    return head if name is None else f'{head}{json.dumps(name)[1:-1]}", "arguments":'
+    return head if name is None else f'{head}{without_tags(json.dumps(name, ensure_ascii=False))[1:-1]}", "arguments":'
 
 
 def function_schema(tool: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def tool_call_entry(tool_call_id: str | None, name: str, arguments: Mapping[str,
         arguments: the arguments as an object, or as JSON text; text that is no valid JSON is kept as it is.
     """
     arguments_json = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    function = {"name": name, "arguments": _without_tags(arguments_json)}
+    function = {"name": name, "arguments": without_tags(arguments_json)}
     return {"id": tool_call_id, "type": "function", "function": function}
 
 
@@ -157,7 +157,7 @@ def tool_call_ids() -> Callable[[int], str]:
     return lambda index: f"call_{answer}{index:04x}"
 
 
-def _without_tags(arguments_json: str) -> str:
+def without_tags(arguments_json: str) -> str:
     """The same JSON without a tag or control token in it.
 
     Templates write arguments as they are, and models read tags wherever they stand. JSON has ``<`` only inside strings,

@@ -41,6 +41,7 @@ if os.environ.get("WITH_VLLM", "yes") != "yes":
         "engines/openai/test_warming.py",
         "engines/test_parity.py",
         "engines/test_vllm.py",
+        "test_template_vllm.py",
     ]
 
 DATA = Path(__file__).parent / "data"

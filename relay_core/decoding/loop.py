@@ -315,7 +315,7 @@ class Answer:
             seconds=time.monotonic() - self._began,
             transcript=transcript,
             prices=self._settings.prices,
-            notes={**self._tally.notes, **self._limit_note()},
+            notes={**self._prompts.notes, **self._tally.notes, **self._limit_note()},
             breaker=None if self._teacher is None else self._teacher.breaker,
         )
 

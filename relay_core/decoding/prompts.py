@@ -108,6 +108,12 @@ class Prompts:
         vocabulary = self._student_vocabulary
         return vocabulary is not None and vocabulary.ends_in_character(ids)
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the chat templates could not show as it was given, by ``student_template`` and ``teacher_template``."""
+        rendered = {"student": self._student_rendered, "teacher": self._teacher_rendered}
+        return {f"{role}_template": "; ".join(r.remarks) for role, r in rendered.items() if r is not None and r.remarks}
+
     def student(self, turn: int) -> Prompt:
         """The student's prompt for its turn number ``turn`` (from 0)."""
         transcript = self.transcript

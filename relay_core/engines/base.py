@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from relay_core import template
 from relay_core.engines.request_check import check_sampling
 from relay_core.errors import ConfigurationError
 from relay_core.usage import sum_or_none
@@ -258,6 +259,11 @@ class Engine(ABC):
         return None
 
     @property
+    def loaded_tokenizer(self) -> Tokenizer | None:
+        """:attr:`tokenizer`, or ``None`` while it is not loaded; loads nothing."""
+        return self.tokenizer
+
+    @property
     def context_length(self) -> int | None:
         """The most tokens of prompt and completion together; ``None`` if unknown."""
         return None
@@ -340,7 +346,12 @@ class Engine(ABC):
 
     def describe(self) -> dict[str, Any]:
         """Facts about the engine for ``relay doctor`` and reports, without secrets."""
-        return {"spec": self.spec, "engine": type(self).__name__, "context_length": self.context_length}
+        return {
+            "spec": self.spec,
+            "engine": type(self).__name__,
+            "context_length": self.context_length,
+            **template.describe(self.loaded_tokenizer),
+        }
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.spec!r})"

@@ -33,6 +33,10 @@ class InProcessEngine(Engine):
         return self._tokenizer
 
     @property
+    def loaded_tokenizer(self) -> Tokenizer | None:
+        return self._tokenizer
+
+    @property
     def context_length(self) -> int | None:
         return self._context
 

@@ -122,6 +122,10 @@ class ScriptedEngine(Engine):
         return self._tokenizer
 
     @property
+    def loaded_tokenizer(self) -> Tokenizer | None:
+        return self._tokenizer
+
+    @property
     def context_length(self) -> int | None:
         return self._context_length
 

@@ -80,6 +80,10 @@ class Wrapped(Engine):
         return self.inner.tokenizer
 
     @property
+    def loaded_tokenizer(self) -> Tokenizer | None:
+        return self.inner.loaded_tokenizer
+
+    @property
     def context_length(self) -> int | None:
         return self.inner.context_length
 

@@ -63,9 +63,10 @@ def test_calls_of_older_messages_are_read_too() -> None:
     assert from_llamaindex([older]) == from_llamaindex([newer])
 
 
-def test_a_calls_broken_arguments_go_back_as_they_were_written(qwen3: Tokenizer) -> None:
-    prompt = render(qwen3, Conversation.of(from_llamaindex([called(arguments='{"item": la')]))).text
-    assert '"arguments": {"item": la}' in prompt
+def test_a_calls_broken_arguments_stay_in_the_message_and_are_no_example_in_the_prompt(qwen3: Tokenizer) -> None:
+    (message,) = from_llamaindex([called(arguments='{"item": la')])
+    assert message["tool_calls"][0]["function"]["arguments"] == '{"item": la'
+    assert '"arguments": {}}' in render(qwen3, Conversation.of([message])).text
 
 
 def test_an_image_is_refused_by_name() -> None:

@@ -5,6 +5,7 @@ Pure functions; nothing here opens a connection.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -111,7 +112,7 @@ def _chat_fields(
     dialect: Dialect, prompt: Prompt, continuation: str, schema: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     body: dict[str, Any] = {}
-    messages = [_repaired(message) for message in prompt.messages]
+    messages = [_repaired(_with_argument_texts(message)) for message in prompt.messages]
     if continuation:
         messages.append({"role": "assistant", "content": repair_surrogates(continuation), **dialect.in_message})
         if dialect.mode is Mode.CHAT_CONTINUE:
@@ -128,6 +129,18 @@ def _chat_fields(
             "json_schema": {"name": "answer", "schema": dict(schema)},
         }
     return {"messages": messages, **body}
+
+
+def _with_argument_texts(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The message with the arguments of its tool calls as JSON text, as the protocol wants them."""
+    if not message.get("tool_calls"):
+        return message
+    calls = []
+    for call in message["tool_calls"]:
+        arguments = call["function"].get("arguments")
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
+        calls.append({**call, "function": {**call["function"], "arguments": text}})
+    return {**message, "tool_calls": calls}
 
 
 def _repaired(value: Any) -> Any:

@@ -1,0 +1,182 @@
+"""What a chat template can do, found out once per template by rendering probes.
+
+A template is a program, and its text does not say what it shows of a conversation: whether it has a system role,
+whether it knows tools, and in which form it takes their calls. A probe shows it: it is in the prompt, or it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from relay_core import time_limit
+from relay_core.tokenizer import Tokenizer
+from relay_core.tool_parser import parse_answer
+
+Message = Mapping[str, Any]
+
+PROBES_S = 10.0  # all probes may take so long
+_USER = {"role": "user", "content": "probe question"}
+_ASSISTANT = {"role": "assistant", "content": "probe answer"}
+_SYSTEMS = [{"role": "system", "content": f"probe instruction {n}"} for n in "123"]
+_ARGUMENTS = {"probe_key": "probe value"}
+_PARAMETERS = {"type": "object", "properties": {"probe_key": {"type": "string", "description": "a text"}}}
+_TOOLS = [
+    {"type": "function", "function": {"name": name, "description": "a probe", "parameters": _PARAMETERS}}
+    for name in ("probe_tool", "probe_uncalled")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolForm:
+    """How a template takes the tool calls of an assistant's message.
+
+    ``arguments_as_text``: their arguments as JSON text; most templates take a mapping. ``without_content``: a message
+    without text has the content ``None``; with ``""``, the template would not show its calls. ``is_parsed``: a call, as
+    the template shows it, is one that ``tool_parser.py`` reads, so that the model writes calls that can be run.
+    """
+
+    arguments_as_text: bool = False
+    without_content: bool = False
+    is_parsed: bool = True
+
+
+class Template:
+    """The chat template of one tokenizer. Its properties render probes when they are first read.
+
+    Args:
+        hf: the Hugging Face tokenizer that applies the template.
+    """
+
+    def __init__(self, hf: Any) -> None:
+        self.hf = hf
+        self.source = getattr(hf, "chat_template", None)
+
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[Message] = (), *, enable_thinking: bool = False
+    ) -> str:
+        """The prompt as text, up to where the answer begins; raises whatever the template raises."""
+        return str(
+            self.hf.apply_chat_template(
+                list(messages),
+                tools=list(tools) or None,
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=enable_thinking,
+            )
+        )
+
+    def accepts(self, *messages: Message) -> bool:
+        """Whether the template renders messages of these roles in this order."""
+        return self._probe(self._formed(messages)) is not None
+
+    @cached_property
+    def content_as_parts(self) -> bool:
+        """Whether content must be ``[{"type": "text", "text": ...}]``: the template does not show a string."""
+        text = _USER["content"]
+        return text not in (self._probe([_USER]) or "") and text in (self._probe([_in_parts(_USER)]) or "")
+
+    @cached_property
+    def renders_system(self) -> bool:
+        """Whether a system message is shown. A template that does not either refuses it or leaves it out."""
+        system = _SYSTEMS[0]
+        rendered = self._probe(self._formed([system, _USER]))
+        return (rendered is not None and system["content"] in rendered) or not self.accepts(_USER)
+
+    @cached_property
+    def renders_several_systems(self) -> bool:
+        """Whether several system messages are shown, at the beginning and later."""
+        first, second, third = _SYSTEMS
+        rendered = self._probe(self._formed([first, second, _USER, _ASSISTANT, third, _USER])) or ""
+        places = [rendered.find(system["content"]) for system in _SYSTEMS]
+        return -1 not in places and places == sorted(places)
+
+    @cached_property
+    def wants_turns(self) -> bool:
+        """Whether two user messages in a row are refused."""
+        return self.accepts(_USER) and not self.accepts(_USER, _USER)
+
+    @cached_property
+    def tool_form(self) -> ToolForm | None:
+        """How to pass tool calls; ``None`` if the template leaves out tools, their calls or their results."""
+        for arguments_as_text in (False, True):
+            for without_content in (False, True):
+                is_parsed = self._shows_tools(arguments_as_text, without_content)
+                if is_parsed is not None:
+                    return ToolForm(arguments_as_text, without_content, is_parsed)
+        return None
+
+    @property
+    def tools_as_text(self) -> bool:
+        """Whether tools, their calls and results must be written into the messages as text (``tool_text.py``)."""
+        return self.tool_form is None or not self.tool_form.is_parsed
+
+    def _shows_tools(self, arguments_as_text: bool, without_content: bool) -> bool | None:
+        """Whether a call is shown in a form that is parsed; ``None`` if it, its tool or its result is not shown."""
+        arguments = '{"probe_key": "probe value"}' if arguments_as_text else _ARGUMENTS
+        function = {"name": "probe_tool", "arguments": arguments}
+        call = {"id": "probe1234", "type": "function", "function": function}  # Mistral's ids have nine characters
+        result = {"role": "tool", "content": "probe result", "tool_call_id": "probe1234", "name": "probe_tool"}
+        turn: Message = {"role": "assistant", "content": "", "tool_calls": [call]}
+        formed = [*self._formed([_USER, turn]), result]
+        if without_content:
+            formed[1] = {**turn, "content": None}
+        rendered = self._probe(formed, _TOOLS) or ""
+        before, question, after = rendered.rpartition(_USER["content"])
+        shown, end, _ = after.partition("probe result")
+        if not question or not end or "probe_uncalled" not in before + shown:
+            return None
+        if "probe_tool" not in shown or "probe value" not in shown or '\\"' in shown:
+            return None
+        calls = parse_answer(shown).tool_calls
+        return [(call.name, call.arguments) for call in calls] == [("probe_tool", _ARGUMENTS)]
+
+    def _formed(self, messages: Sequence[Message]) -> list[Message]:
+        return [_in_parts(message) for message in messages] if self.content_as_parts else list(messages)
+
+    def _probe(self, messages: Sequence[Message], tools: Sequence[Message] = ()) -> str | None:
+        """The rendered probe; ``None`` if the template refuses it."""
+        try:
+            return self.render(messages, tools)
+        except time_limit.TimeIsUp:
+            raise
+        except Exception:
+            return None
+
+
+def template_of(tokenizer: Tokenizer) -> Template:
+    """The tokenizer's chat template, with all that is known of it."""
+    template = tokenizer.template
+    if template is None or template.source != getattr(tokenizer.hf, "chat_template", None):
+        template = tokenizer.template = Template(tokenizer.hf)
+    return template
+
+
+def renders_system(tokenizer: Tokenizer) -> bool:
+    """Whether the tokenizer's chat template shows a system message; where not, its text goes into a user message."""
+    return template_of(tokenizer).renders_system
+
+
+def describe(tokenizer: Tokenizer | None) -> dict[str, str]:
+    """How the tokenizer's chat template gets tools and system messages, for reports.
+
+    Empty without a tokenizer, without a template, and for a template that does not end in time.
+    """
+    if tokenizer is None or not getattr(tokenizer.hf, "chat_template", None):
+        return {}
+    template = template_of(tokenizer)
+    try:
+        tools_as_text, has_system = time_limit.call(lambda: (template.tools_as_text, template.renders_system), PROBES_S)
+    except time_limit.TimeIsUp:
+        return {}
+    return {
+        "tools": "as text in the messages" if tools_as_text else "by the chat template",
+        "system": "by the chat template" if has_system else "in the first user message",
+    }
+
+
+def _in_parts(message: Message) -> dict[str, Any]:
+    """The message with its content as a list of one part."""
+    return {**message, "content": [{"type": "text", "text": message["content"]}]}
