@@ -382,6 +382,13 @@ def test_doctor_tells_whether_a_student_calls(play: Play) -> None:
     assert "only if it was trained to" in relay("doctor", "--student", "x", COLUMNS="300").stdout
 
 
+def test_doctor_tells_how_a_template_gets_tools_and_system_messages(play: Play, tiny: Tokenizer) -> None:
+    play(teacher="yes", tokenizer=tiny)
+    teacher = answer_of(relay("doctor", "--teacher", "x", "--json"))["engines"]["teacher"]
+    assert (teacher["tools"], teacher["system"]) == ("by the chat template", "by the chat template")
+    assert "tools=by the chat template" in relay("doctor", "--teacher", "x", COLUMNS="300").stdout
+
+
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_doctor_asks_a_teacher_whether_it_answers(play: Play, flags: list[str]) -> None:
     play(teacher="yes")

@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_relay import ChatRelay
 from relay_core import ConfigurationError, ScriptedEngine
 from relay_core.tokenizer import Tokenizer
+from testing.templates import tokenizer_of
 
 MESSAGES: list[BaseMessage] = [
     SystemMessage("You are a clerk."),
@@ -104,6 +105,14 @@ def test_the_profile_of_a_bundled_student_has_no_tools(tiny: Tokenizer) -> None:
     assert (bundled["tool_calling"], bundled["tool_choice"]) == (False, False)
     own = ChatRelay(student=ScriptedEngine("a", tiny)).profile or {}
     assert (own["tool_calling"], own["tool_choice"]) == (True, True)
+
+
+def test_the_profile_of_a_student_whose_template_knows_no_tools_has_them(recwarn: pytest.WarningsRecorder) -> None:
+    student = ScriptedEngine("a", tokenizer_of("smollm2"))
+    assert student.tokenizer is not None
+    assert (ChatRelay(student=student).profile or {})["tool_calling"] is True
+    assert not [warning for warning in recwarn if "model profile" in str(warning.message)]
+    assert student.describe()["tools"] == "as text in the messages"
 
 
 def test_usage_by_model_is_under_the_name_of_both(tiny: Tokenizer) -> None:

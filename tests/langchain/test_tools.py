@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,11 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_relay import ChatRelay
-from relay_core import ConfigurationError, ScriptedEngine
+from relay_core import Chunk, ConfigurationError, Prompt, Sampling, ScriptedEngine
+from relay_core.engines.wrapped import Wrapped
+from relay_core.tool_parser import parse_answer
 from relay_core.tools import forced_prefix
+from testing.templates import tokenizer_of
 from testing.tool_call_ids import without_random_ids
 
 Make = Callable[..., ScriptedEngine]
@@ -196,6 +200,38 @@ def test_an_agent_uses_two_tools(scripted: Make) -> None:
     assert "".join(c.text for c in chunks) == "12 are in stock." + state["messages"][-1].content
     assert [p["name"] for c in chunks for p in c.tool_call_chunks if p["name"]] == ["stock", "price"]
     assert {c.name for c in chunks if c.content} == {"student", "teacher"}
+
+
+@pytest.mark.parametrize("student_family", ["smollm2", "gemma2", "llama3", "qwen3"])
+@pytest.mark.parametrize("teacher_family", ["gemma2", "qwen3"])
+def test_an_agent_on_templates_that_know_tools_or_do_not(student_family: str, teacher_family: str) -> None:
+    tool_call = '<tool_call>\n{"name": "stock", "arguments": {"item": "tea"}}\n</tool_call>'
+    script = [tool_call, "We have <call>2</call>", " pieces."]
+    student = ScriptedEngine(script, tokenizer_of(student_family), record=True)
+    teacher = ScriptedEngine("12", tokenizer_of(teacher_family), record=True)
+
+    class OneAnswerAfterAnother(Wrapped):
+        """Plays the script on over the requests of several answers."""
+
+        def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+            return self.inner.stream(replace(prompt, turn=len(student.requests)), sampling)
+
+    model = ChatRelay(student=OneAnswerAfterAnother(student), teacher=teacher, on_teacher_stop="continue")
+    state = create_agent(model, [stock], system_prompt=SYSTEM).invoke({"messages": [HumanMessage("How much tea?")]})
+    last = state["messages"][-1]
+    assert last.text == "We have 12 pieces."
+    first, after_result, _ = (prompt.text for prompt, _ in student.requests)
+    ((asked, _),) = teacher.requests
+    assert asked.text.endswith("We have ")
+    for text in (first, after_result, asked.text):
+        assert SYSTEM in text
+        assert "How many of an item are in stock." in text
+    for text in (after_result, asked.text):
+        assert [call.name for call in parse_answer(text.partition("How much tea?")[2]).tool_calls] == ["stock"]
+        assert "<tool_response>\n12\n</tool_response>" in text
+    notes = last.response_metadata["relay"]["notes"]
+    for role, family in {"student": student_family, "teacher": teacher_family}.items():
+        assert ("written into the messages as text" in notes.get(f"{role}_template", "")) == (family != "qwen3")
 
 
 async def test_an_agent_streams_asynchronously(follower: ScriptedEngine) -> None:

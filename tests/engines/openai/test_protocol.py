@@ -67,6 +67,20 @@ def test_without_a_continuation_the_request_is_a_plain_question(mode: Mode) -> N
     assert "continue_final_message" not in sent
 
 
+@pytest.mark.parametrize("mode", [Mode.CHAT, Mode.CHAT_CONTINUE])
+@pytest.mark.parametrize(
+    ("arguments", "sent_as"),
+    [({"a": "ä"}, '{"a": "ä"}'), ('{"a": 1}', '{"a": 1}'), ('{"a": ', '{"a": '), (None, "{}"), ({}, "{}")],
+)
+def test_the_arguments_of_earlier_tool_calls_are_sent_as_text(mode: Mode, arguments: Any, sent_as: str) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": arguments}}
+    messages = [*PROMPT.messages, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    sent = body(Dialect(mode), prompt=Prompt("", None, messages))["messages"][-1]
+    function = {"name": "add", "arguments": sent_as}
+    assert sent["tool_calls"] == [{"id": "c1", "type": "function", "function": function}]
+    assert call["function"]["arguments"] == arguments, "the caller's message is as it was"
+
+
 def test_a_schema_is_sent_as_each_mode_takes_it() -> None:
     schema = {"type": "object", "properties": {"price": {"type": "integer"}}}
     sampling = Sampling(7, json_schema=schema)
