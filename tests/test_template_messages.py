@@ -220,3 +220,9 @@ def test_several_system_messages_are_joined_only_where_the_template_would_lose_o
     assert in_form(template, messages, ()).messages == messages
     joined = in_form(template_of(tokenizer_of("mistral")), messages, ()).messages
     assert joined == [{"role": "system", "content": "a\n\nb"}, USER]
+
+
+def test_instructions_for_the_student_are_shown_without_a_system_role() -> None:
+    instructed = Conversation.of([USER]).instructed("Write <call>8</call>.")
+    text = render(tokenizer_of("gemma2"), instructed).text
+    assert text.startswith("<bos><start_of_turn>user\nWrite <call>8</call>.\n\nTea?<end_of_turn>\n")
