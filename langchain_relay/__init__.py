@@ -7,13 +7,13 @@ Importing this package loads neither torch nor transformers nor vllm.
 
 chat_models.py  the class ChatRelay
 arguments.py    the names of its arguments
-requests.py     one call: checked arguments in, the answer in LangChain's forms out
-messages.py     LangChain's messages as those of a chat template
-replies.py      an answer's events as LangChain's messages and chunks
+requests.py     one request: takes checked arguments, returns the answer in LangChain's forms
+messages.py     converts LangChain's messages into messages for a chat template
+replies.py      converts an answer's events into LangChain's messages and chunks
 structured.py   the methods of with_structured_output
-counting.py     tokens of messages, as the student counts them
+counting.py     counts the tokens of messages with the student's tokenizer
 profiles.py     a relay's abilities as LangChain's ModelProfile
-errors.py       our errors as LangChain's
+errors.py       converts our errors into LangChain's
 """
 
 from langchain_relay.chat_models import ChatRelay

@@ -1,4 +1,5 @@
-"""The arguments of ``ChatRelay``: other chat models' names for them are translated, unknown names refused."""
+"""The arguments of ``ChatRelay``: the names that other chat models use are translated, and unknown names are
+refused."""
 
 from __future__ import annotations
 
@@ -15,20 +16,19 @@ from relay_core.keys import Role, key_from_environment
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
 
-# arguments that other chat models have and ChatRelay has not
+# arguments of other chat models that ChatRelay does not have
 _INSTEAD = {
-    "base_url": "write student='openai:MODEL@URL', teacher= likewise",
-    "stream_usage": "leave it out, usage comes with every stream",
+    "base_url": "write student='openai:MODEL@URL', and teacher= in the same form",
+    "stream_usage": "leave it out, because every stream reports its usage",
 }
 
 
 def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
-    """The values of ChatRelay's fields, from its constructor's arguments.
+    """The values of ChatRelay's fields, from the arguments of its constructor.
 
-    The engines and settings of ``relay=`` are the defaults of the other arguments.
+    If ``relay=`` is given, its engines and settings are the defaults of the other arguments.
 
-    Args:
-        values: the arguments.
+    Args: values: the arguments of the constructor.
         fields: the names of ChatRelay's fields.
 
     Raises:
@@ -48,9 +48,9 @@ def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> d
 
 
 def secret_from_environment(role: Role) -> SecretStr | None:
-    """The key of ``role`` from the environment; ``None`` without one.
+    """The API key of ``role`` from the environment; ``None`` if there is none.
 
-    An invalid key is refused by the engine that uses it, since a relay without endpoints needs no key.
+    A relay without endpoints needs no key, so an invalid key is refused only by an engine that uses it.
     """
     try:
         key = key_from_environment(role)

@@ -1,7 +1,8 @@
-"""``ChatRelay``: a relay as a LangChain chat model. This package's ``__init__`` lists the modules of its parts.
+"""``ChatRelay``: a relay as a LangChain chat model. This package's ``__init__`` lists the other modules.
 
-Every call becomes a :class:`~langchain_relay.requests.Request`, which answers asynchronously. The blocking methods run
-it on the relay's background event loop, so that they work inside a running loop too.
+Each invocation of the model becomes a :class:`~langchain_relay.requests.Request`, which answers asynchronously. The
+blocking methods run the request on the relay's background event loop, so that they also work inside a running event
+loop.
 """
 
 from __future__ import annotations
@@ -48,21 +49,21 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
     """A small student model that writes, and a large teacher model that it calls for a few tokens.
 
     Args:
-        student, teacher: a spec (``"bundled"``, ``"transformers:PATH_OR_ID"``, ``"vllm:…"``,
-            ``"openai:MODEL@BASE_URL"``) or an engine; ``teacher=None`` refuses every call. ``model`` is another name
-            for ``student``. A model loads with the first answer, once per process and spec.
-        relay: a :class:`~relay_core.Relay` to use in place of the two; its settings are this model's defaults.
-        teacher_api_key, student_api_key: for ``openai:`` specs; by default the value of ``RELAY_TEACHER_API_KEY`` or
-            ``RELAY_STUDENT_API_KEY``, else of ``OPENAI_API_KEY``. ``api_key`` is the teacher's.
-        max_retries: for ``openai:`` specs, attempts after the first one.
-        structured_by: the side that writes the JSON for ``method="json_schema"``.
-        streaming: whether ``invoke`` streams, as in LangChain's other models.
+        student, teacher: an engine or a spec (``"bundled"``, ``"transformers:PATH_OR_ID"``, ``"vllm:PATH_OR_ID"``,
+            ``"openai:MODEL@BASE_URL"``). With ``teacher=None``, every call is refused. ``model`` is an alias of
+            ``student``. A model loads with the first answer, once per process and spec. relay: a
+            :class:`~relay_core.Relay` to use instead of ``student`` and ``teacher``; its settings are the defaults.
+            teacher_api_key, student_api_key: the API keys for ``openai:`` specs; by default the value of
+            ``RELAY_TEACHER_API_KEY`` or ``RELAY_STUDENT_API_KEY``, else of ``OPENAI_API_KEY``. ``api_key`` is an alias
+            of ``teacher_api_key``. max_retries: for ``openai:`` specs, the most attempts after the first one.
+            structured_by: ``"student"`` or ``"teacher"``, the model that writes the JSON for ``method="json_schema"``.
+            streaming: whether ``invoke`` streams, as in LangChain's other models.
 
-    Every setting of :class:`~relay_core.RelaySettings` can be an argument here, bound, configured, or passed per call.
+            Every setting of :class:`~relay_core.RelaySettings` can be passed to the constructor, bound, configured, or
+            passed to a single invocation.
 
-    Raises:
-        ConfigurationError: an unknown name, a bad value, a spec or a folder that cannot be used. The constructor raises
-            it inside pydantic's ``ValidationError``.
+            Raises: ConfigurationError: an argument is unknown or has an invalid value, or a spec or a folder cannot be
+            used. The constructor raises it inside pydantic's ``ValidationError``.
 
     Example:
         >>> from langchain_relay import ChatRelay
@@ -91,7 +92,7 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _under_our_names(cls, values: Any) -> Any:
-        """Translate other models' names, and take the defaults from ``relay=`` where there is one."""
+        """Translate aliases, and take the defaults from ``relay=`` if it is given."""
         return constructor_arguments(values, cls.model_fields)
 
     @model_validator(mode="after")
@@ -101,7 +102,7 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
         return self
 
     def _relay(self, engines: Mapping[str, Any]) -> Relay:
-        """The relay to ask; ``engines`` replaces its student or teacher. Loads nothing."""
+        """The relay that answers; ``engines`` replaces its student or teacher. Loads nothing."""
         if self.relay is not None and not engines:
             return self.relay
         return build_relay(
@@ -118,10 +119,9 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
     # -- answering -----------------------------------------------------------------------------------------
 
     def _request(self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]) -> Request:
-        """Check one call's arguments.
+        """Check the arguments of one invocation.
 
-        Raises:
-            ConfigurationError: an unknown argument, a bad value, or messages that are not supported.
+        Raises: ConfigurationError: an argument is unknown or has an invalid value, or a message is not supported.
         """
         refuse_keys(kwargs)
         arguments = translated({name: value for name, value in kwargs.items() if name not in ("stream", "strict")})
@@ -134,7 +134,7 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
         relay = self._relay({role: arguments.pop(role) for role in ("student", "teacher") if role in arguments})
         settings = settings_of(self, arguments)
         offered = offer([convert_to_openai_tool(tool) for tool in tools or ()], choice)
-        if offered.tools and not is_parallel:  # the end of the first tool call ends the answer
+        if offered.tools and not is_parallel:  # the answer then ends after its first tool call
             settings = settings.merged({"stop": (*settings.stop, TOOL_CALL_CLOSE)})
         opening, schema = output_format(response_format, offered)
         if schema is not None:
@@ -180,7 +180,7 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
     ) -> ChatResult:
         if run_manager is None or not self._streams_to(run_manager):
             return portal.run(lambda: self._agenerate(messages, stop, None, **kwargs))
-        # callbacks run in the caller's thread
+        # run the callbacks in the caller's thread
         for token in portal.iterate(lambda: self._request(messages, stop, kwargs).tokens()):
             if isinstance(token, AIMessage):
                 message = token
@@ -217,14 +217,13 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Answer all inputs concurrently, in the engines' own batches rather than in a thread each."""
+        """Answer all inputs concurrently, in the batches of the engines instead of in one thread per input."""
         return portal.run(lambda: self.abatch(inputs, config, return_exceptions=return_exceptions, **kwargs))
 
     def bind(self, **kwargs: Any) -> Any:
-        """Bind arguments, as with LangChain's other models.
+        """Bind arguments, as in LangChain's other models.
 
-        Raises:
-            ConfigurationError: an argument is a key, which a binding would show in logs and traces.
+        Raises: ConfigurationError: an argument is an API key, which would show up in logs and traces if it were bound.
         """
         refuse_keys(kwargs)
         return super().bind(**kwargs)
@@ -241,14 +240,14 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
 
         Args:
             tools: tools in any form that LangChain can convert to a schema.
-            tool_choice: ``"auto"``, ``"none"``, ``"any"`` (or ``"required"``, ``True``) or a tool's name; the answer is
-                made to begin accordingly.
-            strict: written into the schemas; ChatRelay itself ignores it.
+            tool_choice: ``"auto"``, ``"none"``, ``"any"`` (also ``"required"`` or ``True``) or the name of a tool.
+                ``"any"`` or a name forces the answer to begin with a tool call. strict: added to the schemas; ChatRelay
+                itself ignores it.
             kwargs: further arguments to bind. ``parallel_tool_calls=False`` ends the answer after its first tool call.
 
         Raises:
             ValueError: LangChain cannot convert a tool.
-            ConfigurationError: ``tool_choice`` names no tool on offer, or an argument is a key.
+            ConfigurationError: ``tool_choice`` names a tool that is not on offer, or an argument is an API key.
         """
         schemas = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
         offer(schemas, tool_choice)
@@ -269,15 +268,15 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
 
         Args:
             schema: a pydantic class, a TypedDict or a JSON schema.
-            method: ``"function_calling"`` and ``"json_mode"`` work with every engine but an endpoint in mode ``chat``;
-                ``"json_schema"`` needs constrained decoding in the engine of the side that ``structured_by`` names.
-            include_raw: return a dict of ``raw``, ``parsed`` and ``parsing_error`` instead of the parsed answer.
-            strict: written into the schema; ChatRelay itself ignores it.
+            method: ``"function_calling"`` and ``"json_mode"`` work with every engine except an endpoint in mode
+                ``chat``; ``"json_schema"`` needs an engine with constrained decoding for the model that
+                ``structured_by`` names. include_raw: return a dict with ``raw``, ``parsed`` and ``parsing_error``
+                instead of the parsed answer. strict: added to the schema; ChatRelay itself ignores it.
             kwargs: arguments to bind, such as ``structured_by``.
 
         Raises:
-            ConfigurationError: the method is unknown or needs a schema. If the engine cannot decode under a schema,
-                ``"json_schema"`` is refused by the call.
+            ConfigurationError: the method is unknown or needs a schema. With ``"json_schema"``, an engine that cannot
+                decode under a schema raises this error later, when the model is invoked.
         """
         from langchain_relay.structured import structured  # imported late, because it loads LangChain's parsers
 
@@ -332,7 +331,7 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         arguments = translated(kwargs)
         student, teacher = arguments.get("student", self.student), arguments.get("teacher", self.teacher)
-        if "student" in arguments:  # LangChain wants the name of a model that a call replaces unchanged
+        if "student" in arguments:  # if an invocation replaces the model, LangChain expects its name unchanged
             teacher = None
         params = LangSmithParams(
             ls_provider="relay",
@@ -342,12 +341,12 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
             ls_max_tokens=arguments.get("max_tokens", self.max_tokens),
         )
         stops = stop or arguments.get("stop") or self.stop
-        if isinstance(stops, str | list | tuple):  # the call itself refuses a value of any other type
+        if isinstance(stops, str | list | tuple):  # the request itself refuses a value of any other type
             params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
         return params
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        """The key of this model in LangChain's caches; a model that holds engines or a relay equals only itself."""
+        """The key of this model in LangChain's caches; a model that holds engines or a relay has a unique key."""
         if self._is_named:
             return super()._get_llm_string(stop=stop, **kwargs)
         return f"{self._identity}---{sorted({**self.asdict(), **kwargs, 'stop': stop}.items(), key=lambda i: i[0])}"
@@ -359,16 +358,16 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """``True``; :meth:`to_json` excepts models that hold engines or a relay."""
+        """``True``, although :meth:`to_json` cannot serialise models that hold engines or a relay."""
         return True
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """The environment variables of the keys; LangChain writes these names in place of the keys."""
+        """The environment variables of the API keys; LangChain serialises these names instead of the keys."""
         return {f"{role}_api_key": names[0] for role, names in KEY_VARIABLES.items()}
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
-        """LangChain's serialised form; a model that holds engines or a relay has none."""
+        """LangChain's serialised form; a model that holds engines or a relay cannot be serialised."""
         return super().to_json() if self._is_named else self.to_json_not_implemented()
 
 

@@ -1,4 +1,4 @@
-"""The number of tokens in messages, as the student reads them; ``trim_messages`` and its like count with it."""
+"""Counts the tokens of messages with the student's tokenizer, for ``trim_messages`` and similar functions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from relay_core.tokenizer import Tokenizer
 
 
 def tokenizer_of(student: Engine) -> Tokenizer:
-    """The student's tokenizer; an engine that has none yet is started.
+    """The student's tokenizer; starts the engine if it has no tokenizer yet.
 
-    Raises:
-        ConfigurationError: only the student's endpoint has its tokenizer.
+    Raises: ConfigurationError: the student is an endpoint whose tokenizer is not available on this machine.
     """
     if student.tokenizer is None:
         portal.run(student.start)
     if student.tokenizer is None:
         raise ConfigurationError(
-            f"tokens cannot be counted here: only the endpoint of {student.spec} has its tokenizer; give it one "
-            "(OpenAIEngine(..., tokenizer=)), or ChatRelay custom_get_token_ids="
+            f"tokens cannot be counted here: the tokenizer of {student.spec} is not on this machine; write "
+            "OpenAIEngine(..., tokenizer=), or pass custom_get_token_ids= to ChatRelay"
         )
     return student.tokenizer
 
@@ -34,8 +33,8 @@ def tokenizer_of(student: Engine) -> Tokenizer:
 def count(tokenizer: Tokenizer, messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) -> int:
     """The number of tokens of the prompt made of ``messages``, including those of the chat template.
 
-    ``trim_messages`` also counts parts of a conversation that make no prompt, such as a tool's result without its tool
-    call, or no message at all. Their messages are counted one by one, as plain text.
+    ``trim_messages`` also counts parts of a conversation that are not a valid prompt, such as a tool's result without
+    its tool call, or an empty list. Their messages are counted one by one, as plain text.
     """
     try:
         return len(render(tokenizer, Conversation.of(to_prompt(messages), tools=tools)).token_ids)

@@ -1,4 +1,5 @@
-"""Our errors as LangChain's: where LangChain has a class for the same error, the error raised is of both classes."""
+"""Converts our errors into LangChain's: if LangChain has a class for the same error, the raised error has both
+classes."""
 
 from __future__ import annotations
 
@@ -16,10 +17,10 @@ class ContextOverflow(errors.ContextOverflow, ContextOverflowError):
 
 @contextmanager
 def langchain_errors() -> Iterator[None]:
-    """Turn our errors raised inside into LangChain's, where it has such a class.
+    """Convert our errors that are raised in this context into LangChain's, if LangChain has such a class.
 
     Raises:
-        ContextOverflow: in place of :class:`relay_core.errors.ContextOverflow`.
+        ContextOverflow: instead of :class:`relay_core.errors.ContextOverflow`.
     """
     try:
         yield

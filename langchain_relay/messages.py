@@ -1,8 +1,8 @@
-"""LangChain's messages as messages that a chat template renders. Stateless; knows no model.
+"""Converts LangChain's messages into messages that a chat template renders.
 
-Supported are system, human, AI and tool messages, and chat messages of those roles, whose content is text: a string or
-text blocks. The tool calls of an AI message are read from its ``tool_calls``, not from its blocks. Its reasoning blocks
-are left out, as the models' own templates leave out earlier reasoning.
+System, human, AI and tool messages are supported, and chat messages with these roles. Their content must be text: a
+string or text blocks. The tool calls of an AI message are read from its ``tool_calls``, not from its blocks. Its
+reasoning blocks are left out, because the models' own templates also leave out earlier reasoning.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from relay_core.errors import ConfigurationError
 SUPPORTED = "SystemMessage, HumanMessage, AIMessage, ToolMessage, or a ChatMessage of one of these roles"
 _ROLES = {"system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant"}
 _ROLES |= {"ai": "assistant"}
-# blocks of an AI message that are left out: tool calls (read from tool_calls), and reasoning
+# blocks of an AI message that are left out: tool calls (which are read from tool_calls) and reasoning
 _OMITTED_BLOCKS = frozenset(
     {"tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call"}
     | {"reasoning", "thinking", "redacted_thinking"}
@@ -34,17 +34,16 @@ _OMITTED_BLOCKS = frozenset(
 
 
 class MessageError(ConfigurationError, LangChainException):
-    """A message that cannot be converted: an error of ours and of LangChain's."""
+    """A message cannot be converted; the error has both our class and LangChain's."""
 
     def __init__(self, message: str, code: ErrorCode = ErrorCode.MESSAGE_COERCION_FAILURE) -> None:
         super().__init__(create_message(message=message, error_code=code))
 
 
 def to_prompt(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
-    """``messages`` as dicts of ``role``, ``content`` and, where they apply, ``tool_calls`` and ``tool_call_id``.
+    """``messages`` as dicts with ``role``, ``content`` and, if applicable, ``tool_calls`` and ``tool_call_id``.
 
-    Raises:
-        MessageError: a kind of message or content is not supported, or a tool's result comes without its tool call.
+    Raises: MessageError: a kind of message or content is not supported, or a tool's result has no matching tool call.
     """
     prompt: list[dict[str, Any]] = []
     tool_call_ids: set[str] = set()
@@ -82,13 +81,13 @@ def _assistant(message: AIMessage, where: str) -> dict[str, Any]:
     for invalid in message.invalid_tool_calls:
         if invalid["name"]:
             tool_calls.append(tools.tool_call_entry(invalid["id"], invalid["name"], invalid["args"] or ""))
-        else:  # its args are the whole text that the model wrote
+        else:  # the args of an invalid tool call are the whole text that the model wrote
             content += invalid["args"] or ""
     return tools.assistant_message(content, tool_calls)
 
 
 def _result(message: ToolMessage, where: str) -> str:
-    """The tool's result. A failure is marked in the text, because chat templates do not show a status."""
+    """The tool's result. A failure is stated in the text, because chat templates do not show a status."""
     text = _text(message.content, where)
     failed = message.status == "error" and not text.lower().startswith("error")
     return f"Error: {text}" if failed else text

@@ -1,4 +1,4 @@
-"""The abilities of a relay as LangChain's ``ModelProfile``, which agents' middleware reads."""
+"""The abilities of a relay as LangChain's ``ModelProfile``, which the middleware of agents reads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""An answer's events as LangChain's message and chunks. Holds the state of one answer, and knows no model.
+"""Converts the events of one answer into LangChain's message and chunks.
 
-A stream and a whole answer are made of the same pieces. In a stream, each piece becomes an ``AIMessageChunk`` whose
-``name`` is its author; in a whole answer the pieces are joined. So a stream's chunks, added up, are the whole message.
+A stream and a whole answer consist of the same pieces. In a stream, each piece becomes an ``AIMessageChunk`` whose
+``name`` is its author; in a whole answer, the pieces are joined. The sum of a stream's chunks therefore equals the
+whole message.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from relay_core.tools import Offer
 from relay_core.transcript import Author
 from relay_core.usage import Usage
 
-# For every beginning of a JSON object, one of these endings makes it impossible to complete.
+# For every incomplete JSON object, appending one of these endings makes it impossible to complete the object.
 _ENDINGS = ("]", "}", '"]', '"}', '""]', '""}')
 
 
@@ -48,9 +49,9 @@ _CHECKED = {author: ChatGenerationChunk(message=AIMessageChunk(content="", name=
 
 
 def _text_chunk(author: Author, text: str) -> ChatGenerationChunk:
-    """``ChatGenerationChunk(message=AIMessageChunk(content=text, name=author))`` in half the time.
+    """Build ``ChatGenerationChunk(message=AIMessageChunk(content=text, name=author))`` in half the time.
 
-    A copy of a chunk that pydantic has checked needs no further check: only the text differs.
+    The chunk is copied from one that pydantic has already checked. Only its text differs, so it needs no new check.
     """
     chunk = _CHECKED[author].__copy__()
     message = chunk.message.__copy__()
@@ -67,13 +68,12 @@ def _text_chunk(author: Author, text: str) -> ChatGenerationChunk:
 
 
 class Reply:
-    """One answer as it comes.
+    """The state of one answer while it arrives.
 
-    Args:
-        offered: the tools on offer; without any, no text is read as a tool call.
-        names: the specs of ``student`` and ``teacher``, for the report; no teacher is ``None``.
-        opening: text with which the answer was made to begin and that belongs to it.
-        numbered_blocks: number tool calls so that, as content blocks, none shares its number with a run of text.
+    Args: offered: the tools on offer; if there are none, no text is read as a tool call. names: the specs of
+    ``student`` and ``teacher``, for the report; the teacher's is ``None`` if there is no teacher. opening: text that
+    the answer was forced to begin with, and that is part of the answer. numbered_blocks: whether to number tool calls
+    as content blocks, so that no tool call has the index of a run of text.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Reply:
         self._names, self._opening, self._numbered_blocks = names, opening, numbered_blocks
         self._texts: list[str] = []
         self._spans = AuthorSpans(len(opening))
-        self._tool_calls: dict[int, ToolCallChunk] = {}  # their first parts
+        self._tool_calls: dict[int, ToolCallChunk] = {}  # the first chunk of each tool call
         self._arguments: dict[int, list[str]] = {}
         self._invalid_tool_calls: list[dict[str, str | None]] = []
         self._begins_with_text: bool | None = None
@@ -104,7 +104,7 @@ class Reply:
         return bool(self._tool_calls)
 
     def take(self, delta: TextDelta) -> list[Delta]:
-        """Append text; returns what the reader sees of it now."""
+        """Append text; returns the parts that are certain now and can be shown."""
         return self._take_pieces(self._pieces.feed(delta.author, delta.text)) if delta.text else []
 
     def take_all(self, result: RelayResult) -> None:
@@ -119,12 +119,12 @@ class Reply:
         return self._take_pieces(self._pieces.flush())
 
     def restart(self) -> None:
-        """Drop the text so far: another answer, without tools, is shown in its place."""
+        """Drop the text so far: another answer, without tools, replaces it."""
         self._pieces, self._opening = AnswerPieces(Offer()), ""
         self._texts, self._spans, self._begins_with_text = [], AuthorSpans(), None
 
     def last_chunk(self, result: RelayResult) -> ChatGenerationChunk:
-        """The chunk that ends the stream; it alone has usage and report."""
+        """The last chunk of the stream; only this chunk has the usage and the report."""
         message = AIMessageChunk(
             content="",
             response_metadata=self._metadata(result),
@@ -134,7 +134,7 @@ class Reply:
         return ChatGenerationChunk(message=message)
 
     def message(self, result: RelayResult) -> AIMessage:
-        """The whole answer, equal to the sum of its chunks."""
+        """The whole answer; it equals the sum of the stream's chunks."""
         tool_calls = [
             tool_call_chunk(name=c["name"], args="".join(self._arguments[i]), id=c["id"], index=c["index"])
             for i, c in self._tool_calls.items()
@@ -183,9 +183,9 @@ class Reply:
         return Delta(author, tool_call=part)
 
     def _invalidate(self, piece: InvalidToolCall) -> Delta:
-        """End an invalid tool call so that it cannot be completed.
+        """End an invalid tool call in such a way that LangChain cannot complete it.
 
-        LangChain completes arguments that were cut short, and an agent would then run the tool with half of them.
+        LangChain completes truncated arguments, and an agent would then run the tool with incomplete arguments.
         """
         author = self._pieces.spans.last
         self._invalid_tool_calls.append({"id": piece.id, "name": piece.name, "error": piece.error})
@@ -212,10 +212,10 @@ class Reply:
 
 
 def usage_metadata(usage: Usage) -> UsageMetadata:
-    """LangChain's count of tokens; its details add up to its totals.
+    """LangChain's usage; its details add up to its totals.
 
-    The input is the prompt, read by the student and counted once, and all that the teacher read in its calls. The part
-    of the latter that came from a cache is ``cache_read``, where the engine reports it.
+    The input is the prompt, counted once, and all tokens that the teacher read in its calls. ``cache_read`` counts the
+    tokens among the latter that came from a cache, if the engine reports them.
     """
     cached = usage.teacher_cached_tokens
     inputs: dict[str, int] = {
@@ -239,12 +239,12 @@ def usage_metadata(usage: Usage) -> UsageMetadata:
 
 
 def finish_reason(reason: FinishReason) -> str:
-    """OpenAI's word for the reason, which tools around LangChain look for."""
+    """OpenAI's name for the finish reason, which LangChain's tools expect."""
     return "length" if reason in (FinishReason.LENGTH, FinishReason.DEADLINE) else "stop"
 
 
 def broken_ending(arguments: str) -> str:
-    """Characters to append to ``arguments`` so that ``parse_partial_json`` makes no object of them."""
+    """Characters to append to ``arguments`` so that ``parse_partial_json`` cannot read an object from them."""
     for ending in _ENDINGS:
         try:
             if not isinstance(parse_partial_json(arguments + ending), dict):

@@ -1,4 +1,4 @@
-"""One call of ``ChatRelay``: its checked arguments, and the answer in the forms that LangChain asks for."""
+"""One request to ``ChatRelay``: its checked arguments, and the answer in the forms that LangChain requests."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from relay_core.tools import Offer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One question to a relay."""
+    """One request to a relay."""
 
-    #: the relay to ask
+    #: the relay that answers
     relay: Relay
-    #: the conversation, as chat templates take it
+    #: the conversation, in the form for chat templates
     messages: list[dict[str, Any]]
     #: the settings of this answer
     settings: RelaySettings
     #: the tools on offer
     offered: Offer
-    #: text with which the answer is made to begin and that belongs to it
+    #: text that the answer is forced to begin with, and that is part of the answer
     opening: str
     #: a JSON schema for the answer; ``None`` for free text
     schema: Mapping[str, Any] | None
-    #: the side that writes the JSON under ``schema``
+    #: the model that writes the JSON under ``schema``
     structured_by: Role
-    #: whether to number tool calls so that, as content blocks, none shares its number with a run of text
+    #: whether to number tool calls as content blocks, so that no tool call has the index of a run of text
     numbered_blocks: bool
 
     async def message(self) -> AIMessage:
-        """The whole answer. Without callbacks there is no one to stream to, so one generate call is enough."""
+        """The whole answer. It is not streamed, because there are no callbacks to stream to."""
         reply = self._reply()
         if self.schema is None:
             with langchain_errors():
@@ -58,14 +58,14 @@ class Request:
         return reply.message(result)
 
     async def tokens(self) -> AsyncGenerator[str | AIMessage, None]:
-        """The answer's text as it comes, for callbacks; the last item is the whole message."""
+        """The answer's text while it arrives, for callbacks; the last item is the whole message."""
         reply = self._reply()
         async with aclosing(self._pieces(reply)) as pieces:
             async for piece in pieces:
                 yield piece.text if isinstance(piece, Delta) else reply.message(piece)
 
     async def chunks(self) -> AsyncGenerator[ChatGenerationChunk, None]:
-        """The answer in chunks; the last one has usage and report."""
+        """The answer in chunks; the last chunk has the usage and the report."""
         reply = self._reply()
         async with aclosing(self._pieces(reply)) as pieces:
             async for piece in pieces:
@@ -85,9 +85,10 @@ class Request:
         return {"tools": self.offered.tools or None, "prefix": prefix, "settings": self.settings}
 
     async def _pieces(self, reply: Reply) -> AsyncGenerator[Delta | RelayResult, None]:
-        """The parts of the answer that the reader sees; the last item is its result.
+        """The parts of the answer that the reader sees; the last item is the result.
 
-        Under a schema, the text of the answer is not shown, only its tool calls or, if there are none, its JSON.
+        If there is a schema, the text of the answer is not shown, but only its tool calls or, if there are none, its
+        JSON.
         """
         if self.schema is not None:
             await start_constraining_engine(self.relay, self.structured_by)
@@ -125,7 +126,7 @@ def output_format(response_format: Any, offered: Offer) -> tuple[str, Mapping[st
     """The opening of the answer and the schema of its JSON, for OpenAI's ``response_format``.
 
     Raises:
-        ConfigurationError: it is none of ``text``, ``json_object`` and ``json_schema``.
+        ConfigurationError: its type is not ``text``, ``json_object`` or ``json_schema``.
     """
     kind = response_format.get("type") if isinstance(response_format, Mapping) else response_format
     if kind in (None, "text"):

@@ -1,8 +1,8 @@
 """``with_structured_output``: the arguments that each method binds to the model, and the parser of the answer.
 
-function_calling   the schema is a tool, and the answer begins inside a tool call of it
-json_mode          the answer begins with ``{``
-json_schema        the answer is written, then written again by one side under the schema
+function_calling   the schema is a tool, and the answer is forced to begin with a call of this tool
+json_mode          the answer is forced to begin with ``{``
+json_schema        the relay writes the answer, and then one model writes it again as JSON under the schema
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class _JsonToolCallParser(JsonOutputKeyToolsParser):
 
 
 def _check_tool_call(result: list[Generation], partial: bool) -> None:
-    """Refuse an answer whose only tool call is invalid; LangChain's parsers would return ``None`` for it.
+    """Refuse an answer whose only tool call is invalid, for which LangChain's parsers would return ``None``.
 
     Raises:
         OutputParserException: the reason why the tool call is invalid.

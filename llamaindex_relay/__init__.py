@@ -3,14 +3,14 @@
     from llamaindex_relay import RelayLLM
     index.as_query_engine(llm=RelayLLM())        # the bundled pair, on a CPU
 
-Importing this package loads neither torch nor transformers: models load with the first answer.
+Importing this package loads neither torch nor transformers, because models load with the first answer.
 
 llms.py       the class RelayLLM
 arguments.py  the names and values of its arguments
-requests.py   one call: checked arguments in, the answer in LlamaIndex's forms out
-messages.py   LlamaIndex's messages and tools as those of a chat template
-replies.py    an answer's events as LlamaIndex's responses
-errors.py     the errors that the core has not
+requests.py   one request: takes checked arguments, returns the answer in LlamaIndex's forms
+messages.py   converts LlamaIndex's messages and tools for a chat template
+replies.py    converts an answer's events into LlamaIndex's responses
+errors.py     errors that only this package defines
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The arguments of ``RelayLLM``: other LLMs' names are translated, unknown ones refused, every setting gets a value."""
+"""The arguments of ``RelayLLM``: aliases are translated, unknown names are refused, and every setting gets a value."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
 from relay_core.relay import Relay
 
-# arguments that LlamaIndex's other LLMs have and RelayLLM has not
+# arguments of LlamaIndex's other LLMs that RelayLLM does not have
 _INSTEAD = {
-    "base_url": "write student='openai:MODEL@URL', teacher= likewise",
-    "api_base": "write student='openai:MODEL@URL', teacher= likewise",
+    "base_url": "write student='openai:MODEL@URL', and teacher= in the same form",
+    "api_base": "write student='openai:MODEL@URL', and teacher= in the same form",
 }
 
 
 def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
-    """The values of RelayLLM's fields, from its constructor's arguments.
+    """The values of RelayLLM's fields, from the arguments of its constructor.
 
-    A setting that is left out has the value in ``relay=``, so that the fields always show the settings in force.
+    If ``relay=`` is given, an unset setting takes its value from the relay, so that the fields always show the settings
+    that apply.
 
-    Args:
-        values: the arguments.
+    Args: values: the arguments of the constructor.
         fields: the names of RelayLLM's fields.
 
     Raises:

@@ -9,11 +9,11 @@ from relay_core.errors import RelayError
 
 
 class NoToolCall(RelayError, ValueError):
-    """The answer holds no tool call that can be run, and one was required."""
+    """A tool call was required, but the answer holds no valid tool call."""
 
 
 def no_tool_call(text: str, invalid_tool_calls: Iterable[Mapping[str, Any]]) -> NoToolCall:
-    """The error of an answer without a tool call that can be run.
+    """The error for an answer without a valid tool call.
 
     Args:
         text: the answer's text.

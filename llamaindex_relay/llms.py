@@ -1,7 +1,7 @@
-"""``RelayLLM``: a relay as a LlamaIndex LLM. This package's ``__init__`` lists the modules of its parts.
+"""``RelayLLM``: a relay as a LlamaIndex LLM. This package's ``__init__`` lists the other modules.
 
-Not supported are images and other media, and raw prompts: every prompt goes through the models' chat templates, and
-``complete`` sends its prompt as one user message.
+Images and other media are not supported. Raw prompts are not supported either: every prompt goes through the models'
+chat templates, and ``complete`` sends its prompt as one user message.
 """
 
 from __future__ import annotations
@@ -55,24 +55,23 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
     """A small student model that writes and a large teacher model that it calls, as one LLM.
 
     Args:
-        student, teacher: engine specs (``"bundled"``, ``"vllm:…"``, ``"transformers:…"``, ``"openai:MODEL@URL"``);
-            ``teacher=None`` is the student alone. ``model`` is another name for ``student``. Models load with the
-            first answer, once a process.
-        relay: a :class:`relay_core.Relay` to use in place of the two; its settings are this model's defaults.
-        student_api_key, teacher_api_key: for ``openai:`` specs; by default the value of ``RELAY_STUDENT_API_KEY`` or
-            ``RELAY_TEACHER_API_KEY``, else of ``OPENAI_API_KEY``. ``api_key`` is the teacher's. Keys are never
-            serialised.
-        max_retries: for ``openai:`` specs, attempts after the first one.
-        context_window: tokens of prompt and answer together, for LlamaIndex's packing; by default the models' own.
-        is_function_calling_model: with ``False``, LlamaIndex asks for structured output in words; by default ``True``
-            for every student but a bundled one.
+        student, teacher: engine specs (``"bundled"``, ``"vllm:PATH_OR_ID"``, ``"transformers:PATH_OR_ID"``,
+            ``"openai:MODEL@URL"``). With ``teacher=None``, the student answers alone. ``model`` is an alias of
+            ``student``. A model loads with the first answer, once per process. relay: a :class:`relay_core.Relay` to
+            use instead of ``student`` and ``teacher``; its settings are the defaults. student_api_key, teacher_api_key:
+            the API keys for ``openai:`` specs; by default the value of ``RELAY_STUDENT_API_KEY`` or
+            ``RELAY_TEACHER_API_KEY``, else of ``OPENAI_API_KEY``. ``api_key`` is an alias of ``teacher_api_key``. Keys
+            are never serialised. max_retries: for ``openai:`` specs, the most attempts after the first one.
+            context_window: the tokens that prompt and answer may have together, for LlamaIndex's packing of documents;
+            by default the context window of the models. is_function_calling_model: whether the student knows tool
+            calls. With ``False``, LlamaIndex requests structured output in the text of the prompt. By default ``False``
+            only for a bundled student.
 
-    Every other argument is a setting of :class:`relay_core.RelaySettings`. Each call can replace it by name:
-    ``llm.complete("…", temperature=0.7)``.
+            Every other argument is a setting of :class:`relay_core.RelaySettings`. Each method can replace a setting by
+            name: ``llm.complete("…", temperature=0.7)``.
 
-    Raises:
-        ConfigurationError: an argument is unknown, or its value cannot be used. A call raises the errors of
-            :class:`relay_core.Relay`.
+            Raises: ConfigurationError: an argument is unknown, or its value cannot be used. The methods raise the
+            errors of :class:`relay_core.Relay`.
 
     Example:
         >>> from llamaindex_relay import RelayLLM
@@ -96,11 +95,11 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**constructor_arguments(arguments, type(self).model_fields))
-        self._relay()  # a wrong spec is refused now, not with the first answer
+        self._relay()  # refuses a wrong spec now instead of at the first answer
 
     def __getstate__(self) -> dict[Any, Any]:
-        # LlamaIndex leaves fields that cannot be pickled out, with a warning: without its relay, the unpickled model
-        # would answer by other models. Here the relay's own error is raised.
+        # LlamaIndex leaves out fields that cannot be pickled, and only warns. The unpickled RelayLLM would then answer
+        # with other models. This method raises the relay's own error instead.
         pickle.dumps(self.relay)
         return super().__getstate__()
 
@@ -110,10 +109,10 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """The models' names and context window; loads nothing.
+        """The name of the relay and its context window; loads nothing.
 
-        ``num_output`` is the number of tokens that LlamaIndex keeps free for the answer when it packs a context:
-        ``max_tokens``, but at most a quarter of the window.
+        ``num_output`` is the number of tokens that LlamaIndex reserves for the answer when it packs documents into the
+        context: ``max_tokens``, but at most a quarter of the window.
         """
         relay = self._relay()
         by_tools = self.is_function_calling_model
@@ -172,7 +171,7 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
     def _request(
         self, reply_class: type[Reply[R]], messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]
     ) -> Request[R]:
-        """Check one call's arguments.
+        """Check the arguments of one request.
 
         Raises:
             ConfigurationError: a message, a tool or a setting cannot be used.
@@ -181,7 +180,7 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
         overrides = translated(kwargs)
         for role in ("student", "teacher"):
             if role in overrides:
-                raise ConfigurationError(f"a call cannot replace the {role}: build another RelayLLM")
+                raise ConfigurationError(f"a single request cannot replace the {role}: build another RelayLLM")
         offered = offer(overrides.pop("tools", None), overrides.pop("tool_choice", None))
         parallel = overrides.pop("allow_parallel_tool_calls", True)
         return Request(
@@ -194,7 +193,7 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
         )
 
     def _relay(self) -> Relay:
-        """The relay to ask. Loads nothing."""
+        """The relay that answers. Loads nothing."""
         if self.relay is not None:
             return self.relay
         return build_relay(
@@ -217,7 +216,7 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
         tool_choice: Any = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """With ``tool_required``, or a ``tool_choice`` of ``"any"`` or a name, the answer begins inside a tool call."""
+        """With ``tool_required``, or a ``tool_choice`` of ``"any"`` or a name, the answer begins with a tool call."""
         messages = list(chat_history or ())
         if isinstance(user_msg, str):
             user_msg = ChatMessage(role=MessageRole.USER, content=user_msg)
@@ -236,11 +235,10 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
-        """The tool calls of an answer; while it streams, their arguments hold what has come so far.
+        """The tool calls of an answer. While the answer streams, they hold the arguments that have arrived so far.
 
-        Raises:
-            NoToolCall: there is no tool call, and ``error_on_no_tool_call``; the message names invalid tool calls. The
-                error is a ``RelayError`` and a ``ValueError``.
+        Raises: NoToolCall: there is no valid tool call, and ``error_on_no_tool_call`` is true; the message describes
+        the invalid tool calls. The error is a ``RelayError`` and a ``ValueError``.
         """
         blocks = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
         if not blocks and error_on_no_tool_call:
@@ -253,7 +251,7 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
             for block in blocks
         ]
 
-    # LlamaIndex's programs require a tool call, except when they stream; here the streaming ones require it too.
+    # LlamaIndex's programs require a tool call unless they stream. Here, streaming programs require it as well.
 
     def _structured_stream_call(
         self,
@@ -289,7 +287,7 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
 
 
 def _arguments_so_far(block: ToolCallBlock) -> dict[str, Any]:
-    """A tool call's arguments; while they stream, the part of their JSON that can be read already."""
+    """A tool call's arguments; while they stream, the arguments that can already be read from their partial JSON."""
     if isinstance(block.tool_kwargs, dict):
         return block.tool_kwargs
     try:

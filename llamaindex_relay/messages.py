@@ -1,7 +1,8 @@
-"""LlamaIndex's messages and tools as messages and schemas that a chat template renders. Stateless; knows no model.
+"""Converts LlamaIndex's messages and tools into messages and schemas that a chat template renders.
 
-Text, tool calls and tool results are converted. Cache marks and earlier thinking are left out, as the chat templates of
-thinking models leave out earlier thinking. Images, audio, video and documents are refused: the models read text.
+Text, tool calls and tool results are converted. Cache marks are left out. Earlier thinking is left out, too, because
+the chat templates of thinking models also leave it out. Images, audio, video and documents are refused, because the
+models read only text.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def from_llamaindex(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
     """``{"role", "content"}`` messages for :meth:`relay_core.Relay.generate`.
 
     Raises:
-        ConfigurationError: a message is no ``ChatMessage``, a block is not text, or a tool's result comes without its
+        ConfigurationError: a message is not a ``ChatMessage``, a block is not text, or a tool's result has no matching
             tool call.
     """
     converted: list[dict[str, Any]] = []
@@ -71,7 +72,7 @@ def from_llamaindex(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
 
 
 def _is_known(tool_call_id: str | None, tool_call_ids: set[str | None]) -> bool:
-    """Whether a result can belong to an earlier tool call; an id that is missing on either side fits any id."""
+    """Whether a tool's result can belong to an earlier tool call. If either has no id, they match."""
     if tool_call_id is None or None in tool_call_ids:
         return bool(tool_call_ids)
     return tool_call_id in tool_call_ids
@@ -93,10 +94,10 @@ def _text(blocks: Iterable[ContentBlock], where: str) -> str:
 
 
 def tool_calls_of(message: ChatMessage) -> list[dict[str, Any]]:
-    """The tool calls of an assistant message, as chat templates take them.
+    """The tool calls of an assistant message, in the form for chat templates.
 
-    Older messages have no ``ToolCallBlock``; their tool calls are in ``additional_kwargs["tool_calls"]``, in OpenAI's
-    form.
+    Messages of older LlamaIndex versions have no ``ToolCallBlock``; their tool calls are in
+    ``additional_kwargs["tool_calls"]``, in OpenAI's form.
     """
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     if blocks:

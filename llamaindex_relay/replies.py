@@ -1,7 +1,8 @@
-"""An answer's events as LlamaIndex's responses. Holds the state of one answer, and knows no model.
+"""Converts the events of one answer into LlamaIndex's responses.
 
-``additional_kwargs["relay"]["author"]`` of each streamed response is the author of its ``delta``. The last response has
-an empty ``delta``, and usage and report. A whole answer equals the last response of its stream.
+In each streamed response, ``additional_kwargs["relay"]["author"]`` is the author of its ``delta``. The last response of
+a stream has an empty ``delta`` and holds the usage and the report. An answer that is not streamed is this last
+response.
 """
 
 from __future__ import annotations
@@ -32,15 +33,14 @@ R = TypeVar("R", bound=ChatResponse | CompletionResponse)
 
 
 class Reply(ABC, Generic[R]):
-    """One answer as it comes: events in, responses out.
+    """The state of one answer: takes its events and returns responses.
 
-    Args:
-        offered: the tools on offer; without any, no text is read as a tool call.
-        names: the specs of ``student`` and ``teacher``, for the report.
-        parallel: keep every tool call of the answer; with ``False``, only the first.
+    Args: offered: the tools on offer; if there are none, no text is read as a tool call. names: the specs of
+    ``student`` and ``teacher``, for the report. parallel: whether to keep every tool call of the answer, or only the
+    first one.
 
-    An invalid tool call (no JSON, no name) stays in the text as it was written. It is also listed in
-    ``message.additional_kwargs["invalid_tool_calls"]``, since LlamaIndex has no other place for it.
+    An invalid tool call (without valid JSON or without a name) stays in the text as it was written. It is also listed
+    in ``message.additional_kwargs["invalid_tool_calls"]``, since LlamaIndex has no other place for it.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Reply(ABC, Generic[R]):
         self._invalid_tool_calls: list[dict[str, Any]] = []
 
     def take(self, event: Event) -> list[R]:
-        """Take in the next event; returns the responses that it gives."""
+        """Process the next event; returns the responses that result from it."""
         if isinstance(event, TextDelta):
             return self._take_pieces(self._pieces.feed(event.author, event.text)) if event.text else []
         if isinstance(event, Finished):
@@ -65,7 +65,7 @@ class Reply(ABC, Generic[R]):
         return []
 
     def whole(self, result: RelayResult) -> R:
-        """Take in a whole answer; returns its last response."""
+        """Process a whole answer; returns its last response."""
         for segment in result.segments:
             if segment.author is not Author.COMMAND:
                 self.take(TextDelta(segment.author, segment.text))
@@ -95,7 +95,7 @@ class Reply(ABC, Generic[R]):
         return responses
 
     def _add_tool_call(self, piece: ToolCallDelta | ToolCall) -> None:
-        """Take in a part of a tool call. Its arguments are JSON text until the tool call is whole."""
+        """Process a part of a tool call. Its arguments stay JSON text until the tool call is complete."""
         if piece.name is not None:
             arguments = piece.arguments if isinstance(piece, ToolCall) else ""
             block = ToolCallBlock(tool_call_id=piece.id, tool_name=piece.name, tool_kwargs=arguments)
@@ -129,7 +129,7 @@ class ChatReply(Reply[ChatResponse]):
         kwargs: dict[str, Any] = {}
         if self._tool_calls:
             blocks += self._tool_calls.values()
-            # LlamaIndex's streaming programs look for tool calls here
+            # LlamaIndex's streaming programs read tool calls from this key
             kwargs["tool_calls"] = [openai_tool_call(block) for block in self._tool_calls.values()]
         if self._invalid_tool_calls:
             kwargs["invalid_tool_calls"] = list(self._invalid_tool_calls)
@@ -137,7 +137,7 @@ class ChatReply(Reply[ChatResponse]):
 
 
 class CompletionReply(Reply[CompletionResponse]):
-    """An answer as completion responses, which hold its text and no message."""
+    """An answer as completion responses, which hold a text instead of a message."""
 
     def _response(self, delta: str, additional: dict[str, Any], raw: Any = None) -> CompletionResponse:
         return CompletionResponse(text=self._text, delta=delta, raw=raw, additional_kwargs=additional)
@@ -148,7 +148,7 @@ def _author_entry(author: Author) -> dict[str, Any]:
 
 
 def openai_tool_call(block: ToolCallBlock) -> dict[str, Any]:
-    """A tool call in OpenAI's form, its arguments as JSON text."""
+    """A tool call in OpenAI's form, with its arguments as JSON text."""
     arguments = block.tool_kwargs
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False)

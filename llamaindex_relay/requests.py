@@ -1,4 +1,4 @@
-"""One call of ``RelayLLM``: its checked arguments, and the answer in the forms that LlamaIndex asks for."""
+"""One request to ``RelayLLM``: its checked arguments, and the answer in the forms that LlamaIndex requests."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from relay_core.tools import Offer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request(Generic[R]):
-    """One question to a relay.
+    """One request to a relay.
 
-    ``reply_class`` makes LlamaIndex's responses of the answer. With ``parallel`` every tool call of the answer is kept,
-    else only the first.
+    ``reply_class`` converts the answer into LlamaIndex's responses. If ``parallel`` is true, every tool call of the
+    answer is kept, otherwise only the first one.
     """
 
     reply_class: type[Reply[R]]

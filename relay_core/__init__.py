@@ -1,10 +1,11 @@
-"""Relay decoding: a small student writes; where it cannot go on alone it calls a large teacher for n tokens.
+"""Relay decoding: a small student model writes the answer, and calls a large teacher model for n tokens when it needs
+help.
 
     from relay_core import Relay
     result = Relay().generate("…")      # the bundled pair, on a CPU
     result.text, result.segments, result.usage.call_ratio
 
-Importing this loads neither torch nor transformers nor vllm: engines load what they need when they start.
+Importing this package loads neither torch nor transformers nor vllm. Engines load what they need when they start.
 """
 
 from __future__ import annotations

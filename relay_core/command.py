@@ -3,15 +3,15 @@
     command := "<call>" body "</call>"       the body has at most 32 characters
     body    := space* digit{1,9} space*      ASCII white space and digits; a command with another body is malformed
 
-These are malformed too, so that no reader sees a piece of a command:
+The following texts also count as malformed commands, so that the reader never sees a part of a command:
 
     </call>               a closing tag without an opening tag
     <call>8</>            a number followed by some other closing tag
     </call><call>         an unclosed <call> directly after a command
     <call>8 (the end)     a command that the end of the text cuts off
 
-Any other ``<call>`` that is not closed within 32 characters is ordinary text. The scanner sees text only; the
-transcript records which token carried which character.
+Any other ``<call>`` that is not closed within 32 characters is ordinary text. The scanner sees only text; the
+transcript records which token contains which character.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A well-formed command for ``n`` teacher tokens; ``source`` is the text it was written as."""
+    """A well-formed command for ``n`` teacher tokens; ``source`` is the text of the command."""
 
     n: int
     source: str
@@ -51,7 +51,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A command without a usable number, or a piece of one; ``source`` is the text it was written as."""
+    """A command without a valid number, or a part of a command; ``source`` is its text."""
 
     source: str
 
@@ -77,8 +77,9 @@ def parse(source: str) -> Call | Malformed:
 class CommandScanner:
     """Finds commands in text that arrives in pieces.
 
-    Text that may yet become a command is held back until it is one or cannot become one. The pieces do not depend on
-    how the stream is cut into chunks, except that ordinary text may come as several adjacent ``Text`` pieces.
+    Text that may still become a command is held back until the scanner can tell whether it is one. The pieces do not
+    depend on how the stream is cut into chunks, except that ordinary text may be split into several adjacent ``Text``
+    pieces.
 
         scanner = CommandScanner()
         scanner.feed("so 47 * 6 = <ca")      # [Text("so 47 * 6 = ")]
@@ -90,20 +91,20 @@ class CommandScanner:
 
     def __init__(self) -> None:
         self._held = ""
-        self._follows_command = False  # the last emitted piece is a command, or a piece of one
+        self._follows_command = False  # whether the last emitted piece is a command, or a part of one
 
     @property
     def held(self) -> str:
-        """Text held back because it may yet become a command."""
+        """The text that is held back because it may still become a command."""
         return self._held
 
     @property
     def is_open(self) -> bool:
-        """Whether a ``<call>`` has come that may still be closed."""
+        """Whether the held text begins with a ``<call>`` that may still be closed."""
         return self._held.startswith(OPEN)
 
     def feed(self, text: str) -> list[Piece]:
-        """Take the next piece of the stream; return the pieces that are now decided, in order."""
+        """Take the next part of the stream; return the pieces that are now certain, in order."""
         if not self._held and "<" not in text:
             if not text:
                 return []
@@ -141,8 +142,8 @@ class CommandScanner:
         """End the stream; returns the text that was held back, as ordinary text or as a command that was cut off.
 
         Args:
-            cut_off: a limit ended the text. The beginning of an opening tag (``<ca``) then counts as a command that
-                was cut off; otherwise it is ordinary text.
+            cut_off: whether a limit ended the text. The beginning of an opening tag (``<ca``) then counts as a command
+                that was cut off; otherwise it is ordinary text.
         """
         pieces: list[Piece] = []
         while held := self._held:
@@ -164,7 +165,7 @@ class CommandScanner:
 
 
 def _end_of_command(text: str, start: int, *, follows_command: bool) -> int | None:
-    """Find the end of a command, or of a piece of one.
+    """Find the end of a command, or of a part of a command.
 
     Args:
         text: the stream so far.
@@ -172,7 +173,7 @@ def _end_of_command(text: str, start: int, *, follows_command: bool) -> int | No
         follows_command: whether a command ends directly before ``start``.
 
     Returns:
-        The index after the command. ``start`` if no command begins there, ``None`` if that depends on more text.
+        The index after the command; ``start`` if no command begins there; ``None`` if more text is needed to tell.
     """
     if text.startswith(CLOSE, start):
         return start + len(CLOSE)
@@ -190,7 +191,7 @@ def _end_of_command(text: str, start: int, *, follows_command: bool) -> int | No
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
-    """``pieces`` with adjacent text joined."""
+    """``pieces`` with adjacent ``Text`` pieces joined."""
     joined: list[Piece] = []
     for piece in pieces:
         if joined and isinstance(piece, Text) and isinstance(joined[-1], Text):

@@ -1,4 +1,4 @@
-"""Bounded concurrency: awaiting a function for many items, with a limit on how many run at a time."""
+"""Bounded concurrency: awaiting a function for many items, with a limit on how many items run at a time."""
 
 from __future__ import annotations
 
@@ -37,12 +37,11 @@ async def map_concurrently(
 
     Args:
         function: an async function of one item.
-        items: begun in this order.
-        limit: how many items run at a time; ``None`` for all of them.
+        items: the items, begun in this order. limit: the most items that run at a time; ``None`` for no limit.
         return_exceptions: return an item's exception in place of its result. Otherwise the first exception is raised
             unchanged, and the other items are cancelled.
 
-    When this function returns or raises, no item is running any more.
+    When this function returns or raises, no item is still running.
     """
     gate = asyncio.Semaphore(limit or max(1, len(items)))
 

@@ -8,8 +8,8 @@
         ├── ContextOverflow     the prompt is longer than the model's context
         └── TeacherUnavailable  the teacher failed after the retries; ``transcript`` holds the answer so far
 
-Each engine translates the exceptions of other libraries once and keeps them as the cause. No error text ever enters a
-transcript.
+Each engine translates the exceptions of other libraries once, and keeps the original exception as the cause. The text
+of an error never enters a transcript.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class MissingExtraError(ConfigurationError, ImportError):
     """An optional package is not installed; the message holds the ``pip install`` line.
 
     Args:
-        feature: what needs the package, as the subject of a sentence.
+        feature: the feature that needs the package; it becomes the subject of the message.
         extra: the extra of relay-decoding that installs the package (``extras.py``).
     """
 

@@ -48,7 +48,7 @@ class CallStarted:
 class CallEnded:
     """A call has ended.
 
-    ``requested``: tokens that the trigger asked for. ``received``: tokens that the teacher wrote. ``seconds``: the
+    ``requested``: tokens that the trigger requested. ``received``: tokens that the teacher wrote. ``seconds``: the
     duration of the call. ``error``: why the call failed; ``None`` if it succeeded. ``breaker``: the state of the
     teacher's circuit breaker after the call; ``None`` without a breaker.
     """
@@ -102,25 +102,25 @@ class RelayResult:
         return None if self.prices is None else self.usage.cost_teacher_alone(self.prices)
 
     def to_html(self, title: str = "An answer") -> str:
-        """The answer as an HTML document in one file, the teacher's words marked."""
+        """The answer as a self-contained HTML document in which the teacher's words are marked."""
         from relay_core.pictures import html_page
 
         return html_page(self, title)
 
     def to_svg(self) -> str:
-        """The answer as an SVG image, the teacher's words marked."""
+        """The answer as an SVG image in which the teacher's words are marked."""
         from relay_core.pictures import svg
 
         return svg(self)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The HTML that a notebook shows."""
         from relay_core.pictures import html_fragment
 
         return html_fragment(self)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; the shape of ``relay ask --json``."""
+        """The result for JSON, with the fields of ``relay ask --json``."""
         return {
             "text": self.text,
             "segments": [

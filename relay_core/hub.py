@@ -1,7 +1,8 @@
-"""The Hugging Face hub, asked with a short deadline.
+"""Access to the Hugging Face hub, with a short deadline.
 
-Without a network, the hub's own client tries again for half a minute before it says that a model cannot be found. So
-we ask whether the hub answers before anything is loaded from it, and take what is in the cache where it does not.
+Without a network, the hub's own client retries for half a minute before it reports that a model cannot be found. We
+therefore check whether the hub answers before we load anything from it. If it does not answer, models come from the
+local cache.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from relay_core.errors import ConfigurationError
 DEADLINE_S = 5.0
 _REMEMBERED_S = 30.0
 _CACHED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
-_answers: dict[str, tuple[bool, float]] = {}  # by endpoint: whether it answered, and when
+_answers: dict[str, tuple[bool, float]] = {}  # for each endpoint: whether it answered, and when
 
 
 def download_options(source: str) -> dict[str, Any]:
     """The options of ``from_pretrained`` for a folder or a hub id; blocks for at most ``DEADLINE_S`` seconds.
 
     Raises:
-        ConfigurationError: ``source`` is no folder, the hub does not answer, and nothing of it is in the cache.
+        ConfigurationError: ``source`` is not a folder, the hub does not answer, and the cache does not hold the model.
     """
     from huggingface_hub import constants, try_to_load_from_cache
 
@@ -41,7 +42,7 @@ def _is_reachable(endpoint: str) -> bool:
     answered, asked_at = _answers.get(endpoint, (False, 0.0))
     if not asked_at or time.monotonic() - asked_at > _REMEMBERED_S:
         answers: list[object] = []
-        # a thread of its own, since looking up a host's name knows no deadline
+        # in a separate thread, since the look-up of a host name has no deadline
         asking = threading.Thread(target=_ask, args=(endpoint, answers), name="relay-hub", daemon=True)
         asking.start()
         asking.join(DEADLINE_S)
@@ -55,5 +56,5 @@ def _ask(endpoint: str, answers: list[object]) -> None:
 
     try:
         answers.append(get_session().head(endpoint, timeout=DEADLINE_S))
-    except Exception:  # of whatever client this version of huggingface_hub uses
+    except Exception:  # the class depends on the HTTP client of the installed huggingface_hub
         return

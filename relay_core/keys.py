@@ -1,4 +1,4 @@
-"""The keys of ``openai:`` endpoints: their environment variables, and the text for an error about a key."""
+"""The API keys of ``openai:`` endpoints: their environment variables, and the advice in errors about a key."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ KEY_VARIABLES: dict[Role, tuple[str, ...]] = {
     "student": ("RELAY_STUDENT_API_KEY", "OPENAI_API_KEY"),
     "teacher": ("RELAY_TEACHER_API_KEY", "OPENAI_API_KEY"),
 }
-KEY_ARGUMENTS = ("api_key", *(f"{role}_api_key" for role in KEY_VARIABLES))  # of the plugins' models
+KEY_ARGUMENTS = ("api_key", *(f"{role}_api_key" for role in KEY_VARIABLES))  # of ChatRelay and RelayLLM
 _VARIABLES_WITHOUT_ROLE = ("OPENAI_API_KEY", "RELAY_TEACHER_API_KEY")  # for an engine that was built without a role
 
 
 def clean_key(key: object, setting: str) -> str:
-    """A key, or another value of an HTTP header, without the white space around it.
-
-    Mounted secrets end with a newline.
+    """Strip the white space around a key or another value of an HTTP header: mounted secrets often end with a newline.
 
     Args:
         key: the value.
@@ -51,7 +49,7 @@ def key_from_environment(role: Role | None) -> str | None:
 
 
 def how_to_give_a_key(role: Role | None) -> str:
-    """The end of an error about a missing or refused key: where to set it."""
+    """The advice at the end of an error about a missing or refused key: where to set the key."""
     if role is None:
         return f"set api_key= or {_VARIABLES_WITHOUT_ROLE[0]}"
     first, second = KEY_VARIABLES[role]
@@ -60,9 +58,9 @@ def how_to_give_a_key(role: Role | None) -> str:
 
 
 def refuse_keys(names: Iterable[str]) -> None:
-    """Refuse keys among the arguments of a call or a binding.
+    """Refuse keys among the arguments of a single request or of ``.bind()``.
 
-    Keys can only be passed to the constructor: a key bound with ``.bind()`` would show up in logs and traces.
+    Keys can only be passed to the constructor, because a key bound with ``.bind()`` would show up in logs and traces.
 
     Raises:
         ConfigurationError: one of ``names`` is the name of a key.

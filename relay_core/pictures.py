@@ -1,7 +1,8 @@
-"""An answer as a picture: who wrote which word, as HTML or SVG, in one file that loads nothing from elsewhere.
+"""An answer as a self-contained HTML or SVG file that shows which model wrote each word.
 
-The teacher's words are underlined, bold and coloured, so that they can be told without colour too. Text stays text: it
-can be selected, and what a model wrote is escaped. ``RelayResult.to_html`` and ``to_svg`` are the way here.
+The teacher's words are underlined, bold and coloured, so that readers can tell them apart even without colour. Readers
+can select the text. Markup that a model wrote is escaped. Call this module through ``RelayResult.to_html`` and
+``RelayResult.to_svg``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _COLUMNS, _CHAR_PX, _LINE_PX, _MARGIN_PX = 92, 8.4, 22, 18
 
 
 def html_fragment(result: RelayResult) -> str:
-    """The answer as one ``<div>``, with its own style; what notebooks show."""
+    """The answer as one ``<div>`` with its own style; notebooks show this."""
     spans = "".join(
         f'<span class="{author}" title="{author}">{escape(text)}</span>' for author, text in _visible_runs(result)
     )
@@ -44,7 +45,7 @@ def html_fragment(result: RelayResult) -> str:
 
 
 def html_page(result: RelayResult, title: str = "An answer") -> str:
-    """The answer as a whole HTML document."""
+    """The answer as a complete HTML document."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -53,7 +54,7 @@ def html_page(result: RelayResult, title: str = "An answer") -> str:
 
 
 def svg(result: RelayResult) -> str:
-    """The answer as an SVG image, wrapped at 92 columns of a monospaced font."""
+    """The answer as an SVG image, in a monospaced font and wrapped at 92 columns."""
     lines = list(_wrapped(_visible_runs(result)))
     legend = [(Author.STUDENT, "student, "), (Author.TEACHER, "teacher")]
     about_lines = list(_wrapped([*legend, (Author.STUDENT, f" | {summary(result)}")]))
@@ -75,7 +76,7 @@ def svg(result: RelayResult) -> str:
 
 
 def summary(result: RelayResult) -> str:
-    """The figures below an answer, on one line."""
+    """The line of figures below an answer."""
     usage = result.usage
     parts = [
         f"{usage.teacher_tokens} of {usage.completion_tokens} tokens are the teacher's ({usage.call_ratio:.1%})",
@@ -89,7 +90,7 @@ def summary(result: RelayResult) -> str:
 
 
 def _visible_runs(result: RelayResult) -> list[Run]:
-    """The reader's text by author, without anything that cannot be shown."""
+    """The reader's text, split by author, with characters that cannot be shown replaced."""
     return [(s.author, printable(s.text)) for s in result.segments if s.author is not Author.COMMAND and s.text]
 
 
@@ -113,7 +114,7 @@ def _wrapped(runs: Sequence[Run]) -> Iterator[list[Run]]:
         if character == " ":
             last_space = len(line)
         if width > _COLUMNS:
-            end = last_space if last_space > 0 else len(line) - 1  # behind the space, which may stand over the edge
+            end = last_space if last_space > 0 else len(line) - 1  # after the space, which may exceed the width
             yield _joined(line[:end])
             line = line[end:]
             width, last_space = sum(_width(c) for _, c in line), -1
@@ -122,7 +123,7 @@ def _wrapped(runs: Sequence[Run]) -> Iterator[list[Run]]:
 
 
 def _joined(characters: Sequence[Run]) -> list[Run]:
-    """Adjacent characters by the same author as one run."""
+    """Join adjacent characters by the same author into runs."""
     runs: list[Run] = []
     for author, character in characters:
         if runs and runs[-1][0] is author:

@@ -1,8 +1,8 @@
-"""Blocking calls of async code, on one background event loop per process.
+"""Blocking calls to async code, on one background event loop per process.
 
-A blocking call thus works anywhere, also in Jupyter and within a running event loop, and engines that are bound to a
-loop always run on the same one. The one place where it cannot work is the background loop itself, where it would wait
-for its own end; there it raises. A forked child starts a loop of its own.
+The background loop lets blocking calls work anywhere, even in Jupyter and inside a running event loop, and engines that
+are bound to a loop always run on the same loop. On the background loop itself, a blocking call would wait for its own
+end, so it raises an error there. A forked child starts its own loop.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ T = TypeVar("T")
 
 
 class _Background:
-    """The background loop. It starts on first use, and starts again in a forked child."""
+    """The background loop. It starts on first use; a forked child starts a new loop."""
 
     def __init__(self) -> None:
         self._abandoned: list[Any] = []
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: in a forked child the loop's thread does not exist, and another thread may hold the lock.
+        """Reset the state in a forked child, where the loop's thread does not exist and the lock may still be held.
 
-        The parent's portal is kept: collected as garbage, it would wait for a thread that the child does not have.
+        A reference to the parent's portal is kept. If the portal were garbage-collected, it would wait for a thread
+        that does not exist in the child.
         """
         self._abandoned.append((getattr(self, "_portal", None), getattr(self, "_exit", None)))
         self._lock = threading.Lock()
@@ -46,14 +47,14 @@ class _Background:
 
     @property
     def is_current(self) -> bool:
-        """Whether the calling thread is the loop's own."""
+        """Whether the calling thread is the thread of the loop."""
         return threading.get_ident() == self._thread_id
 
     def start(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
-        """Begin ``work()`` on the loop. Cancelling the future cancels it.
+        """Begin ``work()`` on the loop. Cancelling the returned future cancels the work.
 
         Raises:
-            ConfigurationError: this is the loop's own thread, which would wait for itself.
+            ConfigurationError: the calling thread is the thread of the loop, which would wait for itself.
         """
         if self.is_current:
             raise ConfigurationError(
@@ -78,7 +79,7 @@ class _Background:
             return self._loop
 
     def stop(self) -> None:
-        """Cancel what runs on the loop, and end it."""
+        """Cancel the tasks of the loop, and end the loop."""
         with self._lock:
             portal, stop, self._exit, self._loop = self._portal, self._exit, None, None
             self._thread_id = 0
@@ -94,9 +95,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def run(function: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Await ``function(*args)`` on the background loop and return its result; from any thread but the loop's own.
+    """Await ``function(*args)`` on the background loop and return its result; callable from every thread except the
+    loop's.
 
-    An exception in the waiting thread, such as KeyboardInterrupt, cancels the call.
+    An exception in the waiting thread, such as KeyboardInterrupt, cancels ``function``.
 
     Raises:
         ConfigurationError: it was called on the loop's own thread.
@@ -154,10 +156,10 @@ def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
 
 
 def _cancel(future: Future[Any], ended: threading.Event) -> None:
-    """Cancel the work behind ``future`` if it still runs, and wait until it sets ``ended``.
+    """Cancel the work of ``future`` if it still runs, and wait until the work sets ``ended``.
 
-    The garbage collector may close an iterator on the loop's own thread. There is no waiting there, since the work ends
-    on that thread.
+    The garbage collector may close an iterator on the thread of the loop. This function does not wait there, since the
+    work itself needs that thread to end.
     """
     if future.cancel() and not _background.is_current:
         ended.wait(timeout=5)

@@ -1,7 +1,6 @@
-"""``Relay``: a student and the teacher that it calls, with async, sync and batch faces.
+"""``Relay``: a student and the teacher that it calls, with async, blocking and batch methods.
 
-``decoding/`` writes one answer, ``settings.py`` holds the settings, and ``engines/base.py`` defines what an engine must
-do.
+``decoding/`` writes one answer, ``settings.py`` defines the settings, and ``engines/base.py`` defines the engines.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ class Relay:
     """A student that leads and a teacher that it calls.
 
     Args:
-        student, teacher: an engine, or a spec of one (``"bundled"``, ``"transformers:PATH_OR_ID"``,
-            ``"vllm:…"``, ``"openai:MODEL@BASE_URL"``; a bare path or id means ``transformers:``), or a folder's
-            ``Path``. With ``teacher=None`` every call is refused.
-        settings: budgets, sampling, prices. Each setting can be replaced for one answer, by name.
+        student, teacher: an engine, an engine's spec (``"bundled"``, ``"transformers:PATH_OR_ID"``,
+            ``"vllm:PATH_OR_ID"``, ``"openai:MODEL@BASE_URL"``; a bare path or id means ``transformers:``), or the
+            ``Path`` of a folder. With ``teacher=None`` every call is refused. settings: budgets, sampling, prices. Each
+            setting can be replaced by name for a single answer.
 
-    The relay closes the engines that it built from a spec, and leaves open those that were passed in.
+            The relay closes the engines that it built from specs, but not the engines that were passed in.
 
-    A copy shares the engines. A pickled relay holds their specs and options, but no model, connection or key:
-    unpickling builds the engines anew and reads the keys from the environment.
+            A copy of a relay shares its engines. A pickled relay holds the specs and options of its engines, but no
+            model, connection or key; unpickling builds new engines and reads the keys from the environment.
 
     Raises:
-        ConfigurationError: a spec or a folder cannot be used; nothing heavy was loaded.
+        ConfigurationError: a spec or a folder cannot be used; this is checked without loading a model.
 
     Example:
         >>> relay = Relay()                                     # the bundled pair
@@ -84,20 +83,20 @@ class Relay:
         return copy.copy(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Unpickle. The engines have been built anew from their specs and options, so this relay closes them."""
+        """Unpickle. Unpickling has built new engines from their specs and options, so this relay closes them."""
         vars(self).update(state)
         self._owned = [engine for engine in (self.student, self.teacher) if engine is not None]
 
     @property
     def context_length(self) -> int | None:
-        """The shorter context of the two models, in tokens; ``None`` if both are unknown. Loads nothing."""
+        """The smaller of the models' context lengths, in tokens; ``None`` if no engine knows its own. Loads nothing."""
         engines = [self.student] if self.teacher is None else [self.student, self.teacher]
         return min((engine.context_length for engine in engines if engine.context_length is not None), default=None)
 
     # -- async ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Load both models now. Otherwise the first answer loads the student, and the first call the teacher."""
+        """Load both models now. By default, the first answer loads the student, and the first call the teacher."""
         with attributed_to("student"):
             await self.student.start()
         if self.teacher is not None:
@@ -113,13 +112,13 @@ class Relay:
         settings: RelaySettings | None = None,
         **overrides: Any,
     ) -> AsyncGenerator[Event, None]:
-        """Answer one prompt, and yield its events; the last one is ``Finished``.
+        """Answer one prompt, and yield the events of the answer; the last event is ``Finished``.
 
         Args:
             prompt: a string (one user message) or a list of ``{"role", "content"}`` messages.
-            tools: JSON schemas of functions on offer, rendered by each model's own template.
+            tools: JSON schemas of the functions that the answer may call, rendered by each model's own template.
             prefix: text with which the answer must begin; ``result.text`` does not contain it.
-            settings: the settings of this answer, in place of the relay's own.
+            settings: the settings of this answer, instead of the relay's settings.
             overrides: settings to replace for this answer, by name (:class:`RelaySettings`).
 
         Closing the generator cancels the engines' requests.
@@ -158,7 +157,7 @@ class Relay:
             )
 
     async def agenerate(self, prompt: PromptLike, **options: Any) -> RelayResult:
-        """Answer one prompt; arguments and errors as :meth:`astream`."""
+        """Answer one prompt; arguments and errors are those of :meth:`astream`."""
         async with aclosing(self.astream(prompt, **options)) as events:
             async for event in events:
                 if isinstance(event, Finished):
@@ -199,8 +198,8 @@ class Relay:
             prompts: as for :meth:`astream`.
             return_exceptions: return an answer's error in place of its result. Otherwise the first error is raised,
                 and the other answers are cancelled.
-            max_concurrency: how many answers run at a time; ``None`` starts all at once, and the engines queue them.
-            options: as :meth:`astream`, for every answer.
+            max_concurrency: how many answers run at a time; ``None`` starts all answers at once, and the engines queue
+                them. options: options of :meth:`astream`, for every answer.
         """
 
         async def answer(prompt: PromptLike) -> RelayResult:
@@ -222,7 +221,7 @@ class Relay:
     # -- sync: the same loop, driven from a background event loop -------------------------------------------
 
     def generate(self, prompt: PromptLike, **options: Any) -> RelayResult:
-        """:meth:`agenerate`, blocking; works inside a running event loop too."""
+        """:meth:`agenerate`, blocking; it also works inside a running event loop."""
         return portal.run(lambda: self.agenerate(prompt, **options))
 
     def stream(self, prompt: PromptLike, **options: Any) -> Iterator[Event]:

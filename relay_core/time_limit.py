@@ -1,7 +1,7 @@
-"""Running a function that may never end, such as a model's chat template, with a limit on its time.
+"""Run a function that may never end, such as a model's chat template, with a time limit.
 
-The function runs on a helper thread. When its time is up, an exception is raised in that thread, which ends Python
-code; a thread that does not end by this (it is inside a long call of C code) is left behind, and counted.
+The function runs on a helper thread. When its time is up, an exception is raised in that thread, which interrupts
+Python code. A thread inside C code is not interrupted: it is left behind and counted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-MOST_LEFT_BEHIND = 4  # threads that did not end; with so many, nothing more is begun
+MOST_LEFT_BEHIND = 4  # threads left behind; from this number on, no further function is begun
 
 
 class TimeIsUp(Exception):
@@ -29,18 +29,18 @@ class _Helper(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="relay-time-limit", daemon=True)
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
-        self._current: Future[Any] | None = None  # of the function that runs
+        self._current: Future[Any] | None = None  # the future of the running function
         self.start()
 
     def begin(self, function: Callable[[], T]) -> Future[T]:
-        """Run ``function``; the future gets its result."""
+        """Run ``function``; the returned future receives its result."""
         future: Future[T] = Future()
         self._current = future
         self._work.put((function, future))
         return future
 
     def abandon(self, future: Future[Any]) -> None:
-        """End the thread by an exception, if it still runs the function of ``future``."""
+        """Raise an exception in the thread to end it, if it still runs the function of ``future``."""
         with _lock:
             if self._current is future:
                 _left_behind.add(self)
@@ -62,7 +62,7 @@ class _Helper(threading.Thread):
                     _idle.append(self)
                 future.set_result(result) if error is None else future.set_exception(error)
                 del function, future, result, error
-        except TimeIsUp:  # it came when the function had ended
+        except TimeIsUp:  # raised after the function had already ended
             pass
         finally:
             _left_behind.discard(self)
@@ -74,7 +74,7 @@ _lock = threading.Lock()
 
 
 def _forget() -> None:
-    """A forked child has none of its parent's threads."""
+    """Reset the state in a forked child, which has none of its parent's threads."""
     global _lock
     _lock = threading.Lock()
     _idle.clear()
@@ -95,25 +95,24 @@ def _begin(function: Callable[[], T]) -> tuple[_Helper, Future[T]]:
 
 
 def call(function: Callable[[], T], limit_s: float) -> T:
-    """``function()``, blocking.
+    """Run ``function()``, block until it ends, and return its result.
 
-    Raises:
-        TimeIsUp: it did not end within ``limit_s`` seconds.
+    Raises: TimeIsUp: the function did not end within ``limit_s`` seconds.
     """
     helper, future = _begin(function)
     try:
         return future.result(limit_s)
     except TimeoutError:
-        if future.done():  # the function's own
+        if future.done():  # the function itself raised this exception
             raise
         helper.abandon(future)
         raise TimeIsUp from None
 
 
 async def call_async(function: Callable[[], T], limit_s: float) -> T:
-    """:func:`call` without blocking the event loop. A caller that is cancelled leaves the function its time."""
+    """:func:`call` without blocking the event loop. If the caller is cancelled, the function still has its time."""
     helper, future = _begin(function)
-    # also ends the function if the caller is cancelled meanwhile
+    # this also ends the function at its limit if the caller has been cancelled
     watch = asyncio.get_running_loop().call_later(limit_s, helper.abandon, future)
     done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=limit_s)
     watch.cancel()

@@ -1,4 +1,4 @@
-"""A model's tokenizer: encoding, decoding token by token, comparing vocabularies by content.
+"""A model's tokenizer: it encodes text, decodes token by token, and compares vocabularies by content.
 
 It wraps a Hugging Face fast tokenizer. Chat templates are in ``chat.py``.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LONG_TEXT = 20_000  # characters; longer texts are encoded off the event loop
 _CONTEXT_IDS = 4  # enough ids to hold the bytes of one unfinished UTF-8 character
-_ANCHORS = ("\n", "a", ".")  # texts to encode a continuation behind
+_ANCHORS = ("\n", "a", ".")  # a continuation is encoded after one of these texts
 
 
 class Tokenizer:
@@ -32,7 +32,7 @@ class Tokenizer:
 
     Args:
         hf: the tokenizer; it must be a "fast" one, which has a ``backend_tokenizer``.
-        name: the tokenizer's name in error messages; empty takes the path or id that it was loaded from.
+        name: the tokenizer's name in error messages; if empty, the path or id that it was loaded from.
 
     Raises:
         ConfigurationError: ``hf`` is not a fast tokenizer.
@@ -42,7 +42,7 @@ class Tokenizer:
         if getattr(hf, "backend_tokenizer", None) is None:
             raise ConfigurationError(f"{name or type(hf).__name__}: a fast tokenizer (tokenizer.json) is needed")
         self.hf = hf
-        #: whether the chat template has ended in time once (``chat.py``)
+        #: whether the chat template has rendered within its time limit before (``chat.py``)
         self.template_ends = False
         #: what is known of the chat template (``template.py``); ``None`` until it is asked for
         self.template: Template | None = None
@@ -79,7 +79,7 @@ class Tokenizer:
         """
         for anchor, anchor_ids in () if begins else self._anchors:
             ids = self._encode(anchor + text)
-            if ids[: len(anchor_ids)] == anchor_ids:  # otherwise a token spans both, and the next anchor is tried
+            if ids[: len(anchor_ids)] == anchor_ids:  # otherwise a token spans anchor and text: try the next anchor
                 return ids[len(anchor_ids) :]
         return self._encode(text)
 
@@ -95,21 +95,21 @@ class Tokenizer:
 
     @cached_property
     def _anchors(self) -> list[tuple[str, list[int]]]:
-        """Texts to encode a continuation behind, with their ids; empty if the vocabulary adds no space, as most."""
+        """The anchor texts and their ids; empty if the vocabulary adds no space, as in most vocabularies."""
         anchors = [(anchor, self._encode(anchor)) for anchor in _ANCHORS]
         return [] if self._encode("\na") == anchors[0][1] + anchors[1][1] else anchors
 
     def decode(self, ids: Sequence[int], *, control: bool = False) -> str:
-        """The text of ``ids``, with spaces unchanged; control tokens are left out unless ``control``.
+        """The text of ``ids``, with spaces unchanged; control tokens are left out unless ``control`` is true.
 
-        Ids that the vocabulary lacks have no text.
+        Ids that are not in the vocabulary have no text.
         """
         if not self.has_ids(ids):
             ids = [token_id for token_id in ids if self.has_ids([token_id])]
         return str(self.hf.decode(list(ids), skip_special_tokens=not control, clean_up_tokenization_spaces=False))
 
     def has_ids(self, ids: Iterable[int | None]) -> bool:
-        """Whether every one of ``ids`` is a token of the vocabulary. Other ids must not travel between models."""
+        """Whether the vocabulary contains all of ``ids``. Other ids must not be passed between models."""
         return self._known_ids.issuperset(ids)
 
     def spells(self, ids: Sequence[int], text: str) -> bool:
@@ -138,7 +138,7 @@ class Tokenizer:
         return Decoder(self, context)
 
     def prepare(self) -> None:
-        """Compute the cached properties now rather than on first use: half a second for 150,000 tokens."""
+        """Compute the cached properties now instead of on first use: it takes 0.5 s for 150,000 tokens."""
         _ = self.fingerprint, self.token_bytes, self._known_ids, self.special_tokens, self._anchors
 
     @cached_property
@@ -152,13 +152,13 @@ class Tokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of the vocabulary. Two are equal exactly if every id stands for the same token in both."""
+        """A digest of the vocabulary. Two digests are equal only if each id means the same token in both."""
         ordered = sorted(self.vocabulary, key=self.vocabulary.__getitem__)
         spelled = "\0".join(f"{self.vocabulary[token]}\0{token}" for token in ordered)
         return hashlib.sha256(spelled.encode("utf-8", "surrogatepass")).hexdigest()
 
     def shares_vocabulary(self, other: Tokenizer | None) -> bool:
-        """Whether ids mean the same to ``other``; the vocabularies are compared by content, not by name."""
+        """Whether ids mean the same tokens in ``other``; vocabularies are compared by content, not by name."""
         return other is not None and (other is self or other.fingerprint == self.fingerprint)
 
     @cached_property
@@ -213,10 +213,10 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 class Decoder:
-    """Decodes ids one at a time: a token's text is what it adds to the reader's text.
+    """Decodes ids one at a time: the text of a token is the text that it adds to the reader's text.
 
-    A character whose bytes are spread over several tokens appears with the token that completes it, even if the first
-    of these tokens is in ``context``.
+    If the bytes of a character are spread over several tokens, the character appears with the token that completes it,
+    even if the first of these tokens is in ``context``.
 
     Args:
         tokenizer: the vocabulary.

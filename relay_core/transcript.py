@@ -1,15 +1,16 @@
-"""Who wrote which token: the one record of an answer, and the three views of it.
+"""The transcript: the record of who wrote each token of an answer, and the three views of it.
 
     student's view   the prompt, then every id in the student's vocabulary, commands included; it only grows
     teacher's view   the messages in the teacher's chat template, then exactly the reader's text
     reader's view    the text without any command
 
-A transcript stores one entry per token (id, text, author, log-probability) and which characters of it belong to a
-command; everything else is derived. A token that carries any part of a command is a *command* token, and the rest of
-its text is ordinary student text: `` <`` and ``>\\n\\n`` are single tokens in Qwen's vocabulary, so a command may
-begin or end inside a token. ``decoding/reader_view.py`` turns the reader's text into ids of one model's vocabulary.
+A transcript stores one entry per token (id, text, author, log-probability), and for each entry the characters that
+belong to a command. Everything else is derived. A token that contains any part of a command is a *command* token, and
+the rest of its text is ordinary student text: `` <`` and ``>\\n\\n`` are single tokens in Qwen's vocabulary, so a
+command may begin or end inside a token. ``decoding/reader_view.py`` turns the reader's text into ids of one model's
+vocabulary.
 
-The *student's character* i is character i of all text that the student has written, commands included, without the
+*Student's character* i means character i of the text that the student has written: with its commands, but without the
 teacher's words.
 """
 
@@ -23,12 +24,12 @@ LONGEST_TOKEN = 256  # characters; no known vocabulary has a longer token
 
 
 def least_tokens(text: str) -> int:
-    """A lower bound of the number of tokens in a text without ids."""
+    """A lower bound for the number of tokens of a text whose ids are unknown."""
     return max(1, -(-len(text) // LONGEST_TOKEN))
 
 
 class Author(StrEnum):
-    """Who produced a token. The student writes commands too, but the reader never sees them."""
+    """Who wrote a token. ``command`` tokens were written by the student, and the reader never sees them."""
 
     STUDENT = "student"
     COMMAND = "command"
@@ -39,9 +40,9 @@ class Author(StrEnum):
 class Segment:
     """A run of tokens by one author.
 
-    ``token_ids`` are in the vocabulary of the author's model, as it sampled them; empty if the engine delivers text
-    only. ``logprobs`` has one value per id, ``None`` if the engine reports none. ``tokens`` is the number of tokens,
-    with or without ids.
+    ``token_ids``: the sampled ids, in the vocabulary of the author's model; empty if the engine delivers only text.
+    ``logprobs``: one value per id; ``None`` if the engine reports none. ``tokens``: the number of tokens, even if there
+    are no ids.
     """
 
     author: Author
@@ -70,7 +71,7 @@ class Transcript:
 
     Args:
         prompt_text: the student's prompt as text.
-        prompt_ids: the same in the student's vocabulary; empty for a student without ids.
+        prompt_ids: the prompt as ids of the student's vocabulary; empty for a student without ids.
         prefix: text with which the answer must begin; it is part of the prompt, not of the answer.
     """
 
@@ -105,7 +106,7 @@ class Transcript:
         self._authors: list[Author] = []
         self._logprobs: list[float | None] = []
         self._counts: list[int] = []
-        self._call_numbers: list[int] = []  # per entry: the calls begun so far; tokens of one call have one number
+        self._call_numbers: list[int] = []  # per entry: the calls begun so far; tokens of a call share their number
         self._call_count = 0
         self._command_count = self._total = 0
         self._hidden: dict[int, list[tuple[int, int, int]]] = {}  # entry -> [(start, end, command number)] in its text
@@ -154,11 +155,11 @@ class Transcript:
         """End the call: add the teacher's words to the student's view.
 
         Args:
-            shared: whether both models have one vocabulary; the teacher's ids are then added unchanged.
-            encode: encodes the teacher's words for the student if the vocabularies differ, or if an id is missing or
-                beyond the vocabulary; ``None`` for a student without ids.
-            has_ids: whether all of these ids are in the shared vocabulary. A model can sample ids beyond it, since its
-                embedding is padded; another model's embedding may lack them.
+            shared: whether both models have the same vocabulary; the teacher's ids are then added unchanged. encode:
+                encodes the teacher's words for the student. It is used if the vocabularies differ, or if an id is
+                missing or outside the vocabulary. ``None`` for a student without ids. has_ids: returns whether all
+                given ids are in the shared vocabulary. A model can sample ids outside its vocabulary, since its
+                embedding is padded; another model's embedding may lack these ids.
         """
         entries = [
             i
@@ -186,7 +187,7 @@ class Transcript:
             if high <= start and len(self._texts[i]):
                 break
             a, b = max(start, low), min(end, high)
-            if a < b or start < low == high < end:  # a part of the command, or a token without text inside it
+            if a < b or start < low == high < end:  # part of the command, or a token without text inside the command
                 self._hidden.setdefault(i, []).append((a - low, b - low, self._command_count))
                 self._authors[i] = Author.COMMAND
 
@@ -201,7 +202,7 @@ class Transcript:
     def settle(self, first: int, tokens: int) -> None:
         """Spread the number of tokens that an engine reports over the text-only entries from ``first`` on.
 
-        If ``tokens`` is too small for the text, the sum of :func:`least_tokens` over these entries takes its place.
+        If ``tokens`` is too small for the text, the sum of :func:`least_tokens` over these entries is used instead.
         """
         if any(token_id is not None for token_id in self._ids[first:]):
             return
@@ -231,14 +232,14 @@ class Transcript:
                     self._hidden_shift(i, b, take)
 
     def _hidden_shift(self, i: int, at: int, by: int) -> None:
-        """Move the commands of entry ``i`` from character ``at`` on by ``by`` characters to the left."""
+        """Move the commands of entry ``i`` that begin at or after character ``at`` to the left by ``by`` characters."""
         if i in self._hidden:
             self._hidden[i] = [(a - by, b - by, c) if a >= at else (a, b, c) for a, b, c in self._hidden[i]]
 
     # -- reading -------------------------------------------------------------------------------------------
 
     def _visible_spans(self, i: int) -> list[tuple[int, int]]:
-        """The parts of entry ``i``'s text that belong to no command, as (start, end)."""
+        """The parts of entry ``i``'s text that do not belong to a command, as (start, end)."""
         spans, at = [], 0
         for a, b, _ in self._hidden.get(i, ()):
             if a > at:
@@ -249,7 +250,7 @@ class Transcript:
         return spans
 
     def _rest(self, i: int, chars: int | None = None) -> str:
-        """The visible text of entry ``i``; with ``chars``, that of its first ``chars`` characters."""
+        """The visible text of entry ``i``; with ``chars``, only that of the entry's first ``chars`` characters."""
         text = self._texts[i][:chars]
         return "".join(text[a:b] for a, b in self._visible_spans(i))
 
@@ -266,8 +267,8 @@ class Transcript:
     def visible(self, start: int = 0, end: int | None = None) -> Iterator[int | str]:
         """The reader's text from entry ``start`` on, piece by piece.
 
-        A token without any part of a command is yielded as its id. The visible rest of any other token, and a token
-        without an id, is yielded as text.
+        A token that contains no part of a command is yielded as its id. A token without an id, and the visible rest of
+        a command token, are yielded as text.
 
         Args:
             end: stop before the student's character ``end``, which must lie in the student's latest turn.
@@ -293,7 +294,7 @@ class Transcript:
 
     @property
     def reader_text(self) -> str:
-        """What the reader sees."""
+        """The text that the reader sees."""
         return self.visible_text()
 
     @property
@@ -303,11 +304,11 @@ class Transcript:
 
     @property
     def segments(self) -> list[Segment]:
-        """The answer as runs by one author. Each command and each call is a run of its own."""
+        """The answer as segments. Each command and each call has its own segment."""
         runs: list[_Run] = []
 
         def run(author: Author, number: int) -> _Run:
-            """The last run if it has this author and number, else a new one."""
+            """The last run if it has this author and number, otherwise a new run."""
             if not runs or (runs[-1].author, runs[-1].number) != (author, number):
                 runs.append(_Run(author, number))
             return runs[-1]
@@ -318,7 +319,7 @@ class Transcript:
             elif author is Author.STUDENT:
                 run(author, 0).add(self, i, self._texts[i])
             else:
-                at, is_counted = 0, False  # a token inside two commands is counted in the first one
+                at, is_counted = 0, False  # a token that belongs to two commands is counted in the first command
                 for a, b, command in self._hidden[i]:
                     if a > at:
                         run(Author.STUDENT, 0).text.append(self._texts[i][at:a])
@@ -346,9 +347,9 @@ class Transcript:
         return sum(n for n, a in zip(self._counts, self._authors, strict=True) if a is author)
 
     def training_row(self) -> TrainingRow:
-        """The answer for the trainer. Ids are those that were sampled.
+        """The answer for the trainer, with the ids that were sampled.
 
-        Only the words of a teacher with another vocabulary are encoded, once, when their call ends.
+        Only the words of a teacher with another vocabulary are encoded again, once, when their call ends.
         """
         ids: list[int] = []
         authors: list[Author] = []

@@ -1,4 +1,5 @@
-"""Characters that cannot be passed on as they are: lone surrogates, which no encoding has, and control characters."""
+"""Replacement of characters that cannot be passed on unchanged: lone surrogates, which cannot be encoded, and control
+characters."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ def repair_surrogates(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` with lone surrogates and all control characters but tab and newline replaced by U+FFFD.
+    """``text`` with lone surrogates and all control characters except tab and newline replaced by U+FFFD.
 
-    A model may write escape sequences, which would move a terminal's cursor, and characters that XML forbids.
+    A model can write escape sequences, which would move a terminal's cursor, and characters that XML forbids.
     """
     repaired = repair_surrogates(text)
     return "".join("\ufffd" if _is_control(character) else character for character in repaired)

@@ -16,8 +16,8 @@ from relay_core.settings import Prices
 class Usage:
     """Tokens and calls of one answer, or the sum over many answers.
 
-    The ``wasted_`` counts are not contained in the other counts. They count the unused work of the teacher's engine, as
-    far as the engine reports it; ``discarded_tokens`` counts the student's.
+    The ``wasted_`` counts are not part of the other counts. They count the unused work that the teacher's engine
+    reports; ``discarded_tokens`` counts the unused tokens of the student.
     """
 
     #: the user's prompt, in the student's tokens, counted once
@@ -38,16 +38,16 @@ class Usage:
     student_cached_tokens: int | None = None
     #: calls made, failed ones included
     calls: int = 0
-    #: commands that opened no call: because of a budget or the setting ``calls``, or because they asked for 0 tokens
+    #: commands that opened no call, because of a budget or of ``calls=False``, or because they requested 0 tokens
     refused_calls: int = 0
     #: calls in which the teacher failed
     failed_calls: int = 0
-    #: commands without a usable number, and pieces of commands
+    #: commands without a valid number, and parts of commands
     malformed_calls: int = 0
-    #: tokens that the student wrote behind the place where a trigger opened a call, the doubtful token among them;
-    #: they are in none of the other counts
+    #: tokens that the student wrote from the place where a trigger opened a call, the doubtful token included; they are
+    #: not part of the other counts
     discarded_tokens: int = 0
-    #: requests of which no token was used: begun early for a command that opened no call (warming), or slower than
+    #: requests of which no token was used: sent early for a command that opened no call (warming), or slower than
     #: another request for the same tokens (hedging)
     wasted_requests: int = 0
     #: tokens that the wasted requests read
@@ -82,7 +82,7 @@ class Usage:
         return result if result is not None else cls()
 
     def cost(self, prices: Prices) -> float:
-        """The cost in the currency of ``prices``. Prompts that are read again and wasted tokens cost too."""
+        """The cost in the currency of ``prices``, including wasted tokens and prompts that were read again."""
         return (
             _input_cost(
                 self.student_prompt_tokens,
@@ -112,7 +112,7 @@ class Usage:
         return (self.prompt_tokens * prices.teacher_input + written * prices.teacher_output) / 1e6
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the fields and ``call_ratio``."""
+        """The fields and ``call_ratio``, for JSON."""
         return {**{f.name: getattr(self, f.name) for f in fields(self)}, "call_ratio": self.call_ratio}
 
 

@@ -1,12 +1,11 @@
-"""What the plugins and the server share: everything between an answer's events and a framework's messages that knows
-no framework.
+"""The code that the plugins and the server share, and that depends on no framework.
 
-arguments.py        checks of a model's arguments
-settings_fields.py  the settings as pydantic fields, and the settings of one call
-build_relay.py      the relay of a model, from its specs, engines and keys
+arguments.py        checks of the arguments of ChatRelay and RelayLLM
+settings_fields.py  the settings as pydantic fields, and the settings of one request
+build_relay.py      builds a relay from specs, engines and keys
 pickling.py         pickles without keys
-identity.py         a relay's name, and whether its student calls tools
+identity.py         the name of a relay, and whether its student can call tools
 authorship.py       the author of each character, and an answer's pieces (text, tool calls), each by one author
-answer_report.py    the report on an answer beside its text, and its count of input tokens
-structured.py       an answer written again as JSON under a schema
+answer_report.py    the report on an answer, and its count of input tokens
+structured.py       writes an answer again as JSON under a schema
 """

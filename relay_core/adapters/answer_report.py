@@ -1,4 +1,4 @@
-"""What both plugins report of an answer beside its text."""
+"""The report that both plugins add to an answer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from relay_core.usage import Usage
 
 
 def report(result: RelayResult, spans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The report of an answer, as JSON.
+    """The report on an answer, as JSON values.
 
-    ``saved`` is the cost of an answer of this length by the teacher alone, less the cost of this answer. ``cost`` and
-    ``saved`` are ``None`` without prices. ``notes`` holds the engines' notes, such as ``teacher_approximate``.
+    ``saved`` is the cost of an answer of this length by the teacher alone, minus the cost of this answer. ``cost`` and
+    ``saved`` are ``None`` if no prices are set. ``notes`` holds the engines' notes, such as ``teacher_approximate``.
 
     Args:
         spans: author, start and end of each run of characters, as offsets in the message's text.
@@ -33,5 +33,6 @@ def report(result: RelayResult, spans: Sequence[Mapping[str, Any]]) -> dict[str,
 
 
 def input_tokens(usage: Usage) -> int:
-    """The tokens that the frameworks count as input: the prompt once, and all that the teacher read in its calls."""
+    """The tokens that the frameworks count as input: the prompt once, and all tokens that the teacher read in its
+    calls."""
     return usage.prompt_tokens + usage.teacher_prompt_tokens

@@ -1,4 +1,4 @@
-"""The arguments of both plugins' models: other models' names for them, and checks that say what to write instead."""
+"""The arguments of ``ChatRelay`` and ``RelayLLM``: their aliases, and checks whose errors say what to write instead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from relay_core.errors import ConfigurationError, did_you_mean
 from relay_core.keys import KEY_ARGUMENTS, clean_key
 from relay_core.relay import Relay
 
-# other models' names for our arguments
+# the names that other LangChain and LlamaIndex models use for our arguments
 SYNONYMS = {
     "model": "student",
     "model_name": "student",
@@ -30,8 +30,7 @@ def check_argument_names(model: str, names: Iterable[str], known: Iterable[str],
     """Refuse unknown arguments.
 
     Args:
-        model: the class's name, for the message.
-        names: the arguments' names.
+        model: the name of the class, for the message. names: the names of the arguments.
         known: the accepted names.
         instead: what to write in place of arguments that only other models have.
 
@@ -47,11 +46,10 @@ def check_argument_names(model: str, names: Iterable[str], known: Iterable[str],
 
 
 def clean_key_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """``arguments`` with its keys as secrets, without the white space around them.
+    """``arguments`` with its API keys stripped of white space and wrapped as secrets.
 
-    Raises:
-        ConfigurationError: a key has a character that cannot be sent, or is no text; the message names the argument,
-            and does not show the key.
+    Raises: ConfigurationError: a key is not a text, or has a character that cannot be sent; the message names the
+    argument but does not show the key.
     """
     keys: dict[str, SecretStr] = {}
     for name in KEY_ARGUMENTS:
@@ -64,11 +62,9 @@ def clean_key_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def own_arguments(
     model: str, arguments: Mapping[str, Any], fields: Iterable[str], instead: Mapping[str, str]
 ) -> dict[str, Any]:
-    """A constructor's arguments under our names, with keys as secrets, without those that count as left out.
+    """The arguments of a constructor under our names, without unset ones, and with API keys wrapped as secrets.
 
-    Args:
-        model: the class's name, for messages.
-        arguments: as the caller wrote them.
+    Args: model: the name of the class, for messages. arguments: the arguments as the caller wrote them.
         fields: the names of the class's fields.
         instead: what to write in place of arguments that only other models have.
 
@@ -82,14 +78,14 @@ def own_arguments(
 
 
 def check_relay_argument(relay: Any, arguments: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Check the argument ``relay=`` and the arguments beside it.
+    """Check the argument ``relay=``, and that the other arguments agree with it.
 
     Args:
         arguments: all arguments of the model.
         own: the values that ``relay`` determines; an argument of the same name must be equal.
 
     Raises:
-        ConfigurationError: ``relay`` is no :class:`Relay`, or an argument beside it contradicts it.
+        ConfigurationError: ``relay`` is not a :class:`Relay`, or another argument contradicts it.
     """
     if not isinstance(relay, Relay):
         raise ConfigurationError(f"relay is a {type(relay).__name__}: write a relay_core.Relay(...)")
@@ -99,10 +95,9 @@ def check_relay_argument(relay: Any, arguments: Mapping[str, Any], own: Mapping[
 
 
 def translated(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """``arguments`` under our names, without those that count as left out.
+    """``arguments`` under our names, without unset ones.
 
-    Raises:
-        ConfigurationError: one argument under two names, or a ``Path`` at which there is no folder.
+    Raises: ConfigurationError: an argument is given under two names, or a ``Path`` is not an existing folder.
     """
     result: dict[str, Any] = {}
     for name, value in arguments.items():
@@ -111,17 +106,16 @@ def translated(arguments: Mapping[str, Any]) -> dict[str, Any]:
             synonym = name if name != our_name else next(n for n in arguments if SYNONYMS.get(n) == our_name)
             raise ConfigurationError(f"{synonym} is another name for {our_name}: write one of them")
         if isinstance(value, os.PathLike) and our_name in ("student", "teacher"):
-            value = str(EngineSpec.parse(value))  # text, as every other spec: it is shown, logged and stored
+            value = str(EngineSpec.parse(value))  # as text, like every other spec: specs are shown, logged and stored
         if not is_unset(our_name, value):
             result[our_name] = value
     return result
 
 
 def check_api_key(arguments: Mapping[str, Any]) -> None:
-    """Refuse an ``api_key`` that can only be meant for the student: it is the teacher's.
+    """Refuse ``api_key``, which sets the teacher's key, if the caller can only have meant the student's key.
 
-    Raises:
-        ConfigurationError: ``api_key`` is given, and only the student is an endpoint.
+    Raises: ConfigurationError: ``api_key`` is given, but only the student is an endpoint.
     """
     if arguments.get("api_key") is None or "student_api_key" in arguments:
         return
@@ -137,5 +131,5 @@ def _is_remote(engine: Any) -> bool:
         return False
     try:
         return EngineSpec.parse(engine).is_remote
-    except ConfigurationError:  # raised again where the engine is built
+    except ConfigurationError:  # building the engine raises it again
         return False

@@ -1,6 +1,6 @@
-"""Who wrote which characters of an answer, and the answer's pieces (text, tool calls), each by one author.
+"""The author of each character of an answer, and the answer's pieces (text, tool calls), each by one author.
 
-Both plugins read answers through this module; each turns the pieces into its framework's messages.
+Both plugins read answers through this module, and turn the pieces into the messages of their frameworks.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class AuthorSpans:
     """Runs of characters by one author, in order.
 
     Args:
-        begin: leading characters that no author wrote (a forced prefix). :meth:`author` counts them for the first
-            author; :meth:`as_dicts` leaves them out.
+        begin: the number of leading characters that no author wrote (a forced prefix). :meth:`author` attributes them
+            to the first author; :meth:`as_dicts` leaves them out.
 
     Example:
         >>> spans = AuthorSpans()
@@ -48,16 +48,16 @@ class AuthorSpans:
 
     @property
     def last(self) -> Author:
-        """The author of the last run; the student, if there is none."""
+        """The author of the last run; the student if there is no run."""
         return self._authors[-1] if self._authors else Author.STUDENT
 
     def author(self, offset: int) -> Author:
-        """The author of the character at ``offset``; beyond the end, the author of the last run."""
+        """The author of the character at ``offset``; the author of the last run if ``offset`` is beyond the end."""
         run = bisect_right(self._ends, offset)
         return self._authors[run] if run < len(self._authors) else self.last
 
     def cut(self, start: int, text: str) -> list[tuple[Author, str]]:
-        """Cut ``text``, which stands at offset ``start``, where its author changes."""
+        """Split ``text``, which begins at offset ``start``, at each change of author."""
         parts: list[tuple[Author, str]] = []
         offset = start
         while text:
@@ -80,10 +80,10 @@ class AnswerPieces:
     """Splits a stream of text by several authors into pieces, each by one author.
 
     Args:
-        offered: the tools on offer; without any, all text is content.
-        opening: text with which the answer was made to begin and that belongs to it.
+        offered: the tools on offer; if there are none, all text is content. opening: text that the answer was forced to
+            begin with, and that is part of the answer.
 
-    A piece's ``start`` is an offset in :attr:`full_text`, and ``spans`` tells the authors of :attr:`full_text`.
+            A piece's ``start`` is an offset in :attr:`full_text`; ``spans`` holds the authors of :attr:`full_text`.
     """
 
     def __init__(self, offered: Offer, opening: str = "") -> None:
@@ -92,15 +92,15 @@ class AnswerPieces:
         self._texts = [beginning]
         self._parser = ToolCallParser() if offered.tools else None
         if self._parser is not None and offered.prefix:
-            self._parser.feed(offered.prefix)  # a prefix is too short to give a piece
+            self._parser.feed(offered.prefix)  # returns no pieces, because a prefix is too short
 
     @property
     def full_text(self) -> str:
-        """The answer so far with its forced beginning, tool calls as text."""
+        """The answer so far, with its forced beginning, and with tool calls as text."""
         return "".join(self._texts)
 
     def feed(self, author: Author, text: str) -> list[tuple[Author, AnswerPiece]]:
-        """Append text by ``author``; returns the pieces that are certain now."""
+        """Append text by ``author``; returns the pieces that are complete now."""
         start = self.spans.add(author, len(text))
         self._texts.append(text)
         if self._parser is None:

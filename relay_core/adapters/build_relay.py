@@ -1,4 +1,4 @@
-"""The relay behind a plugin's model, built from its specs, engines and keys."""
+"""Builds the relay of a ``ChatRelay`` or a ``RelayLLM`` from its specs, engines and keys."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ def build_relay(
     api_keys: Mapping[Role, SecretStr | None],
     retries: int | None,
 ) -> Relay:
-    """Build a relay; engines named by specs are shared by the whole process. Loads nothing.
+    """Build a relay; loads nothing. Engines that are named by specs are shared by the whole process.
 
-    The relay has default settings: a plugin's model hands its own settings on with every call.
+    The relay is built with default settings, because ``ChatRelay`` and ``RelayLLM`` pass their own settings with every
+    request.
 
     Args:
-        api_keys: for ``openai:`` specs; ``None`` takes the side's key from the environment.
-        retries: for ``openai:`` specs, attempts after the first one; ``None`` leaves the number to the engine.
+        api_keys: the API keys for ``openai:`` specs; if the key of a role is ``None``, it is read from the environment.
+            retries: for ``openai:`` specs, the most attempts after the first one; ``None`` means the engine's default.
 
     Raises:
         ConfigurationError: a spec cannot be used.

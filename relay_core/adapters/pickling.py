@@ -1,4 +1,4 @@
-"""Pickles of the plugins' models: a key never stands in one. The relay and its engines pickle themselves."""
+"""Pickles of ``ChatRelay`` and ``RelayLLM``, without their keys. The relay and its engines pickle themselves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from relay_core.keys import KEY_ARGUMENTS
 
 
 class PickledWithoutKeys(BaseModel):
-    """A model whose pickles hold none of its keys; an unpickled model reads them from the environment."""
+    """A model whose pickles do not contain its API keys; when it is unpickled, it reads the keys from the
+    environment."""
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()

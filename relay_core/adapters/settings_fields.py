@@ -1,7 +1,7 @@
-"""The settings as pydantic fields of the plugins' models, and the settings of one call made of them.
+"""The settings as pydantic fields of ``ChatRelay`` and ``RelayLLM``, and the settings of one request made from them.
 
-:class:`RelaySettings` checks the values. ``stop`` and ``prices`` are not among the fields: each framework has its own
-form for lists and objects.
+:class:`RelaySettings` checks the values. ``stop`` and ``prices`` are not among these fields, because each framework has
+its own form for lists and objects.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _trigger(value: object) -> object:
 
 
 class SettingsFields(BaseModel):
-    """The fields that both plugins' models share; :class:`RelaySettings` documents them."""
+    """The fields that ``ChatRelay`` and ``RelayLLM`` share; :class:`RelaySettings` documents them."""
 
     max_tokens: int = DEFAULTS.max_tokens
     max_calls: int | None = DEFAULTS.max_calls
@@ -49,7 +49,7 @@ class SettingsFields(BaseModel):
 
 
 def settings_of(model: SettingsFields, overrides: Mapping[str, Any]) -> RelaySettings:
-    """The settings of one call: the fields of ``model``, replaced by ``overrides`` where those have them.
+    """The settings of one request: the fields of ``model``, replaced by the values in ``overrides``.
 
     Raises:
         ConfigurationError: an override has an unknown name, or a value cannot be used.
@@ -59,8 +59,8 @@ def settings_of(model: SettingsFields, overrides: Mapping[str, Any]) -> RelaySet
 
 
 def is_unset(name: str, value: Any) -> bool:
-    """Whether an argument counts as left out: ``None`` for a setting that cannot be ``None``.
+    """Whether an argument counts as unset: it is ``None``, and its setting cannot be ``None``.
 
-    Other libraries' models take ``None`` in this sense.
+    The models of other libraries also treat ``None`` as unset.
     """
     return value is None and name in SETTINGS and getattr(DEFAULTS, name) is not None

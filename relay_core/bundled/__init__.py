@@ -1,26 +1,26 @@
 """The pair of models that ships with the package, the task that it solves, and the build that made it.
 
-To use the models: :func:`path`. The problems:
+:func:`path` returns the folder of a model. These modules make the problems:
 
     task               the bundled task: draws problems, grades answers
-    arithmetic         the numbers of a problem, and its split
+    arithmetic         draws the numbers of a problem, which determine its split
     wording            the families of situations, as templates
-    telling            a problem in words, with its reference answer
-    retrieved_context  the context of a problem, as retrieval would give it
+    telling            puts a problem and its reference answer into words
+    retrieved_context  the context of a problem, as retrieval would return it
     prompt_forms       the forms of a prompt: bare question, system message, retrieved context
 
-The build, in the order of its stages:
+These modules build the models, in the order of the build's stages:
 
     build              the command line: python -m relay_core.bundled.build
     build_progress     the progress bars of the build
     tokenizer          trains the tokenizer
     examples           problems, calculations and look-ups as token ids and labels
     corpus             the mix of texts in the training corpus, and the order of its batches
-    pretrain_recipe    sizes and schedules of the teacher and the base student
-    initial_model      the weights of these two models before training
-    muon               the optimizer of the matrices
-    pretrain           the training loop of these two models
-    scores             pass rates of a built model
+    pretrain_recipe    sizes and training schedules of the teacher and the base student
+    initial_model      the weights of teacher and base student before training
+    muon               the optimizer for the matrices
+    pretrain           the training loop of teacher and base student
+    scores             measures the pass rates of a built model
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ NAMES: tuple[str, ...] = (
     "student-relay",
     "student-grpo",
 )
-# Every model's folder holds its own copy of the shared tokenizer, so that each is an ordinary model folder wherever the
-# package is installed. The four extra copies take 237 kB on disk and 43 kB in a wheel of 8.2 MB. A single copy would
-# need folders that are assembled at run time: a writable cache, locks between processes, and, if hard links fail,
-# copies of 9 MB of weights.
+# Each model's folder holds its own copy of the shared tokenizer, so that it is an ordinary model folder wherever the
+# package is installed. The four extra copies take 237 kB on disk, and 43 kB in a wheel of 8.2 MB. With a single copy,
+# the folders would have to be assembled at run time, which needs a writable cache, locks between processes and, if hard
+# links fail, copies of 9 MB of weights.
 WEIGHTS = Path(__file__).with_name("weights")
 
 
@@ -50,7 +50,7 @@ def path(name: str) -> Path:
         name: one of :data:`NAMES`.
 
     Raises:
-        ConfigurationError: there is no such model, or it has not been built here.
+        ConfigurationError: there is no such model, or it has not been built on this machine.
     """
     if name not in NAMES:
         raise ConfigurationError(f"no bundled model is called {name!r}; there are: {', '.join(NAMES)}")

@@ -1,4 +1,5 @@
-"""The numbers of the bundled task: a plan of small steps with at most one product, and the split of the plan.
+"""The numbers of the bundled task. A problem's plan is a sequence of small steps with at most one product, and
+determines the problem's split.
 
 The groups of problems differ only in the product:
 
@@ -33,8 +34,8 @@ PRODUCTS: tuple[tuple[int, int], ...] = tuple(
 class Plan:
     """The numbers of one problem: ``(start + sum(changes)) * sum(count) + sum(later_changes)``.
 
-    ``changes`` and ``later_changes`` are signed. ``count`` is empty if nothing is multiplied. It holds two numbers, of
-    which the second is signed, if the problem states the count as a sum or a difference.
+    ``changes`` and ``later_changes`` are signed. ``count`` is empty if the problem has no multiplication. If the
+    problem states the count as a sum or a difference, ``count`` holds two numbers, of which the second is signed.
     """
 
     start: int
@@ -50,12 +51,13 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """The calculation as text, which is the same for the same numbers; part of the id, and decides the split."""
+        """The calculation as text. It depends only on the numbers, is part of the problem's id, and determines the
+        split."""
         return f"{self.start}{self.changes}{self.count}{self.later_changes}"
 
 
 def split_of(key: str) -> Split:
-    """The split of a calculation, by the hash of its key: 90% train, 4% dev, 6% test."""
+    """The split of a calculation, determined by a hash of its key: 90% train, 4% dev, 6% test."""
     bucket = hashlib.sha256(key.encode()).digest()[0] * 100 // 256
     return "train" if bucket < 90 else "dev" if bucket < 94 else "test"
 
@@ -65,9 +67,8 @@ def draw_plan(rng: random.Random, group: Group, *, more_changes: bool) -> Plan:
 
     Args:
         rng: the source of all draws.
-        group: the group of the problem, which decides about the product.
-        more_changes: draw more changes, and always at least one after a product, as plans of the held-out family have;
-            no effect on ``hard``.
+        group: the group of the problem, which determines the product. more_changes: whether to draw more changes, with
+            at least one after a product, as the held-out family requires; it has no effect on ``hard``.
     """
     if group == "hard":
         while True:
@@ -78,7 +79,8 @@ def draw_plan(rng: random.Random, group: Group, *, more_changes: bool) -> Plan:
         start = rng.randint(12, 98)
         changes = _changes(rng, start, rng.choice((2, 3) if more_changes else (1, 1, 2, 2, 3)))
         return Plan(start, changes, (), _later_changes(rng, start + sum(changes), rng.choice((0, 0, 1, 1, 2))))
-    # Only some products qualify, so the factor is drawn first, and the changes that lead to it are drawn backwards.
+    # Only some products are allowed. The factor is therefore drawn first, and then the changes that lead to it,
+    # backwards.
     factor, count = rng.choice(PRODUCTS)
     reversed_changes = _changes(rng, factor, rng.choice((1, 2) if more_changes else (0, 0, 1)))
     start = factor + sum(reversed_changes)
@@ -101,7 +103,7 @@ def _changes(rng: random.Random, value: int, n: int) -> tuple[int, ...]:
 
 
 def _later_changes(rng: random.Random, value: int, n: int) -> tuple[int, ...]:
-    """``n`` signed changes that need no carry, one after another."""
+    """``n`` signed changes, applied one after another, none of which needs a carry."""
     changes: list[int] = []
     for _ in range(n):
         changes.append(_change_without_carry(rng, value))
@@ -110,7 +112,7 @@ def _later_changes(rng: random.Random, value: int, n: int) -> tuple[int, ...]:
 
 
 def _change_without_carry(rng: random.Random, value: int) -> int:
-    """A signed change without carry: whole hundreds, or one digit that changes the ones only."""
+    """A signed change without a carry: whole hundreds, or one digit that changes only the ones."""
     ones, hundreds = value % 10, value // 100
     by_hundreds = [100 * k for k in (1, 2, 3) if hundreds + k <= 9]
     if hundreds >= 2:

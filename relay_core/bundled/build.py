@@ -6,8 +6,8 @@
                             by `python -m relay_core.train`                at most 60 minutes
     measure                 pass rates on held-out problems                3 minutes
 
-A killed build resumes from the checkpoints in `--work` if you give the same command again. A model's folder appears in
-`--out` when the model is complete.
+If a build is killed, run the same command again: it resumes from the checkpoints in ``--work``. A model's folder
+appears in ``--out`` when the model is complete.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def train_one(name: str, *, seed: int, work: Path, out: Path, threads: int) -> N
 
     def report(step: int, loss: float, seconds: float) -> None:
         if os.getppid() != parent:
-            sys.exit("the build has ended: this training stops too, its checkpoint stays")
+            sys.exit("the build has ended, so this training stops, too; its checkpoint is kept")
         line = {"step": step, "of": recipe.steps, "loss": round(loss, 4), "s": round(seconds, 1)}
         print(json.dumps(line), flush=True)
 
@@ -64,7 +64,7 @@ def train_one(name: str, *, seed: int, work: Path, out: Path, threads: int) -> N
 
 
 def train_pair(names: Sequence[str], *, seed: int, work: Path, out: Path, threads: int) -> None:
-    """Train models of the pair side by side, each in a process of its own, with a progress bar for each.
+    """Train models of the pair in parallel, each in its own process and with its own progress bar.
 
     Raises:
         RuntimeError: a process failed; it has printed its error.
@@ -98,7 +98,7 @@ def await_all(children: Sequence[subprocess.Popen[Any]]) -> None:
 
 
 def train_students(*, seed: int, work: Path, out: Path) -> None:
-    """Train the students that start from student-base, side by side, through `python -m relay_core.train`.
+    """Train the students that start from student-base, in parallel, with ``python -m relay_core.train``.
 
     Raises:
         RuntimeError: a training failed; its error was printed, or written to train-grpo.log.

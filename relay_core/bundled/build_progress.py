@@ -1,4 +1,4 @@
-"""Progress of a build: a bar for each training process on a terminal, lines of text elsewhere."""
+"""The progress of a build: on a terminal, a bar for each training process; elsewhere, lines of text."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 
 class BuildProgress:
-    """Reads the JSON lines of training processes and shows how far each has come.
+    """Reads the JSON lines of training processes and shows the progress of each process.
 
-    Use it as a context manager: a normal exit waits for the end of every followed stream, an exception does not.
+    Use it as a context manager. A normal exit waits until every followed stream has ended; an exception does not.
     """
 
     def __init__(self) -> None:
@@ -43,9 +43,8 @@ class BuildProgress:
         """Show the progress of a process in the background, until its output ends.
 
         Args:
-            name: the model's name.
-            lines: the process's output; each line is a JSON object with ``step``, ``of``, ``loss`` and ``s``.
-            steps: the number of steps in all.
+            name: the name of the model. lines: the output of the process; each line is a JSON object with ``step``,
+                ``of``, ``loss`` and ``s``. steps: the total number of steps.
         """
         bar = self._bars.add_task(name, total=steps, loss=float("nan"))
         thread = threading.Thread(target=self._read, args=(name, lines, bar), daemon=True)

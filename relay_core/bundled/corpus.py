@@ -1,6 +1,7 @@
 """The training corpus of the bundled pair: the mix of its texts, and the order of its batches.
 
-The corpus has no end. A chunk depends only on the role, the seed and its index, so a killed run resumes at any batch.
+The corpus is endless. A chunk depends only on the role, the seed and its index, so a killed run can resume at any
+batch.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from relay_core.bundled.arithmetic import Group
 from relay_core.bundled.examples import Example, drill, lookup, problem_example, with_notes
 from relay_core.keys import Role
 
-#: the index of a chunk, and the number of batches of this chunk that are done
+#: the index of a chunk, and the number of its batches that are done
 Position = tuple[int, int]
 #: texts per chunk; the texts of a chunk are drawn and sorted by length together
 CHUNK = 512
-#: chunks at the beginning that hold problems of the shortest form only: bare questions
+#: the number of chunks at the beginning whose problems all have the shortest form, the bare question
 BARE_QUESTION_CHUNKS = 8
 
 
@@ -29,13 +30,11 @@ class Mix:
 
     Attributes:
         groups: the share of each group among the problems.
-        drills: the share of the texts that are bare calculations.
-        lookups: the share of the texts that look up facts, from ``lookups_from`` on.
-        lookups_from: the first chunk with look-ups.
-        history: the share of the problems with an earlier question and answer.
-        notes: the share of the problems with notes in the answer, from ``notes_from`` on.
-        notes_from: the first chunk with notes.
-        whole_facts: whether look-ups have loss on all digits of a fact, or on its first digit only.
+        drills: the share of bare calculations among the texts. lookups: the share of look-ups of facts among the texts,
+            from chunk ``lookups_from`` on. lookups_from: the first chunk with look-ups. history: the share of the
+            problems with an earlier question and answer. notes: the share of the problems with notes in the answer,
+            from chunk ``notes_from`` on. notes_from: the first chunk with notes. whole_facts: whether look-ups have
+            loss on all digits of a fact, or only on its first digit.
     """
 
     groups: dict[Group, float]
@@ -74,7 +73,7 @@ MIXES: dict[Role, Mix] = {
 def batches(
     tokenizer: Any, role: Role, seed: int, batch_tokens: int, start: Position = (0, 0)
 ) -> Iterator[tuple[list[Example], Position]]:
-    """Every batch from ``start`` on, without end, each with the position after it."""
+    """Yield the batches from ``start`` on, endlessly, each with the position after it."""
     index, n_done = start
     while True:
         for i, batch in enumerate(_chunk(tokenizer, role, seed, index, batch_tokens)):

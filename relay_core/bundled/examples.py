@@ -1,9 +1,9 @@
 """The texts that the bundled pair is trained on, as token ids and labels: problems, calculations and look-ups.
 
-Only answers have loss. The teacher and the student read the same problems, with different labels for the digits of
-products. The teacher's labels are the digits of the product. The student's labels are the digits of some other product:
-the student learns that a number of this length follows, and to go on from the number that it reads, but not to
-multiply.
+Only answers have loss. The teacher and the student read the same problems, but their labels for the digits of products
+differ. The teacher's labels are the digits of the product. The student's labels are the digits of some other product.
+The student therefore learns that a number of this length follows, and how to continue from the number that it reads,
+but it does not learn to multiply.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Example:
-    """One text: its token ids, and as many labels: the id to predict, or ``IGNORED``."""
+    """One text: its token ids, and one label per token: the id to predict, or ``IGNORED``."""
 
     ids: list[int]
     labels: list[int]
 
 
 def prompt(tokenizer: Any, messages: Sequence[Message]) -> str:
-    """The messages in the tokenizer's chat template, up to where the answer begins."""
+    """The messages in the tokenizer's chat template, up to the beginning of the answer."""
     return str(
         tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, enable_thinking=False)
     )
@@ -49,7 +49,7 @@ def problem_example(
     Args:
         tokenizer: a transformers tokenizer.
         problem: the problem.
-        role: the model that learns the example; it decides the labels of products.
+        role: the model that learns the example; it determines the labels of products.
         rng: draws the history and the student's labels.
         history: the probability of an earlier question and answer in the prompt.
     """
@@ -82,8 +82,8 @@ def with_history(messages: tuple[Message, ...], earlier: task.WordProblem) -> tu
 def with_notes(tokenizer: Any, example: Example, rng: random.Random) -> Example:
     """The example with one to three notes inserted into its answer, without loss on the notes.
 
-    A note looks like a command with another name (``<abc>7</abc>``). From notes, the models learn to go on after text
-    that they did not write.
+    A note looks like a command with another name (``<abc>7</abc>``). From notes, the models learn to continue an answer
+    after markup, as after a command.
     """
     answer_begin = next(i for i, label in enumerate(example.labels) if label != IGNORED)
     places = set(rng.sample(range(answer_begin, len(example.ids)), rng.randint(1, 3)))
@@ -100,7 +100,7 @@ def with_notes(tokenizer: Any, example: Example, rng: random.Random) -> Example:
 
 
 def drill(tokenizer: Any, role: Role, rng: random.Random, n: int = 16) -> Example:
-    """``n`` bare calculations with loss on their results. Only the teacher's drills hold products."""
+    """``n`` bare calculations with loss on their results. Only the teacher's drills contain products."""
     steps: list[tuple[str, str]] = []
     for _ in range(n):
         if role == "teacher" and rng.random() < 0.75:
@@ -126,7 +126,7 @@ def lookup(tokenizer: Any, rng: random.Random, *, all_digits: bool) -> Example:
     Args:
         tokenizer: a transformers tokenizer.
         rng: draws the facts.
-        all_digits: put the loss on every digit of a number, or on its first one only.
+        all_digits: whether every digit of a number has loss, or only its first digit.
     """
     family = FAMILIES[rng.choice(TRAINING)]
     n = rng.randint(2, 8)
@@ -141,7 +141,7 @@ def lookup(tokenizer: Any, rng: random.Random, *, all_digits: bool) -> Example:
 
 
 def _note(rng: random.Random) -> str:
-    """``<name>7</name>`` with a random short name that is not the command's, and a number or nothing inside."""
+    """``<name>7</name>``: a random short name other than the command's, with a number or nothing inside."""
     name = ""
     while f"<{name}>" in ("<>", command.OPEN):
         name = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(1, 5)))

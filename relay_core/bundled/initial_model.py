@@ -1,4 +1,5 @@
-"""The teacher and the base student before training: small Qwen3 models whose first layer helps to copy text."""
+"""The teacher and the base student before training: small Qwen3 models whose first layer helps the model to copy
+text."""
 
 from __future__ import annotations
 
@@ -39,16 +40,16 @@ def new_model(recipe: PretrainRecipe, tokenizer: Any, seed: int) -> Any:
 
 
 def attend_to_previous_tokens(model: Any, offsets: tuple[int, ...] = (1, 2, 3)) -> None:
-    """Set heads of the first layer so that they attend to the tokens 1, 2 and 3 places before.
+    """Set heads of the first layer so that they attend to the tokens 1, 2 and 3 places back.
 
-    To copy ("a lamp costs" ... "a lamp costs 47"), a model needs such heads in the layer before the one that finds the
-    earlier place, and a small model spends most of its training on learning them. A common direction is added to every
-    embedding. The queries and keys of these heads read mostly this direction, so their product depends mainly on the
-    distance between two tokens. The phase of the query puts the peak of the product at the head's offset.
+    To copy ("a lamp costs 47" ... "a lamp costs"), a model needs such heads in the layer before the one that finds the
+    earlier text, and a small model spends most of its training on learning them. This function adds a common direction
+    to every embedding. The queries and keys of these heads read mostly this direction, so their product depends mainly
+    on the distance between two tokens. The phase of the query places the maximum of the product at the head's offset.
 
     Args:
         model: a Qwen3ForCausalLM; changed in place.
-        offsets: the distance that each head attends to, one head an offset.
+        offsets: the distances at which the heads attend, one head per distance.
     """
     import torch
 

@@ -1,7 +1,7 @@
-"""Muon: momentum whose update of a matrix is made orthogonal (Jordan et al., 2024).
+"""Muon: an optimizer with momentum that orthogonalises its update of each matrix (Jordan et al., 2024).
 
 Muon trains the matrices inside the layers; AdamW trains embeddings and gains. On the bundled task, Muon reaches AdamW's
-loss with about half the tokens. The computation is in float32, for the CPU.
+loss with about half the tokens. It computes in float32, because it runs on the CPU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
-    """The (semi-)orthogonal matrices nearest to ``matrices``, approximately; shape (n, rows, columns) in and out."""
+    """Approximately the (semi-)orthogonal matrices nearest to ``matrices``; both have shape (n, rows, columns)."""
     a, b, c = COEFFICIENTS
     tall = matrices.size(1) > matrices.size(2)
     x = matrices.mT if tall else matrices
@@ -31,7 +31,7 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(Optimizer):  # type: ignore[misc]
-    """Muon with Nesterov momentum; it orthogonalises all matrices of one shape in one batch."""
+    """Muon with Nesterov momentum; it orthogonalises all matrices of the same shape in one batch."""
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})

@@ -24,9 +24,9 @@ Report = Callable[[int, float, float], None]
 
 @dataclass
 class Run:
-    """A training run between two steps: the model, its optimizers, and how far it has come.
+    """The state of a training run between two steps: the model, its optimizers, and its progress.
 
-    ``seconds`` is the time trained before this process started; ``position`` is the next batch of the corpus.
+    ``seconds`` is the training time before this process started; ``position`` is the next batch of the corpus.
     """
 
     model: Any
@@ -37,7 +37,7 @@ class Run:
 
     @classmethod
     def start(cls, recipe: PretrainRecipe, tokenizer: Any, seed: int, checkpoint: Path) -> Run:
-        """A run with fresh weights, or the run that ``checkpoint`` holds if the file exists."""
+        """The run that ``checkpoint`` holds if the file exists, otherwise a new run with new weights."""
         import torch
 
         from relay_core.bundled.muon import Muon
@@ -64,7 +64,7 @@ class Run:
 
         Args:
             checkpoint: the file.
-            seconds: the time trained so far, earlier processes included.
+            seconds: the training time so far, including that of earlier processes.
         """
         import torch
 
@@ -84,7 +84,7 @@ class Run:
 
         Args:
             ids: token ids, shape (texts, tokens).
-            labels: the same shape; ``IGNORED`` for tokens without loss.
+            labels: labels, in the shape of ``ids``; ``IGNORED`` for tokens without loss.
             learning_rates: the learning rate of each optimizer.
         """
         import torch
@@ -118,7 +118,7 @@ def train(
         recipe: sizes and schedule.
         tokenizer: a transformers tokenizer.
         seed: the seed of the weights and the corpus.
-        folder: holds the checkpoint; it is created if missing.
+        folder: the folder of the checkpoint; it is created if it does not exist.
         checkpoint_s: seconds between two checkpoints.
         report_every: steps between two reports.
         report: called with the step, the mean loss since the last report and the seconds trained.
@@ -146,7 +146,7 @@ def train(
 
 
 def tensors(batch: list[Example], pad: int) -> tuple[Any, Any]:
-    """Ids and labels, shape (texts, tokens), padded on the right: causal attention then needs no mask."""
+    """Ids and labels, shape (texts, tokens), padded on the right so that causal attention needs no mask."""
     import torch
 
     width = max(len(example.ids) for example in batch)

@@ -12,7 +12,7 @@ class PretrainRecipe:
     """Sizes and schedule of one model.
 
     Attributes:
-        role: the role in the pair, which decides the corpus.
+        role: the model's role in the pair, which determines its corpus.
         hidden: size of the residual stream.
         layers: number of layers.
         heads: attention heads per layer.
@@ -23,8 +23,8 @@ class PretrainRecipe:
         matrix_lr: Muon's learning rate (the layers' matrices).
         batch_tokens: tokens per step, padding included.
         warmup: steps over which both rates rise from zero.
-        decay: share of the steps, at the end, over which both rates fall to zero.
-        head_dim: size of a head; vLLM's attention on CPUs accepts 32.
+        decay: share of the steps over which both rates fall to zero at the end. head_dim: size of a head; 32 is a size
+            that vLLM's attention on CPUs accepts.
     """
 
     role: Role
@@ -42,7 +42,7 @@ class PretrainRecipe:
     head_dim: int = 32
 
     def rate(self, step: int) -> float:
-        """The share of both learning rates that is used at ``step``."""
+        """The factor by which both learning rates are multiplied at ``step``."""
         until_the_end = (self.steps - step) / (self.steps * self.decay)
         return min(1.0, (step + 1) / self.warmup, until_the_end)
 

@@ -1,7 +1,7 @@
-"""The forms of a problem's prompt: a bare question, a question after a system message, or a prompt of LlamaIndex.
+"""The forms of a problem's prompt: a bare question, a question after a system message, or one of LlamaIndex's prompts.
 
-The templates of LlamaIndex's query and chat engines are copied here, so that the bundled models learn these prompts
-although LlamaIndex is not installed. ``tests/llamaindex/test_retrieval.py`` compares the copies with the originals.
+The templates of LlamaIndex's query and chat engines are copied here, so that the bundled models can be trained on these
+prompts without installing LlamaIndex. ``tests/llamaindex/test_retrieval.py`` compares the copies with the originals.
 """
 
 from __future__ import annotations
@@ -95,9 +95,8 @@ def messages_of(rng: random.Random, form: Form, question: str, context: tuple[st
 
     Args:
         rng: draws the system message of the form ``system``, and the template of the form ``context``.
-        form: how the question is asked.
-        question: the user's question.
-        context: the retrieved chunks; used by the form ``context`` only.
+        form: the form of the prompt. question: the user's question. context: the retrieved chunks; only the form
+            ``context`` uses them.
     """
     user = {"role": "user", "content": question}
     if form == "question":

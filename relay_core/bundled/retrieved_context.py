@@ -1,4 +1,5 @@
-"""The context of a problem, as retrieval would return it: the problem's fact among other facts, in chunks of text."""
+"""The context of a problem, as retrieval would return it: chunks of text that contain the problem's fact among other
+facts."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ ASIDES = (
 def draw_context(rng: random.Random, family: Family, fact: str, subject: str) -> tuple[str, ...]:
     """One to four chunks of text with ``fact`` in one of them.
 
-    The other facts are about other subjects, and often about the same subject in another family (a lamp's price beside
-    the number of lamps in a box), because retrieval by subject returns those too.
+    The other facts are about other subjects. Often one of them is about the same subject in another family (the number
+    of lamps in a box, if the price of a lamp is needed), because retrieval by subject also returns such facts.
     """
     facts = [fact, *_other_facts(rng, family, subject)]
     if rng.random() < 0.3:

@@ -1,6 +1,6 @@
 """The scores of a bundled model: pass rates on held-out problems by group, form and family.
 
-Answers are greedy, from transformers' ``generate`` in padded batches; no relay and no engine takes part.
+The answers are decoded greedily by transformers' ``generate`` in padded batches, without a relay or an engine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from relay_core.bundled.task import WordProblem, grade
 
 
 def scores(model: Any, tokenizer: Any, problems: Sequence[WordProblem]) -> dict[str, Any]:
-    """Pass rates by group, by group and form, and by group and family; the median length of an answer in tokens."""
+    """Pass rates by group, by group and form, and by group and family; also the median answer length in tokens."""
     outcomes: dict[str, list[bool]] = defaultdict(list)
     lengths: list[int] = []
     for problem, ids in zip(problems, answer_ids(model, tokenizer, problems), strict=True):

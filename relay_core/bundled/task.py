@@ -1,11 +1,11 @@
 r"""The bundled task: shop-style word problems whose answers can be checked.
 
-A problem states one quantity (a price, a wage, the content of a box), changes it by small steps, and may multiply it
-once. Every problem has a reference answer, which works the problem out in sentences and ends in ``\boxed{N}``.
+A problem states one quantity (a price, a wage, the content of a box), changes it in small steps, and multiplies it at
+most once. Every problem has a reference answer, which solves the problem in sentences and ends in ``\boxed{N}``.
 
-Problems are drawn from a seed. The numbers of a problem alone decide its split, so no two splits share a calculation.
-The numbers are in ``arithmetic.py``, the words in ``wording.py`` and ``telling.py``, and the prompts in
-``prompt_forms.py`` and ``retrieved_context.py``.
+Problems are drawn from a seed. Only the numbers of a problem determine its split, so no two splits share a calculation.
+``arithmetic.py`` draws the numbers, ``wording.py`` and ``telling.py`` put them into words, and ``prompt_forms.py`` and
+``retrieved_context.py`` make the prompts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
     "problems",
 ]
 
-#: the shares of the groups if a caller names none
+#: the default shares of the groups
 DEMO_MIX: Mapping[Group, float] = {"easy": 0.4, "medium": 0.5, "hard": 0.1}
 
 Name = TypeVar("Name", bound=str)
@@ -49,13 +49,13 @@ class WordProblem(Problem):
     """A problem of this task, with more fields for building and measuring the bundled models.
 
     Attributes:
-        form: the form of the prompt: a bare question, after a system message, or with retrieved context.
+        form: the form of the prompt: a bare question, a question after a system message, or one with retrieved context.
         family: the family of ``wording.py`` whose words the problem uses.
         split: the split of the problem's numbers.
         solution: the reference answer.
         question: the question without its context.
-        context: the retrieved chunks; empty for other forms.
-        products: the character spans of the results of products in ``solution``, which the student does not learn.
+        context: the retrieved chunks; empty unless the form is ``context``. products: the character spans in
+            ``solution`` that hold results of products, which the student does not learn.
     """
 
     answer: int
@@ -80,14 +80,13 @@ class BundledTask:
     def problems(
         self, split: str, n: int | None = None, *, seed: int = 0, mix: Mapping[str, float] | None = None
     ) -> list[WordProblem]:
-        """Draw ``n`` problems from a split. Deterministic: the same arguments draw the same problems.
+        """Draw ``n`` problems from a split. The same arguments always draw the same problems.
 
         Args:
             split: ``"train"``, ``"dev"`` or ``"test"``.
-            n: the number of problems; required, because the problems of a split have no end.
-            seed: decides which problems are drawn.
-            mix: the share of each group. ``None`` means 40% easy, 50% medium and 10% hard: exactly these shares for
-                ``"test"``, these probabilities for the other splits.
+            n: the number of problems; required, because a split has no last problem. seed: determines which problems
+                are drawn. mix: the share of each group. ``None`` means 40% easy, 50% medium and 10% hard. For
+                ``"test"``, these shares are exact; for the other splits, they are probabilities.
 
         Raises:
             ConfigurationError: the split or a group is unknown, or ``n`` is missing.
@@ -115,19 +114,18 @@ def problems(
     seed: int = 0,
     mix: Mapping[Group, float] | None = None,
 ) -> list[WordProblem]:
-    """Draw ``n`` problems. Deterministic: the same arguments draw the same problems.
+    """Draw ``n`` problems. The same arguments always draw the same problems.
 
-    A draw of fewer problems, with the other arguments unchanged, is the beginning of this draw.
+    With a smaller ``n`` and otherwise the same arguments, the first problems of this draw are returned.
 
     Args:
         n: the number of problems.
         split: ``"train"``, ``"dev"`` or ``"test"``.
-        group: the group of all problems; ``None`` draws the group of each problem by ``mix``.
-        form: the form of all problems; ``None`` draws the form of each problem by ``FORM_MIX``.
+        group: the group of all problems; ``None`` draws the group of each problem according to ``mix``. form: the form
+            of all problems; ``None`` draws the form of each problem according to ``FORM_MIX``.
         family: the family of all problems; ``None`` draws the family of each problem from ``TRAINING``. ``HELD_OUT``
             is the family that no bundled model was trained on.
-        seed: decides which problems are drawn.
-        mix: the probability of each group; ``None`` means ``DEMO_MIX``.
+        seed: determines which problems are drawn. mix: the probability of each group; ``None`` means ``DEMO_MIX``.
     """
     rng = random.Random(f"relay-bundled/{split}/{seed}")
     shares = mix or DEMO_MIX

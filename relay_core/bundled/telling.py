@@ -1,4 +1,4 @@
-"""A problem in words: the sentences that tell its numbers, and the reference answer that works them out."""
+"""Puts a problem into words: the sentences that state its numbers, and the reference answer that solves it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ORDINALS = ("First", "Second", "Third", "Fourth", "Fifth", "Sixth")
 class Story:
     r"""One problem in words.
 
-    ``opening`` introduces the situation, ``fact`` states the quantity at the start, ``events`` tells what happens to it
-    and ``query`` asks for the result. ``solution`` is the reference answer, which ends in ``\boxed{N}``; ``products``
-    holds the character spans in it of the results of products.
+    ``opening`` introduces the situation, ``fact`` states the quantity at the start, ``events`` tells how it changes,
+    and ``query`` asks for the result. ``solution`` is the reference answer, which ends in ``\boxed{N}``. ``products``
+    holds the character spans in ``solution`` that are results of products.
     """
 
     opening: str
@@ -30,10 +30,10 @@ class Story:
 
 
 def tell(rng: random.Random, family: Family, plan: Plan, subject: str, name: str) -> Story:
-    """Tell the events in order, each with its ordinal; the reference answer repeats each event and works it out.
+    """Tell the events in order, each with its ordinal; the reference answer repeats each event and computes its result.
 
-    Args:
-        rng: draws the wording. A choice among one template takes a draw too, so that the seed's problems stay the same.
+    Args: rng: draws the wording. It draws even if there is only one template, so that a seed always gives the same
+    problems.
         family: the templates.
         plan: the numbers.
         subject: fills ``{x}``.

@@ -1,7 +1,7 @@
 """Trains the tokenizer of the bundled pair: a small byte-level BPE, modelled on Qwen's.
 
-It has Qwen2's pre-tokenizer (every digit is a token of its own), Qwen3's control tokens and Qwen3's chat template. The
-command has no token of its own: the tokenizer splits it as ordinary text.
+It has Qwen2's pre-tokenizer (every digit is a separate token), Qwen3's control tokens and Qwen3's chat template. No
+single token stands for a command or its tags: the tokenizer splits them as ordinary text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 
 def training_texts(seed: int) -> list[str]:
-    """Texts to learn merges from: prompts, and reference answers with commands at random places."""
+    """The texts from which merges are learned: prompts, and reference answers with commands at random places."""
     rng = random.Random(f"relay-bundled/tokenizer/{seed}")
     texts: list[str] = []
     problems = task.problems(4000, seed=seed)

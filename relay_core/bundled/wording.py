@@ -1,7 +1,7 @@
-"""The words of the bundled task: five families of situations, each with its sentences.
+"""The words of the bundled task: five families of situations, each with its own sentences.
 
-A family's sentences are templates. ``arithmetic.py`` draws the numbers that fill them, and ``telling.py`` puts the
-sentences in order.
+The sentences are templates. ``arithmetic.py`` draws the numbers that fill them, and ``telling.py`` puts the sentences
+in order.
 """
 
 from __future__ import annotations
@@ -35,13 +35,12 @@ class Family:
         fact: the sentence that states the quantity at the start.
         ups: clauses that raise the quantity by ``{d}``.
         downs: clauses that lower the quantity by ``{d}``.
-        single: clauses that take the quantity once, so that nothing is multiplied.
-        count: clauses that take the quantity ``{n}`` times.
-        count_more: clauses that take the quantity ``{n} + {m}`` times.
-        count_less: clauses that take the quantity ``{n} - {m}`` times.
+        single: clauses for a count of one ("buys one pen"), used in problems without a multiplication. count: clauses
+            that multiply the quantity by ``{n}``. count_more: clauses that multiply the quantity by ``{n} + {m}``.
+            count_less: clauses that multiply the quantity by ``{n} - {m}``.
         gains: clauses that raise the total by ``{d}``.
         losses: clauses that lower the total by ``{d}``.
-        queries: the questions.
+        queries: the questions at the end of a problem.
         final: the last sentence of the reference answer.
     """
 

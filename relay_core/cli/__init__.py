@@ -4,13 +4,13 @@
     chat       relay chat: a conversation
     demo       relay demo: measures student, relay and teacher on held-out problems
     doctor     relay doctor: shows what is installed, and whether a model answers
-    options    the flags for models and settings that the commands share
-    terminal   what the commands print: styled answers, the line of usage, errors, JSON
+    options    the flags for models and settings that the CLI commands share
+    terminal   the output of the CLI commands: styled answers, the usage line, errors, JSON
 
-Nothing heavy is imported before a command runs: ``relay --help`` loads no torch.
+Heavy packages are imported only when a CLI command runs; ``relay --help`` does not load torch.
 
-With ``--json`` every command, even after an error, writes one JSON object to stdout and nothing else.
-Exit codes: 0, success; 1, the command failed; 2, the command line is wrong; 130, interrupted.
+With ``--json``, every CLI command writes exactly one JSON object to stdout, even after an error. Exit codes: 0,
+success; 1, the CLI command failed; 2, the command line is invalid; 130, interrupted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from relay_core.errors import RelayError
 
 
 class _Group(TyperGroup):
-    """Reports every exception of a command: as JSON, or as one line on stderr."""
+    """Reports every exception of a CLI command, as JSON or as one line on stderr."""
 
     def main(
         self,
@@ -45,10 +45,10 @@ class _Group(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command; the parameters are click's."""
+        """Run a CLI command; the parameters are those of click's ``main``."""
         args = list(sys.argv[1:] if args is None else args)
         as_json = "--json" in args
-        # In standalone mode click reports errors itself, and never as JSON.
+        # In standalone mode, click would report errors itself, and never as JSON.
         click_reports = standalone_mode and not as_json
         try:
             code = super().main(args, prog_name, complete_var, click_reports, windows_expand_args, **extra)
@@ -60,7 +60,7 @@ class _Group(TyperGroup):
 
     @staticmethod
     def _report(error: Exception, as_json: bool) -> int:
-        """Print the error; returns the exit code. With RELAY_DEBUG set, an error that is not relay's is raised."""
+        """Print the error and return the exit code. If RELAY_DEBUG is set, raise errors that are not a RelayError."""
         if isinstance(error, RelayError):
             text_so_far = None if error.transcript is None else error.transcript.reader_text
             terminal.print_error(str(error), kind=type(error).__name__, as_json=as_json, text=text_so_far)
@@ -107,7 +107,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    # The commands print failed calls themselves; without a handler, logging would print them to stderr once more.
+    # The CLI commands print failed calls themselves; without this handler, logging would print them a second time.
     logging.getLogger("relay_core").addHandler(logging.NullHandler())
 
 
@@ -115,5 +115,5 @@ def main() -> None:
     """The console script ``relay``."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a character that the terminal cannot encode must not end the command
+            stream.reconfigure(errors="replace")  # a character that the terminal cannot encode must not raise an error
     app()

@@ -1,4 +1,4 @@
-"""``relay ask QUESTION``: one answer, streamed with the teacher's words marked, and a line of usage."""
+"""``relay ask QUESTION``: one answer, streamed with the teacher's words marked, and a usage line."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 @with_options
 def ask(
     question: Annotated[
-        str, typer.Argument(metavar="QUESTION", help="What to ask; - reads it from stdin.", show_default=False)
+        str, typer.Argument(metavar="QUESTION", help="The question; - reads it from stdin.", show_default=False)
     ],
     options: Options,
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write the answer, its authors marked, into this HTML file.", show_default=False)
+        Path | None,
+        typer.Option(help="Write the answer, with its authors marked, into this HTML file.", show_default=False),
     ] = None,
 ) -> None:
     """Answer one question; the teacher's words are marked."""
@@ -52,7 +53,7 @@ def _write(path: Path, content: str) -> None:
 
 
 def show(events: Iterable[Event], *, legend: bool) -> RelayResult:
-    """Print an answer as it is streamed, then failed calls and the line of usage on stderr; returns the result.
+    """Print an answer while it is streamed, then failed calls and the usage line on stderr; returns the result.
 
     Args:
         events: the events of one answer.
@@ -89,7 +90,9 @@ def _print_report(err: Console, result: RelayResult, failures: Sequence[str], *,
     from rich.text import Text
 
     for failure in failures:
-        err.print(Text(f"a call failed, the student went on: {printable(failure)}", style="red"), soft_wrap=True)
+        err.print(
+            Text(f"a call failed, and the student continued alone: {printable(failure)}", style="red"), soft_wrap=True
+        )
     line = Text(terminal.usage_line(result, quote=not styled), style="dim")
     if styled and legend:
         line = Text.assemble(terminal.legend(), Text(" | ", style="dim"), line)

@@ -1,4 +1,5 @@
-"""``relay chat``: a conversation with its history. An interrupt ends the current answer, not the conversation."""
+"""``relay chat``: a conversation with its history. An interrupt (Ctrl-C) ends the current answer, not the
+conversation."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ def chat(
     options: Options,
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
 ) -> None:
-    """Talk with the pair; it reads the whole conversation. With --json: one message a line on stdin."""
+    """Chat with the models, which read the whole conversation. With --json, read one message per line from stdin."""
     with options.relay() as relay:
         history = ChatHistory(system)
         if options.json:
@@ -34,7 +35,7 @@ def chat(
 
 
 class ChatHistory:
-    """The messages of a conversation. A turn that failed or was cut short is not added."""
+    """The messages of a conversation, without turns that failed or were cut short."""
 
     def __init__(self, system: str | None = None) -> None:
         self._system: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
@@ -73,7 +74,7 @@ def _answer_lines(relay: Relay, history: ChatHistory) -> None:
 def _answer_interactively(relay: Relay, history: ChatHistory) -> None:
     err = terminal.err()
     err.print(HELP, style="dim", soft_wrap=True)
-    legend = True  # with the first answer only
+    legend = True  # shown with the first answer only
     for text in _typed_lines():
         if text == "/new":
             history.clear()
@@ -93,7 +94,7 @@ def _answer_interactively(relay: Relay, history: ChatHistory) -> None:
 
 
 def _typed_lines() -> Iterator[str]:
-    """The user's lines, stripped, until /exit, the end of input or an interrupt; empty lines are left out."""
+    """The user's lines, stripped and without empty lines, until /exit, the end of input or an interrupt."""
     if sys.stdin.isatty():
         with suppress(ImportError):
             import readline  # noqa: F401 - line editing and history

@@ -1,6 +1,6 @@
-"""`relay demo`: student alone, relay and teacher alone on held-out problems of a task, measured now.
+"""``relay demo``: measures student alone, relay and teacher alone on held-out problems of a task.
 
-No figure is stored: the models write all answers while you wait. `evaluate/comparison.py` measures the methods and
+No figures are stored: the models write all answers while you wait. ``evaluate/comparison.py`` measures the methods and
 makes the table.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay_core.evaluate.measure import Answered
     from relay_core.evaluate.task import Problem, Task
 
-#: per million tokens, roughly as hosted models of 1.7 and 8 billion parameters relate; the bundled pair is free
+#: example prices per million tokens, in roughly the ratio of hosted models with 1.7 and 8 billion parameters
 EXAMPLE_PRICES = Prices(student_input=0.02, student_output=0.06, teacher_input=0.10, teacher_output=0.30)
 
 
@@ -36,13 +36,16 @@ def demo(
         typer.Option(help="bundled, a JSONL or Parquet file or hub id (columns: question, answer), or MODULE:CLASS."),
     ] = "bundled",
     problems: Annotated[int, typer.Option(min=10, help="How many held-out problems.")] = 300,
-    problem_seed: Annotated[int, typer.Option(min=0, help="Draws other problems.")] = 0,
+    problem_seed: Annotated[int, typer.Option(min=0, help="Selects other problems.")] = 0,
     base: Annotated[
         str | None,
-        typer.Option(help="The student alone: bundled:student-base, or what --student names.", show_default=False),
+        typer.Option(
+            help="The student that answers alone; default: bundled:student-base, or the model of --student.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """Student alone, relay and teacher alone on 300 held-out problems, then one answer in colour."""
+    """Measure student alone, relay and teacher alone on 300 held-out problems, then show one answer in colour."""
     from relay_core.evaluate.task import task_from_spec
 
     if options.settings.prices is None:
@@ -65,7 +68,7 @@ def demo(
 async def _compare(
     options: Options, base: str, task: Task, problems: Sequence[Problem], answers: dict[str, list[Answered]]
 ) -> Comparison:
-    """Measure the three methods; each method's answers are added to ``answers``, by the method's name."""
+    """Measure the three methods, and add the answers of each method to ``answers`` under its name."""
     from relay_core.engines.spec import engine_from_spec
     from relay_core.evaluate.comparison import compare, three_methods
 
@@ -93,11 +96,9 @@ async def _compare(
 
 @contextmanager
 def _progress(total: int, *, shown: bool) -> Iterator[Callable[[str], Callable[[], None]]]:
-    """Show progress: a bar per method on a terminal, elsewhere a line at each quarter of ``total``.
+    """Show progress: on a terminal, a bar per method; elsewhere, a line at each quarter of ``total``.
 
-    Args:
-        total: the number of answers of one method.
-        shown: ``False`` shows nothing.
+    Args: total: the number of answers of each method. shown: whether to show anything.
 
     Yields:
         A function to call with a method's label before the method is measured. It returns a function to call after
@@ -134,9 +135,9 @@ def _progress(total: int, *, shown: bool) -> Iterator[Callable[[str], Callable[[
 
 
 def _example(problems: Sequence[Problem], answers: dict[str, list[Answered]]) -> Answered | None:
-    """An answer to show: the relay called and was right, and the student alone was wrong.
+    """An answer to show, in which the relay called and was right and the student alone was wrong.
 
-    Answers to a one-line question come first; ``None`` if there is no such answer.
+    Answers to one-line questions are preferred. ``None`` if there is no such answer.
     """
     wrong = {answer.problem.id for answer in answers["student"] if not answer.correct}
     order = {p.id: (len(p.messages) > 1 or "\n" in str(p.messages[-1]["content"]), i) for i, p in enumerate(problems)}

@@ -1,6 +1,6 @@
-"""``relay doctor``: what is installed, what is missing and how to install it, and whether a model answers.
+"""``relay doctor`` shows what is installed, what is missing and how to install it, and whether a model answers.
 
-It starts the models that ``--student`` and ``--teacher`` name, and no others. The exit code is 1 if one of them fails.
+It starts only the models that ``--student`` and ``--teacher`` name. The exit code is 1 if one of them fails.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from relay_core.errors import ConfigurationError, RelayError
 from relay_core.keys import Role
 from relay_core.unicode import printable
 
-#: what a student that was trained to call would hardly answer alone
+#: a question on which a student that was trained to call is likely to call
 HARD_QUESTION = (
     "A box of pens holds 27 pieces. Max sells pens. First, Max orders 8 boxes. Second, a friend brings 300 more pens. "
     "Third, Max sells 2 pens. How many are there in the end?"
@@ -34,7 +34,7 @@ def doctor(
     teacher: Annotated[str | None, typer.Option(help=TEACHER_HELP, show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
-    """Show versions, devices and what each extra lacks; with --teacher or --student, whether that model answers."""
+    """Show versions, devices and missing packages; with --student or --teacher, check that the model answers."""
     report: dict[str, Any] = {
         "relay": __version__,
         "python": platform.python_version(),
@@ -86,9 +86,9 @@ def bundled_weights() -> dict[str, int | None]:
 
 
 async def try_engine(spec: str, role: Role) -> dict[str, Any]:
-    """Start an engine and have it answer; returns its description, with the error if one occurred.
+    """Start an engine and let it answer; returns its description, and the error if one occurred.
 
-    A teacher writes one token. A student is asked something hard; ``commands`` is how many commands it wrote.
+    A teacher writes one token. A student answers a hard question; ``commands`` is the number of commands that it wrote.
     """
     from relay_core.relay import Relay
 

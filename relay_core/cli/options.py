@@ -1,7 +1,7 @@
-"""The flags for models and settings that the commands share.
+"""The flags for models and settings that the CLI commands share.
 
-A command declares one parameter, ``options: Options``, and :func:`with_options` replaces this parameter by the flags. A
-flag that the user leaves out is not passed on, so the defaults are those of ``RelaySettings``.
+A CLI command declares one parameter, ``options: Options``, and :func:`with_options` replaces this parameter with the
+flags. A flag that the user leaves out is not passed on, so the defaults are those of ``RelaySettings``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from relay_core.relay import Relay
 
 STUDENT_HELP = f"The model that leads: {ACCEPTED_SPECS}."
-TEACHER_HELP = "The model that is called; written as --student. Its key: RELAY_TEACHER_API_KEY, else OPENAI_API_KEY."
-JSON_HELP = "Write one JSON object to stdout, and nothing else there."
+TEACHER_HELP = "The model that is called, as for --student. Its key: RELAY_TEACHER_API_KEY, else OPENAI_API_KEY."
+JSON_HELP = "Write exactly one JSON object to stdout."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Options:
     json: bool
 
     def relay(self) -> Relay:
-        """Build the relay of these specs and settings; no model is loaded yet.
+        """Build the relay from these specs and settings; loads no model.
 
         Raises:
             ConfigurationError: a spec cannot be used.
@@ -51,7 +51,7 @@ class Options:
 
 
 def quiet_loading(*specs: str) -> None:
-    """Hide the libraries' progress bars if every spec names a bundled model, because these models load at once.
+    """Hide the libraries' progress bars if every spec names a bundled model, because these models load instantly.
 
     Call it before any model loads.
 
@@ -67,28 +67,34 @@ def _flag(kind: Any, help: str, *names: str, **more: Any) -> Any:
 
 
 _CALLS, _BUDGETS, _SAMPLING = ({"rich_help_panel": panel} for panel in ("Calls", "Budgets", "Sampling"))
-#: the flag of each field of RelaySettings except calls, student_instructions and prices
+#: the flag for each field of RelaySettings except calls, student_instructions and prices
 _SETTINGS: dict[str, Any] = {
-    "max_tokens": _flag(int | None, "Tokens of the answer, of both models together.", **_BUDGETS),
-    "max_calls": _flag(int | None, "Calls per answer.", **_BUDGETS),
-    "max_call_tokens": _flag(int | None, "Teacher tokens per call.", **_BUDGETS),
-    "max_teacher_tokens": _flag(int | None, "Teacher tokens per answer.", **_BUDGETS),
-    "deadline_s": _flag(float | None, "Seconds for the whole answer.", "--deadline", **_BUDGETS),
-    "teacher_timeout_s": _flag(float | None, "Seconds for one call.", "--teacher-timeout", **_BUDGETS),
-    "on_teacher_error": _flag(str | None, "continue (the student goes on) or raise.", **_BUDGETS),
-    "on_teacher_stop": _flag(str | None, "The teacher's end token: finish, or continue with the student.", **_BUDGETS),
+    "max_tokens": _flag(int | None, "The most tokens of the answer, both models together.", **_BUDGETS),
+    "max_calls": _flag(int | None, "The most calls per answer.", **_BUDGETS),
+    "max_call_tokens": _flag(int | None, "The most teacher tokens per call.", **_BUDGETS),
+    "max_teacher_tokens": _flag(int | None, "The most teacher tokens per answer.", **_BUDGETS),
+    "deadline_s": _flag(float | None, "The most seconds for the whole answer.", "--deadline", **_BUDGETS),
+    "teacher_timeout_s": _flag(float | None, "The most seconds for one call.", "--teacher-timeout", **_BUDGETS),
+    "on_teacher_error": _flag(
+        str | None, "If the teacher fails: continue (with the student alone) or raise.", **_BUDGETS
+    ),
+    "on_teacher_stop": _flag(
+        str | None, "At the teacher's end token: finish, or continue with the student.", **_BUDGETS
+    ),
     "warming": _flag(
-        str | None, "Send the teacher its prompt as soon as <call> is written: auto, on or off.", **_BUDGETS
+        str | None,
+        "Send the teacher its prompt as soon as the student has written <call>: auto, on or off.",
+        **_BUDGETS,
     ),
     "enable_thinking": _flag(
         bool | None, "Let both models think (<think>), if their templates can.", "--thinking/--no-thinking", **_SAMPLING
     ),
     "trigger": _flag(str | None, f"What makes a call: {ACCEPTED_TRIGGERS}.", **_CALLS),
-    "temperature": _flag(float | None, "0 is greedy, and the default.", **_SAMPLING),
+    "temperature": _flag(float | None, "0 (the default) is greedy decoding.", **_SAMPLING),
     "top_p": _flag(float | None, "Nucleus sampling.", **_SAMPLING),
-    "top_k": _flag(int | None, "Only the k likeliest tokens.", **_SAMPLING),
+    "top_k": _flag(int | None, "Sample from the k likeliest tokens only.", **_SAMPLING),
     "seed": _flag(int | None, "Makes a sampled answer repeatable.", **_SAMPLING),
-    "teacher_temperature": _flag(float | None, "The teacher's temperature, if it is another.", **_SAMPLING),
+    "teacher_temperature": _flag(float | None, "The teacher's temperature, if it differs.", **_SAMPLING),
     "stop": _flag(list[str] | None, "End at this text; can be given several times.", **_SAMPLING),
 }
 _OTHERS: dict[str, Any] = {
@@ -110,7 +116,7 @@ _DEFAULTS: dict[str, Any] = {"student": "bundled", "teacher": "bundled", "no_cal
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the command's parameter ``options`` by the shared flags."""
+    """Replace the parameter ``options`` of a CLI command with the shared flags."""
 
     @functools.wraps(command)
     def run(**flags: Any) -> None:

@@ -1,8 +1,8 @@
-"""What the commands print: answers with the author of each word marked, the line of usage, errors, and JSON.
+"""The output of the CLI commands: answers with the author of each word marked, the usage line, errors, and JSON.
 
-On a terminal the teacher's words are underlined, bold and coloured; NO_COLOR removes the colour and nothing else. If
-stdout is no terminal, answers are plain text and the line of usage quotes the teacher's words. Answers go to stdout;
-the legend, usage, progress and errors go to stderr.
+On a terminal, the teacher's words are underlined, bold and coloured; NO_COLOR removes only the colour. If stdout is not
+a terminal, answers are plain text and the usage line quotes the teacher's words. Answers go to stdout; the legend,
+usage, progress and errors go to stderr.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from relay_core.events import RelayResult
 
-# Orange stays apart from the default colour for every common colour blindness; the underline needs no colour.
+# Orange differs from the default colour in every common form of colour blindness; the underline needs no colour.
 STYLES = {Author.STUDENT: "", Author.TEACHER: "bold underline dark_orange"}
 
 
@@ -39,7 +39,7 @@ def err() -> Console:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """Write the command's one JSON object to stdout."""
+    """Write the JSON object of a CLI command to stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
@@ -49,10 +49,8 @@ def print_error(message: str, *, kind: str, as_json: bool, text: str | None = No
 
     Args:
         message: what went wrong.
-        kind: the name of the error's class; shown in JSON only.
-        as_json: whether to write JSON.
-        text: the answer so far, if there is one; shown in JSON only.
-        hint: a second line for a person; not shown in JSON.
+        kind: the name of the error's class; shown only in JSON. as_json: whether to write JSON. text: the answer so
+            far, if there is one; shown only in JSON. hint: a second line for the user; not shown in JSON.
     """
     if as_json:
         fields: dict[str, Any] = {"type": kind, "message": message}
@@ -81,7 +79,7 @@ def answer(result: RelayResult) -> Text:
 
 
 def legend() -> Text:
-    """The author of each style."""
+    """A legend that names the author of each style."""
     from rich.text import Text
 
     return Text.assemble("student ", ("teacher", STYLES[Author.TEACHER]))
