@@ -1,10 +1,13 @@
 """One tool call: the pieces that the parser gives of it, and the tool call while it is being written.
 
-``tool_parser.py`` finds the tags in the stream; here the JSON between them is read.
+``tool_parser.py`` finds the tags in the stream; here the JSON between them is read. What small models write in place of
+JSON alone is read too: a fence (```` ```json ````) around it, a list of tool calls, the key ``parameters``, and, where
+nothing of it was given yet, Python's quotes.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import re
@@ -15,10 +18,14 @@ from typing import Any
 from relay_core.tools import TOOL_CALL_CLOSE, TOOL_CALL_OPEN
 
 TAG = re.compile(f"{TOOL_CALL_OPEN}|{TOOL_CALL_CLOSE}")
+# what may stand before the first object: a fence, and the bracket of a list
+_LEAD = re.compile(r"\s*(?:`{1,3}|```\w*\s*)?(?:\[\s*)?")
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)+")\s*,\s*"arguments"\s*:\s*')
 # characters to stop at: outside strings, also those that no JSON has there
 _OUTSIDE_STRINGS = re.compile(r'["{}\[\]]|[^\s:,\w.+-]')
 _INSIDE_STRINGS = re.compile(r'["\\<]')
+_FENCE = re.compile(r"^```\w*\s*|\s*```$")
+_MOST_PYTHON = 20_000  # characters of a body that is tried as Python
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +92,14 @@ class OpenToolCall:
         index: its number in the answer, from 0.
         tool_call_id: its id.
         start: the offset of its opening tag in the parsed text; all offsets here are offsets in that text.
+        tag: the opening tag; empty for a further tool call of a list.
     """
 
-    def __init__(self, index: int, tool_call_id: str, start: int) -> None:
+    def __init__(self, index: int, tool_call_id: str, start: int, tag: str = TOOL_CALL_OPEN) -> None:
         self.index, self.id, self.start = index, tool_call_id, start
-        self.body_start = start + len(TOOL_CALL_OPEN)
+        self.body_start = start + len(tag)
+        #: what stands before the JSON: the opening tag and, once the JSON begins, a fence and the bracket of a list
+        self.lead = tag
         #: the offset up to which the body was read
         self.offset = self.body_start
         self.progress = Progress.INCOMPLETE
@@ -138,7 +148,11 @@ class OpenToolCall:
                     break
                 self._read_in_string(found[0], TAG.match(text, position), base + position)
             else:
-                if found[0] == "{" and self._depth == 1 and not self._reached_depth_2:
+                if found[0] in "{[`" and not self._depth:
+                    self._body.append(text[begin:position])
+                    begin = position
+                    self._read_lead(found[0], base + position)
+                elif found[0] == "{" and self._depth == 1 and not self._reached_depth_2:
                     self._body.append(text[begin:position])
                     begin = position
                     name_deltas = self._begin_arguments(base + position)
@@ -156,9 +170,19 @@ class OpenToolCall:
         else:
             self._in_string, self._escaped = char != '"', char == "\\"
 
+    def _read_lead(self, char: str, offset: int) -> None:
+        """Read a character before the JSON, or the brace at ``offset`` with which it begins."""
+        lead = self.body(offset)
+        if char == "{" and _LEAD.fullmatch(lead):
+            self.lead, self.body_start, self._body = self.lead + lead, offset, []
+        elif char != "{" and not _LEAD.fullmatch(lead + char):
+            self.progress = Progress.BROKEN
+
     def _read_outside_strings(self, char: str, offset: int) -> bool:
         """Read a character that is no space, name or number; ``False`` if no JSON has it there."""
-        if char == "{" or (char == "[" and self._depth):
+        if self.progress is Progress.BROKEN or (char in "[`" and not self._depth):
+            pass
+        elif char == "{" or (char == "[" and self._depth):
             self._depth += 1
             self._reached_depth_2 |= self._depth == 2
         elif char in "}]" and self._depth:
@@ -215,6 +239,29 @@ class OpenToolCall:
                 arguments_json, start = json.dumps(arguments, ensure_ascii=False), self.body_start
         except (ValueError, RecursionError) as error:
             return self._break(f"not JSON: {error}")
+        return self._pieces(name, arguments, arguments_json, start)
+
+    def in_python(self, end: int) -> list[ToolCallDelta | ToolCall]:
+        """The pieces of a broken tool call whose body, which ends at offset ``end``, is a dict in Python's notation.
+
+        Empty if it is not, or if a part of it was given already.
+        """
+        body = self.body(end).strip()
+        is_candidate = "'" in body and "\\" not in body and len(body) <= _MOST_PYTHON
+        if self._name_was_given or not is_candidate:
+            return []
+        try:
+            value = ast.literal_eval(_FENCE.sub("", body))
+            name, arguments = _name_of(value), _arguments_of(value)
+            arguments_json = json.dumps(arguments, ensure_ascii=False)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return []
+        return self._pieces(name, arguments, arguments_json, self.body_start)
+
+    def _pieces(
+        self, name: str | None, arguments: Any, arguments_json: str, start: int
+    ) -> list[ToolCallDelta | ToolCall]:
+        """What is left to give of a complete tool call whose arguments stand at offset ``start``."""
         if name is None:
             return self._break("it names no tool")
         self._name = name
@@ -244,7 +291,7 @@ class OpenToolCall:
                 self._error = f"not JSON: {error}"
         given = "" if self._arguments_start is None else body[self._arguments_start - self.body_start :]
         given = given[: self._given_to - (self._arguments_start or 0)] if self._name_was_given else ""
-        source = TOOL_CALL_OPEN + body + closing_tag
+        source = self.lead + body + closing_tag
         return InvalidToolCall(self.index, self.id, self._name, given, source, self._error, self.start)
 
 
@@ -270,7 +317,7 @@ def _name_of(body: Any) -> str | None:
 
 def _arguments_of(body: Any) -> Any:
     """The arguments in a tool call's JSON; some models write them as a string of JSON, or leave them out."""
-    arguments = body.get("arguments") if isinstance(body, dict) else None
+    arguments = body.get("arguments", body.get("parameters")) if isinstance(body, dict) else None
     if isinstance(arguments, str):
         with contextlib.suppress(ValueError, RecursionError):
             arguments = json.loads(arguments, strict=False)

@@ -7,10 +7,12 @@ of ``result.text``, so it goes first:
 
 A tool call is the first whole JSON value behind its opening tag, whatever its strings hold. Its closing tag may be
 missing: what follows is text. A tool call whose JSON never becomes whole ends at the first tag behind its opening tag.
+A tag may hold a list of tool calls, and a fence around them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
@@ -24,6 +26,9 @@ from relay_core.tool_call import (
     may_become_tag,
 )
 from relay_core.tools import TOOL_CALL_CLOSE, TOOL_CALL_OPEN, tool_call_ids
+
+_FENCE = "```"
+_SPACES = re.compile(r"\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,9 @@ class ToolCallParser:
         self._has_content = False
         self._after_tool_call = False  # only space has come since the last tool call
         self._is_unclosed = False  # the last tool call's closing tag may still come
+        # what stood before the last tool call, and what may follow it in the same tag: a list goes on by a comma and a
+        # brace, and ends by a bracket; a fence ends
+        self._lead, self._expected = "", ""
 
     def feed(self, text: str) -> list[AnswerPiece]:
         """Parse the next part of the stream; returns the pieces that are certain now, in order."""
@@ -107,7 +115,9 @@ class ToolCallParser:
     def _parse(self, *, is_last: bool) -> Iterator[AnswerPiece]:
         goes_on = True
         while goes_on:
-            if self._open is None:
+            if self._open is None and self._expected:
+                goes_on = yield from self._read_within_tag(is_last=is_last)
+            elif self._open is None:
                 goes_on = yield from self._read_content(is_last=is_last)
             else:
                 goes_on = yield from self._read_tool_call(self._open, is_last=is_last)
@@ -129,12 +139,35 @@ class ToolCallParser:
             end = self._position
         yield from self._content(self._text[begin:end], self._start + begin)
         if tag == TOOL_CALL_OPEN:
-            self._space = []
-            self._open = OpenToolCall(self._next_index, self._new_id(self._next_index), self._start + end)
-            self._next_index += 1
+            self._begin_tool_call(self._start + end, tag)
         elif tag and self._is_unclosed:
             self._tool_call_ended(is_unclosed=False)
         return bool(tag)
+
+    def _begin_tool_call(self, start: int, tag: str) -> None:
+        """Open a tool call whose ``tag`` stands at offset ``start``; within a list there is no tag."""
+        self._space = []
+        self._open = OpenToolCall(self._next_index, self._new_id(self._next_index), start, tag)
+        self._next_index += 1
+
+    def _read_within_tag(self, *, is_last: bool) -> Generator[AnswerPiece, None, bool]:
+        """Read what may follow a tool call before its closing tag; returns whether there was text to read."""
+        begin, self._position = self._position, _SPACES.match(self._text, self._position).end()  # type: ignore[union-attr]
+        yield from self._content(self._text[begin : self._position], self._start + begin)
+        rest = self._text[self._position : self._position + len(_FENCE)]
+        if not rest or (rest != _FENCE and _FENCE.startswith(rest) and self._expected == _FENCE and not is_last):
+            return False
+        expected, self._expected = self._expected, ""
+        if expected == _FENCE:
+            self._position += len(_FENCE) if rest == _FENCE else 0
+        elif rest[0] not in expected:
+            return True
+        elif rest[0] == "{":
+            self._begin_tool_call(self._start + self._position, "")
+        else:
+            self._position += 1
+            self._expected = "{" if rest[0] == "," else _FENCE if _FENCE in self._lead else ""
+        return True
 
     def _read_tool_call(self, call: OpenToolCall, *, is_last: bool) -> Generator[AnswerPiece, None, bool]:
         """Read on in the open tool call; returns whether it ended before the text did."""
@@ -146,6 +179,8 @@ class ToolCallParser:
         if call.progress is Progress.COMPLETE and (pieces := call.whole()):
             yield from pieces
             self._tool_call_ended(is_unclosed=True)
+            self._lead = call.lead or self._lead  # a further tool call of a list has no lead of its own
+            self._expected = ",]" if "[" in self._lead else _FENCE if _FENCE in self._lead else ""
             return True
         if call.tag_in_string is not None:  # the tool call ended there, inside a string
             offset, tag = call.tag_in_string
@@ -158,7 +193,10 @@ class ToolCallParser:
                 return False
             offset = self._start + end
         closing_tag = tag if tag == TOOL_CALL_CLOSE else ""
-        yield call.invalid(offset, closing_tag)
+        if pieces := call.in_python(offset):
+            yield from pieces
+        else:
+            yield call.invalid(offset, closing_tag)
         self._position += len(closing_tag)
         self._tool_call_ended(is_unclosed=False)
         return bool(tag)

@@ -52,6 +52,74 @@ def test_spellings_of_a_call_that_are_understood(body: str, arguments: dict[str,
     assert [(c.name, c.arguments) for c in tool_calls] == [("add", arguments)]
 
 
+ADD, NOW = '{"name": "add", "arguments": {"a": 1}}', '{"name": "now", "arguments": {}}'
+
+
+@pytest.mark.parametrize(
+    ("body", "count", "content"),
+    [
+        (f"\n```json\n{ADD}\n```\n", 1, ""),
+        (f"```{ADD}```", 1, ""),
+        (f"```json\n{ADD}", 1, ""),
+        (f"`{ADD}`", 1, "`"),
+        (f"[{ADD}]", 1, ""),
+        (f"\n[\n  {ADD},\n  {NOW}\n]\n", 2, ""),
+        (f"```\n[{ADD} , {NOW}]\n```", 2, ""),
+        (f"[{ADD}", 1, ""),
+        (f"[{ADD}, {NOW}", 2, ""),
+        (f"[{ADD} so", 1, " so"),
+        (f"[{ADD}, so", 1, " so"),
+        (f"[{ADD}] so", 1, " so"),
+        (f"```{ADD}`` so", 1, "`` so"),
+        (f"[{ADD}]]", 1, "]"),
+        ("{'name': 'add', 'arguments': {'a': 1}}", 1, ""),
+        ("\n{'name': 'add', \"arguments\": {'a': 1}}\n", 1, ""),
+        ("```python\n{'name': 'add', 'arguments': {'a': 1}}\n```", 1, ""),
+        ('{"name": "add", "parameters": {"a": 1}}', 1, ""),
+        ('{"name": "add", "arguments": {"a": 1}, "parameters": {}}', 1, ""),
+    ],
+)
+@pytest.mark.parametrize("close", ["</tool_call>", ""])
+def test_what_small_models_write_in_place_of_json_alone(body: str, count: int, content: str, close: str) -> None:
+    text = f"So: <tool_call>{body}{close}"
+    parsed = parse_answer(text, str)
+    calls = [(call.index, call.name, call.arguments) for call in parsed.tool_calls]
+    assert calls == [(0, "add", {"a": 1}), (1, "now", {})][:count]
+    assert (parsed.content, parsed.invalid_tool_calls) == ("So:" + content, [])
+    parser = ToolCallParser(str)
+    pieces = [*(piece for char in text for piece in parser.feed(char)), *parser.flush()]
+    assert [piece for piece in pieces if isinstance(piece, ToolCall)] == parsed.tool_calls
+    assert "".join(piece.text for piece in pieces if isinstance(piece, Content)) == parsed.content
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{'name': 'add', 'arguments': {'a': b'x'}}",  # no JSON value
+        "{'name': 'add', 'arguments': {'a': {1}}}",
+        "{'name': 'add', 'arguments': {'a': open('x')}}",
+        "{'name': 'add', 'arguments': [1]}",
+        "{'name': 'add', 'arguments': {'a': '\\d'}}",
+        "{'name': 'add', 'arguments': {'a': '" + "x" * 20_000 + "'}}",
+        "[[" + ADD + "]]",
+        "``" + "``" + ADD,
+    ],
+)
+def test_what_is_neither_json_nor_a_dict_of_python_is_broken(body: str) -> None:
+    parsed = parse_answer(f"<tool_call>{body}</tool_call>")
+    assert parsed.tool_calls == []
+    (broken,) = parsed.invalid_tool_calls
+    assert broken.source == f"<tool_call>{body}</tool_call>"
+
+
+def test_the_second_tool_call_of_a_list_may_be_broken() -> None:
+    parsed = parse_answer(f'<tool_call>[{ADD}, {{"name": "now", "arguments": {{]</tool_call> So.')
+    assert [call.name for call in parsed.tool_calls] == ["add"]
+    (broken,) = parsed.invalid_tool_calls
+    assert (broken.index, broken.name, broken.source) == (1, "now", '{"name": "now", "arguments": {]</tool_call>')
+    assert parsed.content == "So."
+
+
 @pytest.mark.parametrize("end", ["", "\n", "<tool_call>" + '{"name": "now"}'])
 def test_a_whole_call_needs_no_closing_tag(end: str) -> None:
     tool_calls = parse_answer('<tool_call>{"name": "add", "arguments": {"a": 1}}' + end).tool_calls
@@ -137,7 +205,9 @@ PIECES = [
         written_tool_call("now", {}),
         '<tool_call>{"name": "add", "arguments": {"a": "',
     ),
-    *('{"name": "now", "arguments": {}}', '<tool_call>{"name": "x"}'),
+    *('{"name": "now", "arguments": {}}', '<tool_call>{"name": "x"}', "[", "]", ", ", "```", "```json\n", "'"),
+    "<tool_call>{'name': 'add', 'arguments': {'a': '<b>'}}</tool_call>",
+    '<tool_call>[{"name": "now", "arguments": {}}, {"name": "x"}]</tool_call>',
     *(
         '"',
         "\\",
@@ -240,6 +310,12 @@ STREAMS = {  # how a stream begins, and what it repeats
     "calls that break off": ("", OPENED + "</tool_call>" + OPENED),
     "calls that break off at an escape": ("", '<tool_call>{\\"</tool_call>'),
     "whole calls": ("", '<tool_call>{"name": "add", "arguments": {"a": "</tool_call>"}}</tool_call>\n'),
+    "lists": ("", '<tool_call>[{"name": "add", "arguments": {}}, {"name": "add", "arguments": {}}]</tool_call>'),
+    "a long list": ("<tool_call>[", '{"name": "add", "arguments": {}}, '),
+    "fences": ("", '<tool_call>```json\n{"name": "add", "arguments": {}}\n```</tool_call>'),
+    "space after a fence": ('<tool_call>```{"name": "add", "arguments": {}}', " "),
+    "space before the JSON": ("<tool_call>", "\n"),
+    "dicts of Python": ("", "<tool_call>{'name': 'add', 'arguments': {'a': 1}}</tool_call>"),
     "unclosed calls": ("", '<tool_call>{"name": "add", "arguments": {}} so '),
 }
 
