@@ -203,6 +203,7 @@ class FaultyProxy:
             for task in list(self._serving):
                 task.cancel()
             await asyncio.gather(*self._serving, return_exceptions=True)
+            await asyncio.sleep(0)  # for their callbacks: since Python 3.12, gather does not wait for finished tasks
 
     def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._is_up:  # the connection was accepted while going down
