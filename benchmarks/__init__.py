@@ -8,6 +8,7 @@ Scripts
     startup.py       how long imports and ``relay --help`` take
     windows.py       what a hand-over costs behind a long context, with sliding windows and without
     random_pair.py   writes a pair of models with random weights, for decode.py and serving.py
+    try_extras.py    the wheel with each extra in an empty environment: does it answer as the docs say?
     gpu/run.py       everything that needs a GPU, in ten minutes (gpu/README.md)
 
 Modules that scripts share
