@@ -82,7 +82,12 @@ class Request:
     def _options(self) -> dict[str, Any]:
         """Arguments of :meth:`Relay.astream`."""
         prefix = self.offered.prefix or self.opening
-        return {"tools": self.offered.tools or None, "prefix": prefix, "settings": self.settings}
+        return {
+            "tools": self.offered.tools or None,
+            "prefix": prefix,
+            "constraint": self.offered.constraint,
+            "settings": self.settings,
+        }
 
     async def _pieces(self, reply: Reply) -> AsyncGenerator[Delta | RelayResult, None]:
         """The parts of the answer that the reader sees; the last item is the result.
@@ -91,7 +96,8 @@ class Request:
         JSON.
         """
         if self.schema is not None:
-            await start_constraining_engine(self.relay, self.structured_by)
+            with langchain_errors():
+                await start_constraining_engine(self.relay, self.structured_by, self.schema)
         with langchain_errors():
             async with aclosing(self.relay.astream(self.messages, **self._options())) as events:
                 async for event in events:

@@ -58,4 +58,9 @@ class Request(Generic[R]):
 
     def _options(self) -> dict[str, Any]:
         """Arguments of :meth:`Relay.astream`."""
-        return {"tools": self.offered.tools, "prefix": self.offered.prefix, "settings": self.settings}
+        return {
+            "tools": self.offered.tools,
+            "prefix": self.offered.prefix,
+            "constraint": self.offered.constraint,
+            "settings": self.settings,
+        }

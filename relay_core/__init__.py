@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from relay_core.command import Call, CommandScanner, Malformed, Text
+    from relay_core.constraint import Constraint
     from relay_core.decoding.triggers import Chance, Commands, Never, Trigger, Uncertain
     from relay_core.engines.base import Chunk, Engine, Finish, Prompt, Sampling, Token
     from relay_core.engines.openai import OpenAIEngine
@@ -50,6 +51,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "relay_core.command": ("Call", "CommandScanner", "Malformed", "Text"),
+    "relay_core.constraint": ("Constraint",),
     "relay_core.decoding.triggers": ("Chance", "Commands", "Never", "Trigger", "Uncertain"),
     "relay_core.engines.base": ("Chunk", "Engine", "Finish", "Prompt", "Sampling", "Token"),
     "relay_core.engines.openai": ("OpenAIEngine",),
@@ -94,6 +96,7 @@ __all__ = [
     "CommandScanner",
     "Commands",
     "ConfigurationError",
+    "Constraint",
     "ContextOverflow",
     "Engine",
     "EngineError",

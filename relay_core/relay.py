@@ -15,6 +15,8 @@ from typing import Any, Literal, Self, overload
 from relay_core import portal
 from relay_core.chat import Conversation
 from relay_core.concurrency import map_concurrently
+from relay_core.constraint import Constraint
+from relay_core.decoding.constrained import applicable
 from relay_core.decoding.deadline import OutOfTime, deadline_in, within
 from relay_core.decoding.loop import Answer, unanswered
 from relay_core.decoding.prompts import Prompts
@@ -109,6 +111,7 @@ class Relay:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         prefix: str = "",
+        constraint: Constraint | None = None,
         settings: RelaySettings | None = None,
         **overrides: Any,
     ) -> AsyncGenerator[Event, None]:
@@ -118,6 +121,8 @@ class Relay:
             prompt: a string (one user message) or a list of ``{"role", "content"}`` messages.
             tools: JSON schemas of the functions that the answer may call, rendered by each model's own template.
             prefix: text with which the answer must begin; ``result.text`` does not contain it.
+            constraint: what ``result.text`` is held to, such as ``Constraint.choice("yes", "no")``. A command can then
+                stand only where the constraint allows its text.
             settings: the settings of this answer, instead of the relay's settings.
             overrides: settings to replace for this answer, by name (:class:`RelaySettings`).
 
@@ -125,7 +130,7 @@ class Relay:
 
         Raises:
             ConfigurationError: the prompt or a setting cannot be used, or the student's endpoint cannot continue a
-                ``prefix``; nothing was generated.
+                ``prefix`` or cannot be held to ``constraint``; nothing was generated.
             EngineError: the student failed; ``transcript`` holds the answer so far.
             TeacherUnavailable: the teacher failed and ``on_teacher_error="raise"``.
         """
@@ -135,6 +140,7 @@ class Relay:
         try:
             with attributed_to("student"):
                 await within(self.student.start(), deadline)
+                constraint = await within(applicable(constraint, self.student), deadline)
             self._check_prefix(prefix)
             if settings.active_trigger.needs_top_logprob and not self.student.reports_top_logprob:
                 raise no_top_logprob(self.student, settings.active_trigger)
@@ -143,7 +149,7 @@ class Relay:
         except OutOfTime:
             yield Finished(unanswered(settings, time.monotonic() - began))
             return
-        answer = Answer(self.student, self.teacher, prompts, settings, deadline=deadline)
+        answer = Answer(self.student, self.teacher, prompts, settings, deadline=deadline, constraint=constraint)
         async with aclosing(answer.run()) as events:
             async for event in events:
                 yield event

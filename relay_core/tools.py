@@ -10,7 +10,7 @@ Nothing here keeps state. :func:`offer` gives the schemas for the template and t
 with which the answer must begin:
 
     offered = offer(tools, tool_choice)
-    events = relay.astream(messages, tools=offered.tools, prefix=offered.prefix)
+    events = relay.astream(messages, tools=offered.tools, prefix=offered.prefix, constraint=offered.constraint)
 
 ``tool_parser.py`` reads the tool calls of the answer. Running tools, and the frameworks' own message classes, are left
 to the plugins.
@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from relay_core.constraint import CallableTool, Constraint, Kind, ToolCall
 from relay_core.errors import ConfigurationError
 
 TOOL_CALL_OPEN = "<tool_call>"
@@ -41,11 +42,13 @@ class Offer:
     """The tools that an answer may call.
 
     ``tools``: schemas for the template, in OpenAI's function form; without any, no text of the answer is read as a tool
-    call. ``prefix``: the text with which the assistant's turn must begin.
+    call. ``prefix``: the text with which the assistant's turn must begin. ``constraint``: what the text behind the
+    prefix is held to by engines that can.
     """
 
     tools: tuple[dict[str, Any], ...] = ()
     prefix: str = ""
+    constraint: Constraint | None = None
 
 
 def offer(tools: Sequence[Mapping[str, Any]] | None, tool_choice: Any = None) -> Offer:
@@ -70,11 +73,24 @@ def offer(tools: Sequence[Mapping[str, Any]] | None, tool_choice: Any = None) ->
     if choice in ("any", "required"):
         if not names:
             raise ConfigurationError(f"tool_choice is {tool_choice!r}, but no tools are given")
-        return Offer(schemas, forced_prefix(names[0] if len(names) == 1 else None))
+        only_name = names[0] if len(names) == 1 else None
+        return Offer(schemas, forced_prefix(only_name), _constraint(tools or (), only_name))
     if choice not in names:
         known = ", ".join([*names, "auto", "any", "none"])
         raise ConfigurationError(f"tool_choice names {choice!r}, which is not among the tools: write one of {known}")
-    return Offer(schemas, forced_prefix(choice))
+    return Offer(schemas, forced_prefix(choice), _constraint(tools or (), choice))
+
+
+def _constraint(tools: Sequence[Mapping[str, Any]], name: str | None) -> Constraint:
+    """What follows the forced prefix of the tool ``name``, or of any of ``tools``."""
+    callable_tools = []
+    for tool in tools:
+        function = function_schema(tool)["function"]
+        is_strict = tool.get("function", tool).get("strict") is True
+        callable_tools.append(CallableTool(function["name"], function["parameters"], is_strict))
+    if name is not None:
+        callable_tools = [tool for tool in callable_tools if tool.name == name][:1]
+    return Constraint(Kind.TOOL_CALL, ToolCall(tuple(callable_tools), name is not None))
 
 
 def forced_prefix(name: str | None = None) -> str:

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from typing import Any
 
 from relay_core.chat import Conversation, render_async
+from relay_core.constraint import Constraint
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token
 from relay_core.errors import BudgetError, ConfigurationError, EngineError
 from relay_core.events import Event, Finished, FinishReason, RelayResult, TextDelta
@@ -23,7 +24,7 @@ from relay_core.settings import RelaySettings
 from relay_core.transcript import Author, Segment
 from relay_core.usage import Usage
 
-CONSTRAINING = "VLLMEngine and OpenAIEngine (in every mode but 'completions')"
+CONSTRAINING = "TransformersEngine, VLLMEngine and OpenAIEngine (in every mode but 'completions')"
 
 INSTRUCTION = "Write your last answer again as JSON, and nothing else. The JSON follows this schema:\n"
 
@@ -52,14 +53,16 @@ def constraining_engine(relay: Relay, by: Role) -> Engine:
     return engine
 
 
-async def start_constraining_engine(relay: Relay, by: Role) -> Engine:
-    """Start the engine of side ``by`` and check it again; done before the answer, so that a refusal costs nothing.
+async def start_constraining_engine(relay: Relay, by: Role, schema: Mapping[str, Any]) -> Engine:
+    """Start the engine of side ``by`` and check it and the schema; before the answer, so that a refusal costs nothing.
 
     Raises:
-        ConfigurationError: as :func:`constraining_engine`.
+        ConfigurationError: as :func:`constraining_engine`; or the engine cannot decode under ``schema``.
     """
     await constraining_engine(relay, by).start()
-    return constraining_engine(relay, by)
+    engine = constraining_engine(relay, by)
+    await engine.check_constraint(Constraint.json_schema(schema))
+    return engine
 
 
 async def write_json(
@@ -105,7 +108,7 @@ async def write_json(
     began = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(None if settings.deadline_s is None else settings.deadline_s - answer.seconds):
-            engine = await start_constraining_engine(relay, by)
+            engine = await start_constraining_engine(relay, by, schema)
             prompt = await _prompt(engine, messages, answer.text, schema)
             async with aclosing(engine.stream(prompt, sampling)) as chunks:
                 async for chunk in chunks:

@@ -7,6 +7,7 @@ The budget of seconds is in ``deadline.py``. The sampling of each request to an 
 from __future__ import annotations
 
 from collections.abc import Sized
+from typing import Any
 
 from relay_core.command import CLOSE
 from relay_core.decoding.triggers import Halt
@@ -77,6 +78,7 @@ def student_sampling(
     may_call: bool,
     top_logprob: bool = False,
     halt: Halt | None = None,
+    **held_to: Any,
 ) -> Sampling:
     """The sampling of the student's next request.
 
@@ -87,16 +89,22 @@ def student_sampling(
         may_call: whether a command can open a call; if so, the engine stops at the closing tag.
         top_logprob: whether the trigger needs the probability of the likeliest token.
         halt: where the engine is to end the stream for the trigger.
+        held_to: the constraint of the request (``constrained.py``).
     """
     s = settings
     seed = None if s.seed is None else (s.seed + _STUDENT_SEED_STEP * written) % _SEEDS
     stop = (CLOSE,) if may_call else ()
-    return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, seed, stop, top_logprob=top_logprob, halt=halt)
+    return Sampling(
+        max_tokens, s.temperature, s.top_p, s.top_k, seed, stop, top_logprob=top_logprob, halt=halt, **held_to
+    )
 
 
-def teacher_sampling(settings: RelaySettings, max_tokens: int, *, call: int) -> Sampling:
-    """The sampling of the teacher in call number ``call`` (from 0); the same for a request that is begun early."""
+def teacher_sampling(settings: RelaySettings, max_tokens: int, *, call: int, **held_to: Any) -> Sampling:
+    """The sampling of the teacher in call number ``call`` (from 0); the same for a request that is begun early.
+
+    ``held_to`` is the constraint of the request (``constrained.py``).
+    """
     s = settings
     temperature = s.temperature if s.teacher_temperature is None else s.teacher_temperature
     seed = None if s.seed is None else (s.seed + _TEACHER_SEED_STEP * (call + 1)) % _SEEDS
-    return Sampling(max_tokens, temperature, s.top_p, s.top_k, seed)
+    return Sampling(max_tokens, temperature, s.top_p, s.top_k, seed, **held_to)

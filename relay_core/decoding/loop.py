@@ -13,7 +13,9 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from relay_core.constraint import Constraint
 from relay_core.decoding.budget import Budget, student_sampling, teacher_sampling
+from relay_core.decoding.constrained import Hold
 from relay_core.decoding.deadline import OutOfTime, deadline_in, earlier, within
 from relay_core.decoding.engine_stream import engine_stream
 from relay_core.decoding.prompts import Prompts
@@ -38,6 +40,7 @@ class Answer:
         prompts: the prompts of both, with the student's rendered; the answer's transcript is theirs.
         settings: budgets, sampling, prices, and the trigger.
         deadline: the event loop's time at which the answer must end; ``None`` for no deadline.
+        constraint: what the answer is held to, checked by the student's engine; ``None`` for free text.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Answer:
         prompts: Prompts,
         settings: RelaySettings,
         deadline: float | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
         self._began = time.monotonic()
         self._deadline = deadline
@@ -55,7 +59,9 @@ class Answer:
         self._transcript = prompts.transcript
         self._calls: list[CallEnded] = []
         self._tally = Tally(self._calls)
-        self._budget = Budget(settings, self._transcript, self._calls, has_teacher=teacher is not None)
+        self._hold = Hold(constraint, student, teacher)
+        has_teacher = teacher is not None and self._hold.allows_calls
+        self._budget = Budget(settings, self._transcript, self._calls, has_teacher=has_teacher)
         self._decider = settings.active_trigger.decider(settings.seed)
         self._stops = StopFilter(settings.stop)
         self._text = StudentText(
@@ -151,9 +157,10 @@ class Answer:
         self._text.begin_turn(may_call=may_call)
         return student_sampling(
             self._settings, limit, written=len(self._transcript),
-            may_call=may_call and self._decider.reads_commands,
+            may_call=self._hold.stops_at_commands or (may_call and self._decider.reads_commands),
             top_logprob=may_call and self._settings.active_trigger.needs_top_logprob,
             halt=self._decider.halt(self._text.since_call) if may_call else None,
+            **self._hold.student(self._transcript),
         )  # fmt: skip
 
     def _check_top_logprob(self, tokens: Sequence[Token]) -> None:
@@ -227,7 +234,7 @@ class Answer:
         limit = min(call.tokens, self._budget.tokens_left(self._teacher_engine, prompt))
         chunks = await self._warmer.claim(prompt, limit)
         if chunks is None:
-            sampling = teacher_sampling(self._settings, limit, call=len(self._calls))
+            sampling = self._teacher_sampling(prompt, limit)
             chunks = self._teacher_engine.stream(prompt, sampling)
         async with engine_stream(
             chunks,
@@ -267,6 +274,10 @@ class Answer:
         self._budget.check_fits(self._teacher_engine, prompt)
         return prompt
 
+    def _teacher_sampling(self, prompt: Prompt, limit: int) -> Sampling:
+        held_to = self._hold.teacher(prompt, self._prompts.prefix)
+        return teacher_sampling(self._settings, limit, call=len(self._calls), **held_to)
+
     @property
     def _teacher_engine(self) -> Engine:
         assert self._teacher is not None
@@ -290,7 +301,7 @@ class Answer:
         most = self._budget.allowance(None)
         prompt = await self._teacher_prompt(self._deadline, before=command_at)
         limit = min(most, self._budget.tokens_left(self._teacher_engine, prompt))
-        sampling = teacher_sampling(self._settings, limit, call=len(self._calls))
+        sampling = self._teacher_sampling(prompt, limit)
         return prompt, self._teacher_engine.warm_stream(prompt, sampling, warming)
 
     # -- the result ----------------------------------------------------------------------------------------
@@ -315,7 +326,12 @@ class Answer:
             seconds=time.monotonic() - self._began,
             transcript=transcript,
             prices=self._settings.prices,
-            notes={**self._prompts.notes, **self._tally.notes, **self._limit_note()},
+            notes={
+                **self._prompts.notes,
+                **self._tally.notes,
+                **self._limit_note(),
+                **self._hold.note(self._tally.refused),
+            },
             breaker=None if self._teacher is None else self._teacher.breaker,
         )
 

@@ -78,6 +78,11 @@ class Prompts:
         return cls(student, teacher, conversation, instructed, rendered, prefix_ids)
 
     @property
+    def prefix(self) -> str:
+        """The text with which the answer must begin; it is not part of the transcript's text."""
+        return self._conversation.prefix
+
+    @property
     def _student_vocabulary(self) -> Tokenizer | None:
         """The student's tokenizer; ``None`` if the student's engine does not take and deliver token ids."""
         return self._student.tokenizer if self._student.speaks_ids else None

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from relay_core import template
-from relay_core.engines.request_check import check_sampling
+from relay_core.constraint import Constraint, Kind
+from relay_core.engines.sampling import Sampling as Sampling
 from relay_core.errors import ConfigurationError
 from relay_core.usage import sum_or_none
 
@@ -182,40 +183,6 @@ class Warming:
         return await asyncio.shield(self._wanted)
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to continue a prompt.
-
-    Args:
-        max_tokens: the most tokens to write.
-        temperature: 0 is greedy.
-        top_p: nucleus sampling, above 0; 1 turns it off.
-        top_k: sample among the k likeliest tokens; ``None`` turns it off.
-        seed: the seed of this request's random draws, below 2**63; ``None`` lets the engine choose one.
-        stop: strings in the *generated* text at which to end; the token that completes one is delivered whole.
-        json_schema: a JSON schema that the text must follow; honoured by engines with ``constrains``.
-        top_logprob: whether each token's ``top_logprob`` is wanted.
-        halt: ends the stream with the first token of which it is true; it gets the number of tokens that the request
-            has written before, and the token. Engines that cannot end a stream by themselves ignore it.
-
-    Raises:
-        ConfigurationError: a value of the wrong kind or outside its range. No engine gets such a value.
-    """
-
-    max_tokens: int
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int | None = None
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    json_schema: Mapping[str, Any] | None = None
-    top_logprob: bool = False
-    halt: Callable[[int, Token], bool] | None = None
-
-    def __post_init__(self) -> None:
-        check_sampling(self)
-
-
 class Engine(ABC):
     """Continues prompts.
 
@@ -227,6 +194,8 @@ class Engine(ABC):
     spec: str = "engine"
     #: whether the engine honours ``Sampling.json_schema``
     constrains: bool = False
+    #: whether a constraint may have begun in the prompt (``Sampling.begun``), so that calls can interrupt an answer
+    resumes_constraints: bool = False
     #: whether the engine delivers token ids and uses ``Prompt.token_ids`` unchanged
     speaks_ids: bool = True
     #: whether the engine can continue a text that another author began. Other engines are asked in words to go on, and
@@ -247,6 +216,24 @@ class Engine(ABC):
     def warms(self) -> bool:
         """``True`` if warming saves time and wasted tokens are free; ``warming="auto"`` then warms this teacher."""
         return False
+
+    @property
+    def constraints(self) -> frozenset[Kind]:
+        """The kinds of constraints that the engine honours; known for certain after :meth:`start`."""
+        return frozenset({Kind.JSON_SCHEMA}) if self.constrains else frozenset()
+
+    async def check_constraint(self, constraint: Constraint) -> None:
+        """Start the engine, and check that it can hold a text to ``constraint``, before anything is generated.
+
+        Raises:
+            ConfigurationError: it cannot. An engine whose server decides finds out with the request.
+        """
+        await self.start()
+        if constraint.kind not in self.constraints:
+            raise ConfigurationError(
+                f"{self.spec} ({type(self).__name__}) cannot hold a text to {constraint.kind}: "
+                "TransformersEngine and VLLMEngine can"
+            )
 
     @property
     def breaker(self) -> BreakerState | None:

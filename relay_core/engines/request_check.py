@@ -11,10 +11,11 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from relay_core.constraint import Kind, check_value
 from relay_core.errors import ConfigurationError, EngineError
 
 if TYPE_CHECKING:
-    from relay_core.engines.base import Sampling
+    from relay_core.engines.sampling import Sampling
 
 SEEDS = 2**63  # seeds are below: torch's and vLLM's generators take signed 64-bit numbers
 GREEDY_BELOW = 1e-5  # temperatures below this one are greedy, as in vLLM
@@ -39,6 +40,17 @@ def check_sampling(sampling: Sampling) -> None:
         raise _error("seed", s.seed, "a whole number from 0 to 2**63 - 1, or None")
     if not isinstance(s.stop, tuple) or not all(isinstance(string, str) and string for string in s.stop):
         raise _error("stop", s.stop, "a tuple of strings that are not empty")
+    _check_constraint(s)
+
+
+def _check_constraint(sampling: Sampling) -> None:
+    values = {kind: value for kind in Kind if (value := getattr(sampling, kind)) is not None}
+    for kind, value in values.items():
+        check_value(kind, value)
+    if len(values) > 1:
+        raise ConfigurationError(f"{' and '.join(values)} exclude each other: write one of them")
+    if not isinstance(sampling.begun, str) or (sampling.begun and not values):
+        raise _error("begun", sampling.begun, "the beginning of a constrained text, or leave it out")
 
 
 def checked_ids(ids: Sequence[int], vocabulary_size: int | None) -> list[int]:

@@ -25,6 +25,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from relay_core.constraint import Kind
 from relay_core.engines.base import Chunk, Engine, EngineUsage, Finish, Prompt, Sampling, Token, Warming
 from relay_core.engines.warmed_stream import hold_until_wanted
 from relay_core.errors import ConfigurationError, ContextOverflow
@@ -65,7 +66,7 @@ class ScriptedEngine(Engine):
         delay_s: seconds before each chunk.
         context_length: the most tokens of prompt and completion together; ``None`` sets no limit.
         logprob: the log-probability of every token, and of the likeliest token at its place.
-        constrains: the engine's ``constrains``. The script is played unchanged even if there is a schema.
+        constrains: whether the engine accepts constraints of every kind; the script is played unchanged all the same.
         honour_stop: whether a stream ends at ``Sampling.stop`` and ``Sampling.halt``, as it does on real engines (a
             closed command then ends the turn, even if no call follows). By default a turn is played until the loop
             closes it.
@@ -96,7 +97,7 @@ class ScriptedEngine(Engine):
         self.spec = "scripted"
         self.script = script
         self.speaks_ids = tokenizer is not None
-        self.constrains = constrains
+        self.constrains = self.resumes_constraints = constrains
         self.reports_top_logprob = True
         self.requests: list[tuple[Prompt, Sampling]] = []
         self.active = 0
@@ -128,6 +129,10 @@ class ScriptedEngine(Engine):
     @property
     def context_length(self) -> int | None:
         return self._context_length
+
+    @property
+    def constraints(self) -> frozenset[Kind]:
+        return frozenset(Kind) if self.constrains else frozenset()
 
     @property
     def warms(self) -> bool:

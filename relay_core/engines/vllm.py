@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay_core import hub, portal
+from relay_core.constraint import Constraint, Kind
 from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, EngineUsage, Finish, Prompt, Sampling, Token, Warming
 from relay_core.engines.closing import close_in_thread
@@ -28,6 +29,7 @@ from relay_core.engines.cpu_affinity import check_processors, child_processes_on
 from relay_core.engines.cross_loop import run_on
 from relay_core.engines.forked import keep_unused, watch_forks
 from relay_core.engines.gc_freeze import freeze_imports
+from relay_core.engines.grammar_text import structured_outputs
 from relay_core.engines.in_flight import RequestsInFlight
 from relay_core.engines.in_process import InProcessEngine
 from relay_core.engines.request_check import checked_ids
@@ -73,6 +75,7 @@ class VLLMEngine(InProcessEngine):
     """
 
     constrains = True
+    constraints = frozenset(Kind)
 
     def __init__(
         self,
@@ -191,6 +194,23 @@ class VLLMEngine(InProcessEngine):
             with contextlib.suppress(Exception):
                 asyncio.run_coroutine_threadsafe(_end_streams(llm, self._was_closed()), home).result(timeout=2)
 
+    async def check_constraint(self, constraint: Constraint) -> None:
+        await super().check_constraint(constraint)
+        await asyncio.to_thread(self._check_constraint, constraint)
+
+    def _check_constraint(self, constraint: Constraint) -> None:
+        llm = self._llm
+        if llm is None:
+            raise self._was_closed()
+        try:
+            params = self._params(Sampling(1, **constraint.fields("")), warmed=False)
+            params.verify(llm.model_config, None, llm.vllm_config.structured_outputs_config, self.tokenizer.hf)
+        except (AttributeError, TypeError):  # another version of vLLM, which checks when the request comes
+            return
+        except ValueError as error:
+            message = f"{self.spec}: vLLM cannot decode under this {constraint.kind}: {error}"
+            raise ConfigurationError(message) from error
+
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "running": self.running}
 
@@ -262,7 +282,8 @@ class VLLMEngine(InProcessEngine):
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-        schema = sampling.json_schema
+        constraint = Constraint.of(sampling)
+        held_to = None if constraint is None else StructuredOutputsParams(**structured_outputs(constraint))
         return SamplingParams(
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
@@ -274,7 +295,7 @@ class VLLMEngine(InProcessEngine):
             detokenize=bool(sampling.stop),
             logprobs=1 if sampling.top_logprob else 0 if self._logprobs else None,
             stream_interval=self._in_flight.tokens_per_message(warmed=warmed),
-            structured_outputs=None if schema is None else StructuredOutputsParams(json=dict(schema)),
+            structured_outputs=held_to,
             output_kind=RequestOutputKind.DELTA,
         )
 

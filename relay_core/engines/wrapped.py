@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from relay_core.engines.base import BreakerState, Chunk, Engine, Prompt, Sampling, Warming
 
 if TYPE_CHECKING:
+    from relay_core.constraint import Constraint, Kind
     from relay_core.tokenizer import Tokenizer
 
 
@@ -48,6 +49,17 @@ class Wrapped(Engine):
     @property
     def constrains(self) -> bool:  # type: ignore[override]
         return self.inner.constrains
+
+    @property
+    def constraints(self) -> frozenset[Kind]:
+        return self.inner.constraints
+
+    @property
+    def resumes_constraints(self) -> bool:  # type: ignore[override]
+        return self.inner.resumes_constraints
+
+    async def check_constraint(self, constraint: Constraint) -> None:
+        await self.inner.check_constraint(constraint)
 
     @property
     def speaks_ids(self) -> bool:  # type: ignore[override]

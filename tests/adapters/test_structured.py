@@ -144,7 +144,7 @@ async def test_an_endpoint_that_turns_out_not_to_constrain_is_refused(qwen3: Tok
     relay = Relay(Endpoint("a", qwen3, constrains=True), None)
     assert constraining_engine(relay, "student") is relay.student
     with pytest.raises(ConfigurationError, match="'completions'"):
-        await start_constraining_engine(relay, "student")
+        await start_constraining_engine(relay, "student", SCHEMA)
 
 
 async def test_an_engine_that_pays_no_heed_to_the_schema_is_found_out(engine: Make) -> None:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from relay_core.constraint import Kind
 from relay_core.engines.base import BreakerState, Chunk, Engine, Prompt, Sampling, Warming
 from relay_core.engines.forked import keep_unused, watch_forks
 from relay_core.engines.gc_freeze import freeze_imports
@@ -120,6 +121,11 @@ class OpenAIEngine(Engine):
         self._is_probed = False
         self._clients: dict[asyncio.AbstractEventLoop, LoopClient] = {}
         watch_forks(self)
+
+    @property
+    def constraints(self) -> frozenset[Kind]:
+        """All kinds in mode ``ids``; JSON schemas in the chat modes and before the start."""
+        return frozenset(Kind) if self.mode is Mode.IDS else super().constraints
 
     # -- what is known of the endpoint ---------------------------------------------------------------------
 

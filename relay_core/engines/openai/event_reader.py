@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core.engines.base import Chunk, EngineUsage, Finish, Token
 from relay_core.engines.openai.faults import Fault, NoAnswer, reading
-from relay_core.engines.openai.parsed_tool_calls import ParsedToolCalls
+from relay_core.engines.openai.parsed_tool_calls import ParsedToolCall
 from relay_core.engines.openai.protocol import Mode
 from relay_core.engines.openai.usage_reports import UsageReports
 from relay_core.errors import EngineError
@@ -48,7 +48,7 @@ class EventReader:
         continues: bool = False,
         resumes: bool = False,
     ) -> None:
-        self._tools = ParsedToolCalls()
+        self._tools = ParsedToolCall()
         self._ids: _IdReader | None = None
         if mode is Mode.IDS:
             assert tokenizer is not None

@@ -19,7 +19,7 @@ _MAX_CALLS = 1000
 _SPACE = 8  # characters by which the same JSON may differ at its ends
 
 
-class ParsedToolCalls:
+class ParsedToolCall:
     """The tool calls of one response, in the order in which they began.
 
     The first call that is not complete is passed on as it comes; later ones, and content, wait for its end.

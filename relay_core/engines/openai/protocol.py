@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from relay_core.constraint import Constraint, Kind
 from relay_core.engines.base import Prompt, Sampling
+from relay_core.engines.grammar_text import structured_outputs
+from relay_core.errors import ConfigurationError
 from relay_core.unicode import repair_surrogates
 
 GO_ON = (
@@ -76,7 +79,13 @@ def request_body(
         ids: the token ids of the answer so far (mode ``ids``).
         text: the text of the answer so far (other modes).
         left: how many tokens may still come.
+
+    Raises:
+        ConfigurationError: the mode has no field for the request's constraint.
     """
+    constraint = Constraint.of(sampling)
+    if constraint is not None and dialect.mode is not Mode.IDS and constraint.kind is not Kind.JSON_SCHEMA:
+        raise ConfigurationError(f"an endpoint in mode {dialect.mode} has no field for {constraint.kind}: leave it out")
     body: dict[str, Any] = {
         "model": model,
         dialect.limit_name: left,
@@ -99,8 +108,8 @@ def request_body(
         if sampling.stop:
             body["stop"] = list(sampling.stop)
             body["include_stop_str_in_output"] = True
-        if sampling.json_schema is not None:
-            body["structured_outputs"] = {"json": dict(sampling.json_schema)}
+        if constraint is not None:
+            body["structured_outputs"] = structured_outputs(constraint)
     elif dialect.mode is Mode.COMPLETIONS:
         body["prompt"] = repair_surrogates(prompt.text.removeprefix(dialect.own_bos) + text)
     else:

@@ -18,13 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relay_core.constraint import Constraint, Kind
 from relay_core.engines import model_folder
-from relay_core.engines.base import LOG, Chunk, Prompt, Sampling, Warming
+from relay_core.engines.base import LOG, Chunk, EngineUsage, Finish, Prompt, Sampling, Warming
 from relay_core.engines.closing import close_in_thread
 from relay_core.engines.forked import keep_unused, watch_forks
 from relay_core.engines.in_process import InProcessEngine
 from relay_core.engines.request_check import checked_ids
 from relay_core.engines.spec import Scheme, engine_from_spec
+from relay_core.engines.transformers.grammars import Grammar, Grammars
 from relay_core.engines.transformers.lent_model import LentModel
 from relay_core.engines.transformers.options import BatchingOptions
 from relay_core.engines.transformers.request import Request
@@ -67,6 +69,10 @@ class TransformersEngine(InProcessEngine):
     Raises:
         ConfigurationError: an option is invalid, or the folder holds no usable model; nothing was loaded.
     """
+
+    constrains = True
+    constraints = frozenset(Kind)
+    resumes_constraints = True
 
     def __init__(
         self,
@@ -122,6 +128,7 @@ class TransformersEngine(InProcessEngine):
         self._end_ids: frozenset[int] = frozenset()
         self._vocabulary_size: int | None = None  # rows of the embedding
         self._unshared: str | None = None  # what it costs that requests share no prefixes; None if they do
+        self._grammars: Grammars  # from the start on
         self._retire: weakref.finalize[..., Any] | None = None  # stops the manager if the engine is forgotten
         watch_forks(self)
 
@@ -164,6 +171,7 @@ class TransformersEngine(InProcessEngine):
             self._manager = None
             self._end_ids = self._find_end_ids(self._model)
             self._vocabulary_size = self._model.get_input_embeddings().weight.shape[0]
+            self._grammars = Grammars(self.tokenizer, self._vocabulary_size, self._end_ids)
             from relay_core.engines.transformers import self_check
             from relay_core.engines.transformers.manager import Manager
 
@@ -215,7 +223,11 @@ class TransformersEngine(InProcessEngine):
             raise ContextOverflow(f"the prompt has {len(ids)} tokens, the context is {self._context}")
         ids = checked_ids(ids, self._vocabulary_size)
         limit = min(sampling.max_tokens, room)
-        request = Request(asyncio.get_running_loop(), self.tokenizer, ids, sampling, limit, self._end_ids)
+        grammar = await self._grammar(sampling)
+        if grammar is not None and grammar.is_complete:
+            yield Chunk((), Finish.END, None, EngineUsage(len(ids), None, 0))
+            return
+        request = Request(asyncio.get_running_loop(), self.tokenizer, ids, sampling, limit, self._end_ids, grammar)
         self._enter(request)
         try:
             if warming is not None:
@@ -229,6 +241,17 @@ class TransformersEngine(InProcessEngine):
             self._leave(request)
             if warming is not None:
                 _count_waste(request, warming)
+
+    async def _grammar(self, sampling: Sampling) -> Grammar | None:
+        """The grammar of a request; ``None`` if nothing constrains it."""
+        constraint = Constraint.of(sampling)
+        if constraint is None:
+            return None
+        return await asyncio.to_thread(self._grammars.begin, constraint, sampling.begun)
+
+    async def check_constraint(self, constraint: Constraint) -> None:
+        await super().check_constraint(constraint)
+        await asyncio.to_thread(self._grammars.compile, constraint)
 
     def _enter(self, request: Request) -> None:
         with self._requests_lock:

@@ -27,6 +27,7 @@ from transformers.generation.continuous_batching.continuous_api import Backgroun
 from relay_core.engines.base import LOG
 from relay_core.engines.transformers import attention_setup
 from relay_core.engines.transformers.cache_size import automatic_cache_tokens
+from relay_core.engines.transformers.masks import Masks
 from relay_core.engines.transformers.options import BatchingOptions
 from relay_core.engines.transformers.request import Request, Ticket
 from relay_core.engines.transformers.sampler import Router, Sampler
@@ -61,9 +62,9 @@ class Manager:
         options.check_device(model.device.type)
         attention_setup.check_layers(model)
         tokens = options.cache_tokens or automatic_cache_tokens(model, options.cache_gib)
-        self._submitted = _Submitted()
+        self._submitted, self._masks = _Submitted(), Masks(model.device)
         try:
-            self._manager = _started(model, options, tokens, end_ids, self._submitted)
+            self._manager = _started(model, options, tokens, end_ids, self._submitted, self._masks)
         except Exception as error:
             hint = "if memory is short, set a smaller cache_gib or cache_tokens"
             raise EngineError(f"the cache for {tokens} tokens could not be made: {error}; {hint}") from error
@@ -99,6 +100,8 @@ class Manager:
         """Give the request a new ticket and queue it; if the manager has stopped, the request fails."""
         ticket = request.ticket = Ticket(request)
         self._submitted.add(request)
+        if request.grammar is not None:
+            self._masks.prepare([request.grammar])
         refusal = self._refusal
         if refusal is None:
             self._manager.add_request(
@@ -144,7 +147,12 @@ class Manager:
 
 
 def _started(
-    model: PreTrainedModel, options: BatchingOptions, tokens: int, end_ids: frozenset[int], submitted: _Submitted
+    model: PreTrainedModel,
+    options: BatchingOptions,
+    tokens: int,
+    end_ids: frozenset[int],
+    submitted: _Submitted,
+    masks: Masks,
 ) -> ContinuousBatchingManager:
     """A running manager whose cache holds ``tokens`` tokens; when its thread ends, the rest of ``submitted`` fails."""
     config = ContinuousBatchingConfig(
@@ -160,7 +168,7 @@ def _started(
     attention_setup.uninstall(model)  # left by a manager that died; transformers refuses to start with it
     manager = model.init_continuous_batching(generation_config=greedy, continuous_batching_config=config)
     processors = ContinuousBatchingLogitsProcessorList(
-        LogitsProcessorList([Sampler(manager.cancel_request, model.device)])
+        LogitsProcessorList([Sampler(manager.cancel_request, model.device, masks)])
     )
     processors.tensors_required = 1
     manager.logit_processor = processors

@@ -19,6 +19,8 @@ from relay_core.tokenizer import Tokenizer
 if TYPE_CHECKING:
     import torch
 
+    from relay_core.engines.transformers.grammars import Grammar
+
 
 class Request:
     """The state of one stream.
@@ -30,6 +32,7 @@ class Request:
         sampling: how to sample.
         limit: the most tokens to write; :meth:`shorten` lowers it while the request runs.
         end_ids: the model's end tokens.
+        grammar: what the text is held to; ``None`` if nothing.
     """
 
     __slots__ = (
@@ -45,6 +48,7 @@ class Request:
         "cached_tokens",
         "end_ids",
         "generator",
+        "grammar",
         "ids",
         "is_over",
         "is_shortened",
@@ -66,8 +70,10 @@ class Request:
         sampling: Sampling,
         limit: int,
         end_ids: frozenset[int],
+        grammar: Grammar | None = None,
     ) -> None:
         self.loop, self.sampling, self.limit, self.end_ids = loop, sampling, limit, end_ids
+        self.grammar = grammar
         self.ids = list(prompt_ids)  # the prompt and every sampled token
         self.prompt_length = len(self.ids)
         self.cached_tokens: int | None = None  # prompt tokens found in the prefix cache; None until the prompt is read
@@ -90,7 +96,11 @@ class Request:
     # -- on the manager's thread ---------------------------------------------------------------------------
 
     def accept(self, token_id: int, logprob: float, top_logprob: float | None = None) -> Finish | None:
-        """Append a sampled token with its text; returns why the stream ends with it, or ``None`` if it goes on."""
+        """Append a sampled token with its text; returns why the stream ends with it, or ``None`` if it goes on.
+
+        Raises:
+            EngineError: the request's grammar has failed.
+        """
         self.sampled_count += 1
         self.ids.append(token_id)
         if token_id in self.end_ids:
@@ -101,6 +111,9 @@ class Request:
         token = Token(token_id, text, logprob, top_logprob=top_logprob)
         self.unsent.append(token)
         finish = Finish.LENGTH if self.sampled_count >= self.limit else None
+        if self.grammar is not None:
+            self.grammar.accept(token_id)
+            finish = Finish.END if self.grammar.is_complete else finish
         if self._longest_stop and text:
             text = self._tail + text
             if any(stop in text for stop in self.sampling.stop):
@@ -110,6 +123,17 @@ class Request:
             finish = Finish.HALT
         self.is_over = finish is not None
         return finish
+
+    def is_cut_short(self, finish: Finish | None) -> bool:
+        """Whether the manager would go on after the last token, which has ended the stream with ``finish``."""
+        if finish is Finish.END:
+            return not self._has_end_token
+        return finish in (Finish.STOP, Finish.HALT) or (finish is Finish.LENGTH and self.is_shortened)
+
+    @property
+    def _has_end_token(self) -> bool:
+        """Whether an end token was sampled; a text whose grammar is complete ends without one."""
+        return self.ids[-1] in self.end_ids
 
     def fail(self, cause: BaseException, *, keep_unsent: bool = True) -> None:
         """Have the consumer get an EngineError once it has taken the tokens sampled so far.
@@ -149,7 +173,7 @@ class Request:
             self._waiter = self.loop.create_future()
             await self._waiter
         tokens, self._received = self._received, []
-        finish, end = self._finish, tokens.pop() if self._finish is Finish.END else None
+        finish, end = self._finish, tokens.pop() if self._finish is Finish.END and self._has_end_token else None
         if self.is_shortened and len(tokens) >= self.limit - self._yielded_count:
             tokens, finish, end = tokens[: self.limit - self._yielded_count], Finish.LENGTH, None
         self._yielded_count += len(tokens)
@@ -161,7 +185,7 @@ class Request:
     @property
     def wasted_tokens(self) -> int:
         """Tokens that were sampled and not yielded; the end token of an answer yielded whole is not one of them."""
-        end_token = self._finish is Finish.END and self._yielded_count < self.limit
+        end_token = self._finish is Finish.END and self._has_end_token and self._yielded_count < self.limit
         return max(0, self.sampled_count - self._yielded_count - end_token)
 
 

@@ -19,6 +19,7 @@ from transformers.generation.continuous_batching.continuous_api import OutputRou
 
 from relay_core.engines.base import Finish, Sampling, Token
 from relay_core.engines.request_check import GREEDY_BELOW
+from relay_core.engines.transformers.masks import Masks
 from relay_core.engines.transformers.request import Request, Ticket
 
 REQUESTS_PER_BUFFERED_TOKEN = 2  # in a batch of n requests, a stream buffers up to n // 2 tokens
@@ -34,13 +35,14 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
     Args:
         cancel: cancels a submission, by its ticket's id, before the next step.
         device: the model's.
+        masks: the masks of constrained requests.
     """
 
     supported_kwargs: dict[str, type] = {"ticket": Ticket}  # noqa: RUF012 - as the base class has it
     ignored_kwargs: tuple[str, ...] = ()
 
-    def __init__(self, cancel: Callable[[str], None], device: torch.device) -> None:
-        self._cancel = cancel
+    def __init__(self, cancel: Callable[[str], None], device: torch.device, masks: Masks) -> None:
+        self._cancel, self._masks = cancel, masks
         self._tickets: list[Ticket] = []
         self._device = device
         self._generator = torch.Generator(device)  # not torch's global generator, which belongs to the user
@@ -58,19 +60,32 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         rows = scores[: len(tickets)]  # the rows after these belong to prompts that are still being read
         if not tickets:
             return scores
+        normalizers = rows.logsumexp(-1)  # log-probabilities are those before constraints
+        wants_top = any(ticket.request.sampling.top_logprob for ticket in tickets)
+        tops = rows.amax(-1) - normalizers if wants_top else None
+        held = [i for i, ticket in enumerate(tickets) if ticket.request.grammar is not None]
+        if held:
+            self._hold(rows, tickets, held)
         chosen = rows.argmax(-1)
         sampled = [i for i, ticket in enumerate(tickets) if ticket.request.sampling.temperature >= GREEDY_BELOW]
         if sampled:
             chosen[sampled] = self._sample(rows, [tickets[i].request for i in sampled], sampled)
-        normalizers = rows.logsumexp(-1)
         logprobs = rows.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) - normalizers
-        top_logprobs = logprobs
-        if any(ticket.request.sampling.top_logprob for ticket in tickets):
-            top_logprobs = rows.amax(-1) - normalizers
-        if sampled:
+        if sampled or held:
             rows.scatter_(-1, chosen.unsqueeze(-1), torch.inf)  # so that the manager's argmax picks the same ids
-        self._deliver(tickets, chosen.tolist(), logprobs.tolist(), top_logprobs.tolist())
+        self._deliver(tickets, chosen.tolist(), logprobs.tolist(), (logprobs if tops is None else tops).tolist())
+        if held:
+            running = [tickets[i].request.grammar for i in held if tickets[i].is_current]
+            self._masks.prepare([grammar for grammar in running if grammar is not None])
         return scores
+
+    def _hold(self, rows: torch.Tensor, tickets: list[Ticket], held: list[int]) -> None:
+        """Forbid the tokens that the constraints of the rows ``held`` exclude; a grammar that has failed ends its
+        request."""
+        grammars = [(i, tickets[i].request.grammar) for i in held if tickets[i].is_current]
+        for i, error in self._masks.apply(rows, [(i, grammar) for i, grammar in grammars if grammar is not None]):
+            tickets[i].fail(error)
+            self._cancel(tickets[i].id)
 
     def _sample(self, rows: torch.Tensor, requests: list[Request], indices: list[int]) -> torch.Tensor:
         """Ids drawn from ``rows[indices]`` under each request's temperature, top_k and top_p; shape [len(indices)]."""
@@ -111,7 +126,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
                 ticket.fail(error)
                 self._cancel(ticket.id)
                 continue
-            if finish in (Finish.STOP, Finish.HALT) or (finish is Finish.LENGTH and request.is_shortened):
+            if request.is_cut_short(finish):
                 self._cancel(ticket.id)
             if finish is None and len(request.unsent) <= max_buffered and now - request.sent_at < MAX_BUFFER_S:
                 continue
