@@ -94,9 +94,8 @@ def student_sampling(
     s = settings
     seed = None if s.seed is None else (s.seed + _STUDENT_SEED_STEP * written) % _SEEDS
     stop = (CLOSE,) if may_call else ()
-    return Sampling(
-        max_tokens, s.temperature, s.top_p, s.top_k, seed, stop, top_logprob=top_logprob, halt=halt, **held_to
-    )
+    held_to |= {"top_logprob": top_logprob, "halt": halt}
+    return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, seed, stop, **held_to)
 
 
 def teacher_sampling(settings: RelaySettings, max_tokens: int, *, call: int, **held_to: Any) -> Sampling:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # "\d" means 0 to 9, not every script's digits. "\D" does not mean everything else then: it keeps its meaning.
 _ASCII, _NOT_DIGIT = "d", r"\D"
+# llguidance encodes a text that has to come, and allows only this spelling of it; here it cannot encode.
+_UNFORCED = '%llguidance {"no_forcing": true}\n'
 CACHED_GRAMMARS = 128  # compiled grammars that an engine keeps; one takes some 10 to 100 KB
 
 
@@ -76,6 +78,7 @@ class Grammars:
     def __init__(self, tokenizer: Tokenizer, size: int, end_ids: frozenset[int]) -> None:
         self._tokenizer, self._size, self._end_ids = tokenizer, size, end_ids
         self._vocabulary: LLTokenizer | None = None
+        self._options = ""  # the head of every grammar
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -102,8 +105,8 @@ class Grammars:
         """
         with self._lock:
             if self._vocabulary is None:
-                self._vocabulary = _vocabulary(self._tokenizer, self._size, self._end_ids)
-            text = self._text(constraint, self._vocabulary)
+                self._vocabulary, self._options = _vocabulary(self._tokenizer, self._size, self._end_ids)
+            text = self._options + self._text(constraint, self._vocabulary)
             matcher = self._compiled.get(text)
             if matcher is None:
                 matcher = self._compiled[text] = _compiled(constraint, self._vocabulary, text)
@@ -113,20 +116,20 @@ class Grammars:
             return self._vocabulary, matcher
 
     def _text(self, constraint: Constraint, vocabulary: LLTokenizer) -> str:
-        """The grammar as llguidance reads it."""
-        from llguidance import LLMatcher, regex_to_lark
+        """The grammar as llguidance reads it, in Lark."""
+        from llguidance import regex_to_lark
 
         value = constraint.value
         if constraint.kind is Kind.JSON_SCHEMA:
-            options = {"x-guidance": SPACING}
-            return LLMatcher.grammar_from_json_schema(json_text({**options, **prepared_schema(value)}))
+            return f"start: %json {json_text({'x-guidance': SPACING, **prepared_schema(value)})}\n"
         if constraint.kind is Kind.REGEX:
-            return f"start: /{regex_to_lark(_unanchored(value), _ASCII if _NOT_DIGIT not in value else '')}/\n"
+            return f"start: /{regex_to_lark(_unanchored(value), '' if _NOT_DIGIT in value else _ASCII)}/\n"
         if constraint.kind is Kind.CHOICE:
             return choice_grammar(value)
         closing_id = self._tokenizer.vocabulary.get(TOOL_CALL_CLOSE)
-        is_shown = closing_id is not None and closing_id not in self._tokenizer.special_ids
-        return tool_call_grammar(value, closing_id if is_shown and vocabulary.is_special_token(closing_id) else None)
+        if closing_id in self._tokenizer.special_ids or not vocabulary.is_special_token(closing_id or 0):
+            closing_id = None  # its text is hidden from the reader, or llguidance reads it as text anyway
+        return tool_call_grammar(value, closing_id)
 
 
 def failure(matcher: LLMatcher) -> EngineError:
@@ -150,7 +153,8 @@ def _compiled(constraint: Constraint, vocabulary: LLTokenizer, text: str) -> LLM
     return matcher
 
 
-def _vocabulary(tokenizer: Tokenizer, size: int, end_ids: frozenset[int]) -> LLTokenizer:
+def _vocabulary(tokenizer: Tokenizer, size: int, end_ids: frozenset[int]) -> tuple[LLTokenizer, str]:
+    """The vocabulary as llguidance has it, and the options that grammars need with it."""
     try:
         from llguidance import LLTokenizer
         from llguidance.hf import from_tokenizer
@@ -160,11 +164,12 @@ def _vocabulary(tokenizer: Tokenizer, size: int, end_ids: frozenset[int]) -> LLT
     size = max(size, *tokenizer.vocabulary.values(), *end_ids) + 1
     end: Any = sorted(end_ids) or tokenizer.hf.eos_token_id
     try:
-        return from_tokenizer(tokenizer.hf, size, end)
+        return from_tokenizer(tokenizer.hf, size, end), ""
     except ValueError:  # neither bytes nor a sentencepiece vocabulary with bytes
         from llguidance import TokenizerWrapper
 
-        return LLTokenizer(TokenizerWrapper(_Spelled(tokenizer, size, sorted(end_ids))), size, end)
+        spelled = TokenizerWrapper(_Spelled(tokenizer, size, sorted(end_ids)))
+        return LLTokenizer(spelled, size, end), _UNFORCED
 
 
 class _Spelled:
@@ -180,7 +185,7 @@ class _Spelled:
         self.tokens = [text.encode() or b"<%d>" % i for i, text in enumerate(texts)]
 
     def __call__(self, text: str) -> list[int]:
-        return []  # llguidance encodes no text here: what has begun is encoded greedily
+        return []  # not needed with _UNFORCED: what has begun is encoded greedily, without this function
 
 
 def _unanchored(pattern: str) -> str:
