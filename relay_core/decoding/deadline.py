@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class OutOfTime(Exception):
-    """A budget of seconds is spent."""
+    """A time limit has been reached."""
 
 
 def is_past(deadline: float) -> bool:
@@ -32,7 +32,7 @@ async def within(work: Awaitable[T], deadline: float | None) -> T:
     """Await ``work``.
 
     Raises:
-        OutOfTime: the work was not done by the deadline, and was cancelled.
+        OutOfTime: the work was not done by the deadline; it has been cancelled.
     """
     if deadline is None:
         return await work

@@ -1,4 +1,5 @@
-"""The stream of one request to an engine: its chunks up to a limit and a deadline, its usage, notes and waste."""
+"""The stream of one request to an engine: its chunks (up to a limit and a deadline), its usage, its notes and its
+waste."""
 
 from __future__ import annotations
 
@@ -18,24 +19,24 @@ from relay_core.transcript import LONGEST_TOKEN, Transcript, least_tokens
 class EngineStream:
     """An engine's stream, cut at ``limit`` tokens.
 
-    ``token_count`` is the number of tokens so far, in which a text without an id counts as its
-    :func:`~relay_core.transcript.least_tokens`. ``usage``, ``notes`` and ``waste`` are the engine's latest reports.
+    ``token_count`` is the number of tokens so far; a text without an id counts as
+    :func:`~relay_core.transcript.least_tokens` of it. ``usage``, ``notes`` and ``waste`` are the engine's latest
+    reports.
     """
 
     def __init__(self, chunks: AsyncGenerator[Chunk, None], limit: int, deadline: float | None) -> None:
         self._chunks, self._limit, self._deadline = chunks, limit, deadline
         self.token_count = 0
-        self._ending: Finish | None = None  # set while all tokens have come and only the usage is awaited
+        self._ending: Finish | None = None  # set once all tokens have arrived and only the usage is missing
         self.usage: EngineUsage | None = None
         self.notes: Mapping[str, Any] = {}
         self.waste: Waste | None = None
 
     async def next(self) -> Chunk:
-        """The next chunk. The chunk that reaches the limit has a finish, unless one more chunk brings its usage.
+        """The next chunk. The chunk that reaches the limit has a finish, unless a further chunk will bring the usage.
 
-        Raises:
-            OutOfTime: the chunk did not come by the deadline.
-            EngineError: the engine failed, or its stream ended although no chunk had a finish.
+        Raises: OutOfTime: the chunk did not arrive by the deadline. EngineError: the engine failed, or its stream ended
+        without a finish.
         """
         limit_was_reached = self.token_count >= self._limit
         try:
@@ -43,7 +44,7 @@ class EngineStream:
         except OutOfTime:
             if self._ending is None:
                 raise
-            chunk = Chunk(finish=self._ending)  # no token is missing, only the usage
+            chunk = Chunk(finish=self._ending)  # all tokens have arrived; only the usage is missing
         tokens, count = _fitting(chunk.tokens, self._limit - self.token_count)
         self.token_count += count
         if tokens is not chunk.tokens:
@@ -54,17 +55,17 @@ class EngineStream:
         return chunk
 
     async def read_usage(self) -> None:
-        """Wait for the usage if all tokens have come and the engine has announced one more chunk."""
+        """Wait for the usage if all tokens have arrived and the engine has announced one more chunk."""
         if self._ending is None:
             return
-        with suppress(OutOfTime, EngineError):  # only the usage is missing, no token
+        with suppress(OutOfTime, EngineError):  # all tokens have arrived; only the usage is missing
             await self._read()
 
     async def _read(self) -> Chunk:
-        """Await the next chunk, and keep its reports; errors as :meth:`next`."""
+        """Await the next chunk, and keep its reports; raises the errors of :meth:`next`."""
         if self._deadline is None:
             chunk = await anext(self._chunks, None)
-        elif is_past(self._deadline):  # a timeout alone would never interrupt a stream that does not wait
+        elif is_past(self._deadline):  # a timeout would not interrupt a stream that never waits
             raise OutOfTime
         else:
             chunk = await within(anext(self._chunks, None), self._deadline)
@@ -79,7 +80,8 @@ class EngineStream:
 
 
 def _fitting(tokens: Sequence[Token], room: int) -> tuple[Sequence[Token], int]:
-    """The tokens that fit into ``room``, and their number; a text without an id is shortened if it has too many."""
+    """The tokens that fit into ``room``, and their number; a text without an id is shortened if it counts as too
+    many."""
     count = 0
     for i, token in enumerate(tokens):
         n = 1 if token.id is not None else least_tokens(token.text)
@@ -101,17 +103,17 @@ async def engine_stream(
     transcript: Transcript,
     tally: Tally,
 ) -> AsyncIterator[EngineStream]:
-    """Read the stream of one request. At the end, also after an error, close the stream and count its usage.
+    """Read the stream of one request. At the end, even after an error, close the stream and count its usage.
 
     Args:
         chunks: the engine's stream.
-        role: whether the engine is the student's or the teacher's.
+        role: the role of the engine.
         prompt: the request's prompt.
         limit: the most tokens to read.
-        deadline: the event loop's time by which each chunk must come; ``None`` for no deadline.
-        transcript: gets the tokens from the caller. For a text-only engine, the reported number of tokens is spread
-            over these entries.
-        tally: counts the tokens read, notes and waste. A prompt that does not fit into the context counts as unread.
+        deadline: the event loop's time by which each chunk must arrive; ``None`` for no deadline. transcript: the
+            transcript to which the caller adds the tokens. For a text-only engine, the reported number of tokens is
+            distributed over these entries. tally: counts the tokens that were read, and keeps notes and waste. A prompt
+            that does not fit into the context is not counted as read.
     """
     stream = EngineStream(chunks, limit, deadline)
     first, was_read, discarded = len(transcript), True, tally.discarded

@@ -10,16 +10,16 @@ from relay_core.transcript import Transcript
 class ReaderView:
     """The reader's text as ids. Each update adds the ids of the text that was written since the last one.
 
-    If the transcript's ids belong to the model's vocabulary, the ids of tokens without any part of a command are used
-    unchanged, and only the text that a command leaves of its first and last token is encoded. If they belong to another
-    vocabulary, or do not spell exactly the reader's text (a command splits a character; a control token is among
-    them), all of the new text is encoded. Ids that were returned once never change, so the model's prefix cache stays
+    If the transcript's ids belong to the model's vocabulary, the ids of tokens that contain no part of a command are
+    used unchanged. Only the remaining text of a command's first and last token is encoded. If the ids belong to another
+    vocabulary, or do not spell the reader's text exactly (because a command splits a character, or because of a control
+    token), all of the new text is encoded. Ids that have been returned never change, so the model's prefix cache stays
     valid.
 
     Args:
         encode: encodes text in the model's vocabulary.
-        spells: whether ids of the model's vocabulary spell exactly a text; ``None`` if the transcript's ids belong to
-            another vocabulary.
+        spells: returns whether ids of the model's vocabulary spell a text exactly; ``None`` if the transcript's ids
+            belong to another vocabulary.
         prefix: text before the answer.
     """
 
@@ -36,7 +36,7 @@ class ReaderView:
         self.ids: list[int] = encode(prefix) if prefix else []
 
     def update(self, transcript: Transcript) -> list[int]:
-        """Add everything that was written since the last update; returns all ids so far."""
+        """Add the text that was written since the last update; returns all ids so far."""
         self.ids += self._new(transcript)
         self._seen = len(transcript)
         return self.ids
@@ -55,7 +55,7 @@ class ReaderView:
         return self._encode(text)
 
     def _sampled_ids(self, transcript: Transcript, end: int | None) -> list[int]:
-        """The new ids as they were sampled; only text that has no id of its own is encoded."""
+        """The new ids as they were sampled; only text that is not a whole token is encoded."""
         ids: list[int] = []
         seam = ""
         for piece in transcript.visible(self._seen, end):

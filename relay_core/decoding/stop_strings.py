@@ -1,6 +1,6 @@
-"""Stop strings in the reader's text: the text is cut at the beginning of the first one.
+"""Stop strings in the reader's text: the text is cut at the beginning of the first stop string.
 
-Text that may be the beginning of a stop string is held back until that is decided.
+Text that may be the beginning of a stop string is held back until it is certain whether it is one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class StopFilter:
         self._held.append(delta)
         text = "".join(d.text for d in self._held)
         matches = [(start + len(stop), start, stop) for stop in self._stops if (start := text.find(stop)) >= 0]
-        if matches:  # choose the match that ends first: then the result does not depend on the chunks
+        if matches:  # choose the match that ends first, so that the result does not depend on the chunks
             _, start, self.hit = min(matches)
             return self._release(start)
         partial = max((n for stop in self._stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
@@ -41,7 +41,7 @@ class StopFilter:
     def pass_by(self, delta: TextDelta) -> list[TextDelta]:
         """Add a delta that is not searched for stop strings: a tool call that the server has parsed.
 
-        Returns the text that was held back, which is ordinary text then, and the whole delta.
+        Returns the held text, which is now known to be ordinary text, and the whole delta.
         """
         if self.hit is not None:
             return []
@@ -50,7 +50,7 @@ class StopFilter:
         return [*held, delta]
 
     def flush(self) -> list[TextDelta]:
-        """End the text; returns the text that was held back, which is ordinary text."""
+        """End the text; returns the held text, which is now known to be ordinary text."""
         if self.hit is not None:
             return []
         return self._release(sum(len(d.text) for d in self._held))

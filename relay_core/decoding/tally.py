@@ -1,6 +1,7 @@
-"""What an answer has used so far: tokens that each model read, refused and malformed calls, waste, engines' notes.
+"""The counts of one answer so far: the tokens that each model read, refused and malformed calls, waste, and the
+engines' notes.
 
-The transcript counts the tokens that were written; :meth:`Tally.usage` puts all counts together.
+The transcript counts the tokens that were written; :meth:`Tally.usage` combines all counts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from relay_core.usage import Usage, sum_or_none
 class Reads:
     """The prompt tokens that one model read, over all requests of an answer.
 
-    ``cached`` is ``None`` once any request did not report its cached tokens. ``first`` is the length of the first
+    ``cached`` is ``None`` as soon as a request did not report its cached tokens. ``first`` is the length of the first
     prompt.
     """
 
@@ -32,7 +33,7 @@ class Reads:
         reported = usage.prompt_tokens if usage else None
         tokens = reported if reported is not None else (prompt_length or 0)
         cached = usage.cached_tokens if usage else None
-        if cached is not None and cached > tokens:  # cannot be true
+        if cached is not None and cached > tokens:  # the report is wrong
             cached = None
         self.first = tokens if self.first is None else self.first
         self.tokens += tokens

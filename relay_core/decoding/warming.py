@@ -1,8 +1,9 @@
-"""Warming: the teacher reads its prompt while the student still writes the command.
+"""Warming: the teacher reads its prompt while the student is still writing the command.
 
-At ``<call>`` the loop begins a teacher's stream, for the most tokens that the call may have; the engine holds them
-back (``Engine.warm_stream``). The complete command uses this stream if its prompt is the one that the call needs. If
-the command is refused, malformed or never closed, the stream is cancelled, and its outcome, even an error, is ignored.
+At ``<call>``, the loop begins a stream of the teacher for the most tokens that the call may have; the engine holds back
+the tokens (``Engine.warm_stream``). When the command is complete, the call uses this stream if its prompt is the one
+that the call needs. If the command is refused, malformed or never closed, the stream is cancelled, and its outcome,
+even an error, is ignored.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ Begin = Callable[[int, Warming], Awaitable[Opening]]
 
 
 class EarlyStream:
-    """A teacher's stream that is begun before the command is complete.
+    """A stream of the teacher that is begun before the command is complete.
 
     Args:
         command_at: the student's character (see ``transcript.py``) at which the command begins.
-        begin: prepares the prompt for a call at that character, and makes the stream.
+        begin: prepares the prompt for a call at that character, and begins the stream.
         waste: where the engine counts wasted tokens.
 
-    ``prompt`` is ``None`` until it is prepared. The owner must call :meth:`drop` in the end.
+    ``prompt`` is ``None`` until it is prepared. The owner must finally call :meth:`drop`.
     """
 
     def __init__(self, command_at: int, begin: Begin, waste: Waste) -> None:
@@ -40,7 +41,7 @@ class EarlyStream:
         return await anext(self._chunks, None)
 
     def claim(self, n: int) -> AsyncGenerator[Chunk, None]:
-        """Use the stream for a call of at most ``n`` tokens; the generator raises the engine's errors."""
+        """Use the stream for a call of at most ``n`` tokens; the returned generator raises the engine's errors."""
         self._warming.want(n)
         return self._all_chunks()
 
@@ -76,11 +77,12 @@ class Warmer:
 
     @property
     def command_at(self) -> int | None:
-        """The place of the command that the early stream belongs to; ``None`` if there is no early stream."""
+        """The student's character at which the command of the early stream begins; ``None`` if there is no early
+        stream."""
         return None if self._early is None else self._early.command_at
 
     async def follow(self, open_command: int | None, *, may_begin: Callable[[], bool]) -> None:
-        """Begin or drop the early stream, so that it belongs to the command that is open now.
+        """Begin or drop the early stream, so that it always belongs to the command that is open now.
 
         Args:
             open_command: the student's character at which the open command begins; ``None`` if none is open.
@@ -92,7 +94,7 @@ class Warmer:
             self._early = EarlyStream(open_command, self._begin, self._waste)
 
     async def claim(self, prompt: Prompt, n: int) -> AsyncGenerator[Chunk, None] | None:
-        """At most ``n`` tokens of the early stream if it has exactly this prompt; else drop it and return ``None``."""
+        """Use the early stream for at most ``n`` tokens if its prompt is ``prompt``; else drop it, return ``None``."""
         if self._early is not None and self._early.prompt == prompt:
             return self._early.claim(n)
         await self.drop()

@@ -1,4 +1,4 @@
-"""The engine protocol: all that the loop knows of an engine.
+"""The engine protocol: everything that the loop knows about an engine.
 
 An engine turns a :class:`Prompt` into an async stream of :class:`Chunk`. Closing the stream early cancels the
 request. Requests are independent of each other, and an engine serves any number of them at once.
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from relay_core.tokenizer import Tokenizer
 
 LOG = logging.getLogger("relay_core")
-#: answers without a command after which a student is warned of (see :meth:`Engine.answer_ended`)
+#: after so many answers without a command, a warning about the student is logged (see :meth:`Engine.answer_ended`)
 ANSWERS_BEFORE_WARNING = 20
 
 Message = Mapping[str, Any]
 
-_MAX_COUNT = 10**9  # tokens of one request
+_MAX_COUNT = 10**9  # the most tokens of one request that are believed
 
 
 class Token(NamedTuple):
@@ -69,14 +69,14 @@ class Finish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EngineUsage:
-    """The tokens that one request used. ``None`` means not reported, never zero."""
+    """The tokens that one request used. ``None`` means that the count is not reported; it never means zero."""
 
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
 
     def believable(self) -> EngineUsage:
-        """The same without the counts that cannot be true: anything but a whole number from 0 to a billion, and more
+        """A copy in which impossible counts are ``None``: anything except a whole number from 0 to a billion, and more
         cached tokens than were read."""
         prompt_tokens, cached_tokens = _count(self.prompt_tokens), _count(self.cached_tokens)
         if cached_tokens is not None and prompt_tokens is not None and cached_tokens > prompt_tokens:
@@ -90,7 +90,7 @@ def _count(value: Any) -> int | None:
 
 @dataclass(slots=True)
 class Waste:
-    """Wasted work, as far as engines report it.
+    """Wasted work, as reported by the engines.
 
     ``requests``: requests of which no token was used. ``prompt_tokens``: the tokens that those requests read.
     ``cached_tokens``: how many of these were cached; ``None`` if an engine did not report it. ``tokens``: the tokens
@@ -119,12 +119,12 @@ class Waste:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some tokens, in order. ``usage``, ``notes`` and ``waste`` describe the whole stream so far: the latest counts.
+    """Some tokens, in order. ``usage``, ``notes`` and ``waste`` describe the whole stream so far.
 
-    ``finish``: set on the last chunk only. ``ending``: why the stream ends unless more tokens come; an engine sets it
-    if all tokens have probably come and only the last chunk, with the usage, is awaited. ``end_token``: the model's
-    end token, if ``finish`` is END and the engine delivers ids; it is not in ``tokens``. ``usage``: tokens used.
-    ``notes``: remarks for reports, such as ``{"approximate": …}``; the loop adds up integers over an answer.
+    ``finish``: set only on the last chunk. ``ending``: why the stream will end if no further tokens arrive; an engine
+    sets it when all tokens have probably arrived and only the last chunk, with the usage, is missing. ``end_token``:
+    the model's end token, if ``finish`` is END and the engine delivers ids; it is not in ``tokens``. ``usage``: tokens
+    used. ``notes``: remarks for reports, such as ``{"approximate": …}``; the loop adds up integers over an answer.
     ``waste``: the waste of the stream, such as a request that lost against its hedge.
     """
 
@@ -141,10 +141,10 @@ class Chunk:
 class Prompt:
     """A prompt in three forms: ids, text, and messages. Each engine uses the first of these that it can.
 
-    ``token_ids``: the whole prompt in the engine's vocabulary; ``None`` if the engine has no tokenizer on this side.
+    ``token_ids``: the whole prompt in the engine's vocabulary; ``None`` if the engine has no tokenizer on this machine.
     ``text``: the whole prompt as a string. ``messages``, ``tools``, ``continuation``: the prompt before the chat
-    template; ``continuation`` is what the assistant has written so far. ``turn``: how many requests the same answer has
-    made of this engine before. ``enable_thinking``: whether the template is asked to let the model think.
+    template; ``continuation`` is what the assistant has written so far. ``turn``: the number of earlier requests that
+    this answer has sent to the engine. ``enable_thinking``: whether the template lets the model think.
     """
 
     text: str
@@ -157,12 +157,12 @@ class Prompt:
 
 
 class Warming:
-    """The number of tokens wanted of a warmed request, which is known only after the request begins.
+    """The number of tokens that a warmed request must deliver, which is known only after the request has begun.
 
-    The engine begins at once, delivers nothing until :meth:`wanted` returns, and then no more tokens than it returns.
+    The engine begins immediately, but delivers nothing until :meth:`wanted` returns. It then delivers at most as many
+    tokens as this method returns.
 
-    Args:
-        waste: where the engine counts a request that is dropped, and tokens beyond the number.
+    Args: waste: where the engine counts dropped requests, and tokens beyond the wanted number.
     """
 
     def __init__(self, waste: Waste | None = None) -> None:
@@ -186,11 +186,11 @@ class Warming:
 class Engine(ABC):
     """Continues prompts.
 
-    Subclasses set ``spec`` and implement :meth:`stream`. The constructor checks what it can cheaply and loads nothing;
-    :meth:`start` loads, and is called before the first stream.
+    Subclasses set ``spec`` and implement :meth:`stream`. The constructor makes only cheap checks and loads nothing;
+    :meth:`start` loads the model, and is called before the first stream.
     """
 
-    #: the engine's name in messages and reports, as a spec where there is one; without secrets
+    #: the engine's name in messages and reports: its spec, if it has one; never contains secrets
     spec: str = "engine"
     #: whether the engine honours ``Sampling.json_schema``
     constrains: bool = False
@@ -198,8 +198,8 @@ class Engine(ABC):
     resumes_constraints: bool = False
     #: whether the engine delivers token ids and uses ``Prompt.token_ids`` unchanged
     speaks_ids: bool = True
-    #: whether the engine can continue a text that another author began. Other engines are asked in words to go on, and
-    #: cannot be made to begin their answer with a given text.
+    #: whether the engine can continue a text that another author began. Other engines are asked in words to continue,
+    #: and cannot be made to begin their answer with a given text.
     continues: bool = True
     #: whether the engine delivers ``Token.top_logprob`` if ``Sampling.top_logprob`` requests it
     reports_top_logprob: bool = False
@@ -209,7 +209,7 @@ class Engine(ABC):
     is_lost_in_fork: bool = False
     #: whether the latest call to this engine as a teacher failed (see :meth:`call_ended`)
     _failing: bool = False
-    #: answers of this engine as a student, if none of them held a command; -1 once one did
+    #: the number of answers of this engine as a student, as long as none contained a command; -1 afterwards
     _answers_without_command: int = 0
 
     @property
@@ -256,7 +256,7 @@ class Engine(ABC):
         return None
 
     async def start(self) -> None:
-        """Load the model or reach the server. Safe to call repeatedly and concurrently.
+        """Load the model or connect to the server. Safe to call repeatedly and concurrently.
 
         Raises:
             ConfigurationError: the model cannot be used.
@@ -271,14 +271,14 @@ class Engine(ABC):
 
         Raises:
             ContextOverflow: the prompt alone fills the context; nothing was generated.
-            EngineError: any other failure; ``__cause__`` holds the original exception, or its text alone.
+            EngineError: any other failure; ``__cause__`` holds the original exception, or only its text.
         """
 
     def warm_stream(self, prompt: Prompt, sampling: Sampling, warming: Warming) -> AsyncGenerator[Chunk, None]:
         """Begin a stream now, for a number of tokens that ``warming`` provides later.
 
-        The loop calls this on ``warmable`` engines only. This implementation holds back the chunks of :meth:`stream`
-        and cuts them at the number. An engine that can shorten a running request overrides it.
+        The loop calls this method only if the engine is ``warmable``. This implementation holds back the chunks of
+        :meth:`stream` and cuts them at that number. Engines that can shorten a running request override it.
 
         Args:
             prompt: as for :meth:`stream`.
@@ -291,14 +291,14 @@ class Engine(ABC):
         return hold_until_wanted(self.stream(prompt, sampling), warming, prompt_tokens)
 
     def timed_out(self, reason: str) -> str:
-        """Tell the engine that its caller dropped a request because no token came in time.
+        """Tell the engine that its caller dropped a request because no token arrived in time.
 
         Returns ``reason``, extended with the cause if the engine knows it.
         """
         return reason
 
     def call_ended(self, error: str | None) -> None:
-        """Tell the engine how a call to it as a teacher ended.
+        """Tell the engine, as a teacher, how a call ended.
 
         Args:
             error: why the call failed; ``None`` if it succeeded. The first failure is logged as a warning, further
@@ -306,16 +306,16 @@ class Engine(ABC):
         """
         if error is not None:
             level = logging.INFO if self._failing else logging.WARNING
-            LOG.log(level, "a call of the teacher failed, the student goes on alone: %s: %s", self.spec, error)
+            LOG.log(level, "a call to the teacher failed, and the student continues alone: %s: %s", self.spec, error)
         self._failing = error is not None
 
     def answer_ended(self, *, commands: int) -> None:
-        """Note that this engine, as a student that may call, has ended an answer.
+        """Tell the engine, as a student that may call, that it has finished an answer.
 
-        If a student has written no command in its first answers, a warning says once that it was not trained to.
+        If a student writes no command in its first answers, a warning is logged once, because it was probably not
+        trained to call.
 
-        Args:
-            commands: how many commands it wrote, malformed and refused ones included.
+        Args: commands: the number of commands in the answer, including malformed and refused ones.
         """
         if commands:
             self._answers_without_command = -1
@@ -323,13 +323,13 @@ class Engine(ABC):
             self._answers_without_command += 1
         if not commands and self._answers_without_command == ANSWERS_BEFORE_WARNING:
             LOG.warning(
-                "the student %s has written no command in its first %d answers, so the teacher was never asked: a "
+                "the student %s has written no command in its first %d answers, so the teacher was never called: a "
                 "student calls only if it was trained to (python -m relay_core.train)",
                 self.spec, ANSWERS_BEFORE_WARNING,
             )  # fmt: skip
 
     async def aclose(self) -> None:
-        """Free what :meth:`start` loaded. The engine may be started again."""
+        """Free everything that :meth:`start` loaded. The engine can be started again."""
 
     def describe(self) -> dict[str, Any]:
         """Facts about the engine for ``relay doctor`` and reports, without secrets."""
@@ -353,12 +353,11 @@ class Engine(ABC):
         return self
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """How pickle builds the engine anew elsewhere: from its options, without its model, connections and keys.
+        """Pickle the engine's options, without its model, connections and keys; unpickling builds a new engine.
 
         Engines that a spec can name override this method.
 
-        Raises:
-            ConfigurationError: this engine cannot be built anew.
+        Raises: ConfigurationError: the engine cannot be pickled.
         """
         raise self.not_picklable("no spec names it")
 

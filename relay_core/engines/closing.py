@@ -1,4 +1,4 @@
-"""Closing an engine whose resources are given back by a blocking function."""
+"""Closing an engine whose resources are released by a blocking function."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable
 async def close_in_thread(close: Callable[[], None]) -> None:
     """Run ``close`` in a thread of the event loop's executor.
 
-    Executors accept no work once the interpreter exits (``atexit.register(relay.close)``). ``close`` then runs here,
-    since nothing else needs the event loop any more.
+    Executors accept no work while the interpreter exits (``atexit.register(relay.close)``). ``close`` then runs on the
+    thread of the event loop, since nothing else needs the loop any more.
     """
     try:
         closing = asyncio.get_running_loop().run_in_executor(None, close)

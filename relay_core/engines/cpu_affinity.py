@@ -1,4 +1,4 @@
-"""Binding child processes to CPUs, so that two models on one machine do not compete for the same ones."""
+"""Binding child processes to CPUs, so that two models on one machine do not compete for the same CPUs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_processors(cpus: Iterable[int]) -> frozenset[int]:
     """``cpus`` as a set.
 
     Raises:
-        ConfigurationError: the machine has no such CPUs, or the system (not Linux) cannot bind processes to CPUs.
+        ConfigurationError: the machine has no such CPUs, or its operating system cannot bind processes to CPUs.
     """
     if not hasattr(os, "sched_setaffinity"):
         raise ConfigurationError("cpus is given, but this system cannot bind processes to CPUs: leave it out")
@@ -30,8 +30,8 @@ def check_processors(cpus: Iterable[int]) -> frozenset[int]:
 def child_processes_on(cpus: frozenset[int] | None) -> Iterator[None]:
     """Bind the processes that this thread starts within the context to ``cpus``; ``None`` binds nothing.
 
-    Children inherit the CPUs of the thread that starts them, so this thread itself is bound meanwhile. It and the
-    threads that it starts return to its former CPUs at the end.
+    Child processes inherit the CPUs of the thread that starts them, so this thread itself is bound within the context.
+    At the end, this thread and the threads that it has started return to the former CPUs.
 
     Raises:
         ConfigurationError: this process may not use these CPUs.

@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 async def run_on(loop: asyncio.AbstractEventLoop, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """Yield the items of ``source``, which runs on ``loop``, on the current loop.
+    """Yield on the current event loop the items of ``source``, which runs on ``loop``.
 
-    Closing this generator has ``source`` cancelled and closed on its own loop, without waiting for that. Exceptions of
+    Closing this generator cancels and closes ``source`` on its own loop, without waiting for it. Exceptions of
     ``source`` are raised here.
 
     Raises:
-        EngineError: ``loop`` does not run, or was stopped while ``source`` ran on it.
+        EngineError: ``loop`` is not running, or was stopped while ``source`` ran on it.
     """
     if not loop.is_running():
         await source.aclose()
@@ -29,7 +29,7 @@ async def run_on(loop: asyncio.AbstractEventLoop, source: AsyncGenerator[T, None
     buffer: asyncio.Queue[tuple[T] | BaseException | None] = asyncio.Queue()
 
     def send(item: tuple[T] | BaseException | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the reader's loop may be closed by now
+        with contextlib.suppress(RuntimeError):  # the reader's loop may already be closed
             reader_loop.call_soon_threadsafe(buffer.put_nowait, item)
 
     async def pump() -> None:
@@ -39,7 +39,7 @@ async def run_on(loop: asyncio.AbstractEventLoop, source: AsyncGenerator[T, None
                     send((item,))
             send(None)
         except asyncio.CancelledError:
-            send(EngineError("the engine's event loop was stopped"))  # nobody reads it if the reader cancelled
+            send(EngineError("the engine's event loop was stopped"))  # never read if the reader cancelled
             raise
         except BaseException as error:
             send(error)

@@ -1,7 +1,7 @@
-"""Counting an engine's requests in flight, and what depends on their number.
+"""Counts an engine's requests in flight, and decides how many tokens a message holds.
 
-For engines that receive each token as a message (from vLLM, over HTTP or between processes). A message costs as much
-processor time as a token's share of a step of a small model, so a busy engine lets several tokens share a message.
+This is for engines that receive tokens as messages, over HTTP or from another process. A message costs about as much
+CPU time as a small model needs for one token in a batch, so a busy engine puts several tokens into one message.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from relay_core.engines.forked import watch_forks
 from relay_core.errors import ConfigurationError
 
-LIGHT_BELOW = 8  # requests
-REQUESTS_PER_TOKEN, MOST_TOKENS = 8, 8  # with n requests, a message brings 1 + n // 8 tokens, at most 8
+LIGHT_BELOW = 8  # an engine with fewer requests in flight is lightly loaded
+REQUESTS_PER_TOKEN, MOST_TOKENS = 8, 8  # with n requests in flight, a message holds 1 + n // 8 tokens, at most 8
 
 
 class RequestsInFlight:
     """Counts requests, from any thread.
 
     Args:
-        stream_interval: the user's choice of tokens per message; ``None`` makes the number depend on the requests in
-            flight.
+        stream_interval: the number of tokens per message that the user chose; with ``None``, it depends on the requests
+            in flight.
 
     Raises:
         ConfigurationError: ``stream_interval`` is not a positive whole number.
@@ -36,13 +36,13 @@ class RequestsInFlight:
         watch_forks(self)
 
     def forget_parent(self) -> None:
-        """Begin to count anew: in a forked child, the parent's requests are not in flight."""
+        """Reset the count: in a forked child, the parent's requests are not in flight."""
         self._lock = threading.Lock()
         self._count = 0
 
     @contextmanager
     def track_request(self) -> Iterator[None]:
-        """Count one request more until the context ends."""
+        """Count a request as in flight until the context ends."""
         with self._lock:
             self._count += 1
         try:
@@ -53,14 +53,14 @@ class RequestsInFlight:
 
     @property
     def is_light(self) -> bool:
-        """Whether so few requests are in flight that wasted work delays nobody."""
+        """Whether so few requests are in flight that wasted work does not delay other requests."""
         return self._count < LIGHT_BELOW
 
     def tokens_per_message(self, *, warmed: bool = False) -> int:
-        """How many tokens a new request's messages should bring.
+        """How many tokens each message of a new request should hold.
 
-        Args:
-            warmed: the request may be cut after any token, so that each must come alone.
+        Args: warmed: whether the request is warmed; it may then be cut after any token, so each token needs its own
+        message.
         """
         if warmed:
             return 1

@@ -1,4 +1,4 @@
-"""What the engines share whose model this process loads: its start, its tokenizer and its context."""
+"""The base class of engines whose model is loaded by this process: start, tokenizer and context."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from relay_core.tokenizer import Tokenizer
 class InProcessEngine(Engine):
     """An engine that loads its model when it starts.
 
-    Subclasses set the attributes below in their constructors, and ``spec``.
+    The constructors of subclasses set ``spec`` and the attributes below.
     """
 
     speaks_ids = True
@@ -24,7 +24,7 @@ class InProcessEngine(Engine):
 
     _source: str  # a folder or a hub id
     _tokenizer: Tokenizer | None  # None until it is loaded
-    _context: int | None  # of the model, in tokens; None while it is unknown
+    _context: int | None  # the model's context length in tokens; None while it is unknown
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -53,7 +53,7 @@ class InProcessEngine(Engine):
 
     @abstractmethod
     def _start(self) -> None:
-        """Load the model unless it runs; blocks. Safe to call from several threads."""
+        """Load the model, blocking, unless it is already loaded. Safe to call from several threads."""
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
         return self._stream(prompt, sampling, None)

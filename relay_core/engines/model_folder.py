@@ -1,6 +1,6 @@
-"""Model folders: checking one before anything heavy is loaded, loading it, and saving one whole.
+"""Checks model folders before anything heavy is loaded, loads them, and saves them atomically.
 
-Only safetensors are read, and no code from a model's folder is ever run.
+Weights are read from safetensors only, and code from a model's folder is never run.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def check_source(source: str, *, tokenizer: bool = True) -> Path | None:
         The folder; ``None`` for a hub id.
 
     Raises:
-        ConfigurationError: there is no usable model; the message says what was found and what is accepted.
+        ConfigurationError: the source is not a usable model; the message says what was found and what is accepted.
     """
     try:
         return _checked_source(source, tokenizer=tokenizer)
@@ -100,10 +100,9 @@ def _check_weights(folder: Path) -> None:
 
 
 def shards_in(index: Path) -> list[str]:
-    """The files of weights that an index (``model.safetensors.index.json``) names, sorted.
+    """The weight files that an index (``model.safetensors.index.json``) names, sorted.
 
-    Raises:
-        ConfigurationError: it cannot be read, or names a file that is not safetensors.
+    Raises: ConfigurationError: the index cannot be read, or names a file that is not safetensors.
     """
     weight_map = _read_object(index).get("weight_map")
     names = list(weight_map.values()) if isinstance(weight_map, dict) else []
@@ -132,7 +131,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The folder's ``config.json``.
 
     Raises:
-        ConfigurationError: it cannot be read, or is not a JSON object.
+        ConfigurationError: the file cannot be read, or is not a JSON object.
     """
     config = _read_object(folder / "config.json")
     named = config.get("transformers_weights")
@@ -163,8 +162,8 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
 
     Args:
         source: a folder or a hub id.
-        dtype: such as ``"float32"``; ``"auto"`` is the checkpoint's.
-        device: such as ``"cuda:1"``; ``None`` takes a GPU if there is one.
+        dtype: the dtype, such as ``"float32"``; ``"auto"`` means that of the checkpoint. device: the device, such as
+            ``"cuda:1"``; ``None`` means a GPU if there is one.
 
     Raises:
         ConfigurationError: the model cannot be loaded, or its weights are incomplete.
@@ -232,10 +231,10 @@ def load_tokenizer(source: str) -> Tokenizer:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Write a folder whole or not at all.
+    """Write a folder completely or not at all.
 
-    Yields a temporary folder beside ``folder``, which takes its place when the context ends. If the context raises, the
-    temporary folder is deleted and ``folder`` is left as it was.
+    Yields a temporary folder next to ``folder``, which replaces ``folder`` when the context ends. If the context
+    raises, the temporary folder is deleted and ``folder`` is not changed.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -249,7 +248,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a complete model folder (configs, safetensors, tokenizer, chat template), whole or not at all."""
+    """Write a model folder (configs, safetensors, tokenizer, chat template), completely or not at all."""
     with replacing(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

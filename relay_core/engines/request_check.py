@@ -1,7 +1,7 @@
-"""What crosses into an engine, checked before it is submitted.
+"""Checks of a request before it is submitted to an engine.
 
-Engines batch requests: a value that one request must not have (a token id beyond the embedding, a seed that no
-generator takes) would otherwise fail within a step, and with it every request of that step.
+Engines batch requests. An invalid value in one request (a token id beyond the embedding, or a seed that no generator
+accepts) would otherwise make a whole step fail, and every request of that step with it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from relay_core.errors import ConfigurationError, EngineError
 if TYPE_CHECKING:
     from relay_core.engines.sampling import Sampling
 
-SEEDS = 2**63  # seeds are below: torch's and vLLM's generators take signed 64-bit numbers
-GREEDY_BELOW = 1e-5  # temperatures below this one are greedy, as in vLLM
+SEEDS = 2**63  # seeds are below this number: torch's and vLLM's generators take signed 64-bit numbers
+GREEDY_BELOW = 1e-5  # temperatures below this number mean greedy decoding, as in vLLM
 
 
 def check_sampling(sampling: Sampling) -> None:
     """Check every value of ``sampling``.
 
     Raises:
-        ConfigurationError: a value of the wrong kind or outside its range.
+        ConfigurationError: a value has the wrong type or is outside its range.
     """
     s = sampling
     if not _is_whole(s.max_tokens) or s.max_tokens < 1:
@@ -58,7 +58,7 @@ def checked_ids(ids: Sequence[int], vocabulary_size: int | None) -> list[int]:
 
     Args:
         ids: the prompt.
-        vocabulary_size: the rows of the model's embedding; ``None`` where they are unknown.
+        vocabulary_size: the number of rows of the model's embedding; ``None`` if it is unknown.
 
     Raises:
         EngineError: there are no ids, or one of them is not a token of the model.
@@ -86,7 +86,7 @@ def _is_finite(value: object) -> bool:
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond every float
+    except OverflowError:  # a whole number that is too large for a float
         return False
 
 

@@ -4,7 +4,7 @@
     teacher = ScriptedEngine("282")
     Relay(student, teacher).generate("47 * 6?").text        # "47 * 6 = 282. Done."
 
-A script has one *turn* for each request that an answer makes of the engine. A turn is a text, or a list of steps:
+A script has one *turn* for each request that an answer sends to the engine. A turn is a text or a list of steps:
 
     "text"             is encoded, and delivered token by token
     1234               is delivered as this token id
@@ -58,8 +58,8 @@ class ScriptedEngine(Engine):
     """Plays back ``script``.
 
     Args:
-        script: a string (every turn is this text), a list of turns (further turns are empty), or a function from the
-            prompt to a turn.
+        script: a string (every turn is this text), a list of turns (all turns after the last one are empty), or a
+            function from the prompt to a turn.
         tokenizer: a :class:`~relay_core.tokenizer.Tokenizer`, a Hugging Face tokenizer, a folder or hub id, or
             ``"bundled"``. ``None`` delivers text without ids; each character then counts as a token.
         chunk: tokens (or characters) per chunk.
@@ -70,7 +70,7 @@ class ScriptedEngine(Engine):
         honour_stop: whether a stream ends at ``Sampling.stop`` and ``Sampling.halt``, as it does on real engines (a
             closed command then ends the turn, even if no call follows). By default a turn is played until the loop
             closes it.
-        warms: whether ``warming="auto"`` warms this engine.
+        warms: the engine's ``warms``: whether ``warming="auto"`` warms it.
         record: whether to append each request to ``requests``.
 
     ``requests`` holds the recorded prompts and sampling settings, in order. ``active`` counts the open streams.
@@ -167,7 +167,7 @@ class ScriptedEngine(Engine):
             self.active -= 1
 
     async def _play(self, prompt: Prompt, sampling: Sampling, limit: int) -> AsyncGenerator[Chunk, None]:
-        """The chunks of this request's turn; without ids, each character is a token of its own."""
+        """The chunks of this request's turn; without ids, each character is a separate token."""
         text, written_count, batch = "", 0, list[Token]()
         finish = Finish.END
         for step in self._steps(prompt):
@@ -212,7 +212,7 @@ class ScriptedEngine(Engine):
         return (Token(None, text, batch[0].logprob, top_logprob=min(tops, default=None)),)
 
     def _turn(self, prompt: Prompt) -> Sequence[Step]:
-        """The steps of this request's turn, as the script has them."""
+        """The steps of this request's turn, as they are in the script."""
         turn: Turn
         if callable(self.script):
             turn = self.script(prompt)

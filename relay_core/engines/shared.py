@@ -1,7 +1,7 @@
-"""One engine for each spec and set of options in a process.
+"""One engine per spec and set of options in a process.
 
-The plugins and the server copy, bind and reconfigure their objects freely; they share engines here, so that each model
-is loaded once. An engine loads its model for the first answer and stays loaded until :func:`release`.
+The plugins and the server copy, bind and reconfigure their objects freely. They get their engines from this module, so
+that each model is loaded only once. An engine loads its model for the first answer and keeps it until :func:`release`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _lock = threading.Lock()
 
 
 def _forget_parent() -> None:
-    """In a forked child: share no engine whose model was loaded in the parent."""
+    """In a forked child: do not share engines whose models were loaded in the parent."""
     global _lock, _engines
     _lock = threading.Lock()
     keep_unused(_engines)
@@ -31,13 +31,12 @@ in_child(_forget_parent)
 
 
 def shared_engine(spec: str, *, role: Role, api_key: str | None = None, retries: int | None = None) -> Engine:
-    """The process's engine for ``spec``, built by the first call.
+    """The engine for ``spec`` in this process; it is built when it is first requested.
 
-    Args:
-        spec: an engine spec (see ``spec.py``).
-        role: which model of the bundled pair a bare ``bundled`` means, and whose key an endpoint gets.
-        api_key: for ``openai:`` specs; ``None`` reads the role's key from the environment (``keys.py``).
-        retries: for ``openai:`` specs, attempts after the first; ``None`` means the engine's default.
+    Args: spec: an engine spec (see ``spec.py``). role: the role of the engine, which selects the model of a bare
+    ``bundled`` and the API key of an endpoint. api_key: the API key for ``openai:`` specs; with ``None``, the role's
+    key is read from the environment (``keys.py``). retries: for ``openai:`` specs, the most attempts after the first
+    one; ``None`` means the engine's default.
 
     Raises:
         ConfigurationError: the spec or an option is invalid.
@@ -55,7 +54,7 @@ def shared_engine(spec: str, *, role: Role, api_key: str | None = None, retries:
 
 
 async def release() -> None:
-    """Close every shared engine. An engine that is still in use starts again for its next answer."""
+    """Close all shared engines. An engine that is still in use starts again for its next answer."""
     with _lock:
         engines = list(_engines.values())
         _engines.clear()

@@ -1,11 +1,11 @@
-"""Engine specs: one string names a model everywhere (Python, CLI, plugins, recipes).
+"""Engine specs: strings that name a model everywhere (in Python, the CLI, plugins and recipes).
 
-    bundled                    of the pair that ships, the relay student or the teacher, by role
+    bundled                    the bundled relay student or the bundled teacher, depending on the role
     bundled:NAME               a bundled model: teacher, student-base, student-warm, student-relay, ...
     transformers:PATH_OR_ID    in this process, on transformers' continuous batching
     vllm:PATH_OR_ID            in this process, on vLLM
     openai:MODEL@BASE_URL      any OpenAI-compatible endpoint
-    PATH_OR_ID                 the same as transformers:PATH_OR_ID; an id is OWNER/NAME
+    PATH_OR_ID                 means transformers:PATH_OR_ID; an id has the form OWNER/NAME
 
 Options of the engine follow a question mark, as in ``vllm:PATH?max_model_len=4096`` (``spec_options.py``). A
 ``pathlib.Path`` is a spec too: that of the folder. No other module parses engine specs.
@@ -28,11 +28,11 @@ ENDPOINT = "openai:MODEL@BASE_URL"
 ACCEPTED_SPECS = (
     f"bundled, bundled:NAME, transformers:PATH_OR_ID, vllm:PATH_OR_ID, {ENDPOINT}, or a bare path or hub id"
 )
-_MARKS = re.compile("//|[@:?#]")  # what may stand in front of a password or a key
+_MARKS = re.compile("//|[@:?#]")  # characters that may precede a password or a key
 
 
 class Scheme(StrEnum):
-    """The part of a spec before the colon: what runs the model."""
+    """The part of a spec before the colon, which says what runs the model."""
 
     BUNDLED = "bundled"
     TRANSFORMERS = "transformers"
@@ -56,7 +56,7 @@ class EngineSpec:
 
     @classmethod
     def parse(cls, spec: str | os.PathLike[str]) -> EngineSpec:
-        """Parse a spec, or take the path of a model's folder.
+        """Parse a spec, or make one from the path of a model's folder.
 
         Raises:
             ConfigurationError: ``spec`` is not a spec, or there is no such folder; the message lists what is accepted,
@@ -90,7 +90,7 @@ class EngineSpec:
             raise ConfigurationError(f"engine spec {shown!r} names no model after its colon: write {ACCEPTED_SPECS}")
         if colon and name == Scheme.OPENAI:
             head, separator, tail = rest.partition("://")
-            model, _, url_scheme = head.rpartition("@")  # a model's name may have an @ of its own
+            model, _, url_scheme = head.rpartition("@")  # the name of a model may contain an @, too
             if not separator or not model.strip():
                 raise ConfigurationError(
                     f"engine spec {shown!r}: write {ENDPOINT}, such as openai:Qwen3-8B@http://localhost:8000/v1"
@@ -148,9 +148,9 @@ def engine_from_spec(spec: str | os.PathLike[str] | EngineSpec, *, role: Role = 
     Args:
         spec: an engine spec, such as ``"bundled"``, ``"transformers:Qwen/Qwen3-0.6B"`` or
             ``"openai:Qwen3-8B@http://localhost:8000/v1"``, or the path of a model's folder.
-        role: which model of the bundled pair a bare ``bundled`` means, and whose key an endpoint gets.
-        options: passed to the engine's class (``api_key`` for openai, ``device`` for transformers, ...); they take
-            precedence over the spec's own.
+        role: the role of the engine, which selects the model of a bare ``bundled`` and the API key of an endpoint.
+            options: arguments for the engine's class (``api_key`` for openai, ``device`` for transformers, ...); they
+            take precedence over the options in the spec.
 
     Raises:
         ConfigurationError: the spec or an option is invalid; the message lists what is accepted.
@@ -180,9 +180,10 @@ def bundled_names() -> tuple[str, ...]:
 
 
 def without_secrets(spec: str) -> str:
-    """A spec that cannot be used, as an error shows it: up to the first character that a password or key may follow.
+    """An invalid spec in the form for an error: cut before the first character that may precede a password or a key.
 
-    Behind a known scheme stands a model's name, which is shown; behind another word may stand anything.
+    After a known scheme, the name of the model is shown. After any other word, nothing is shown, because a secret may
+    follow.
     """
     scheme, colon, rest = spec.partition(":")
     shown = _MARKS.split(scheme)[0]
@@ -192,7 +193,7 @@ def without_secrets(spec: str) -> str:
 
 
 def _holds_credentials(source: str) -> bool:
-    """Whether a folder or hub id is a URL, or has USER:PASSWORD@ in it, and there is no such folder."""
+    """Whether a source that is not an existing folder is a URL or contains USER:PASSWORD@."""
     return ("://" in source or ":" in source.rpartition("@")[0]) and not os.path.exists(os.path.expanduser(source))
 
 

@@ -1,7 +1,7 @@
 """The options of an engine spec: ``vllm:PATH?max_model_len=4096&dtype=bfloat16``.
 
-Their names are those of the engine's arguments. A key, a header or a proxy is no option, since a spec is shown, logged
-and stored.
+The options have the names of the engine's arguments. Keys, headers and proxies cannot be options, since specs are
+shown, logged and stored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _REMOTE = frozenset(
     "mode tokenizer logprobs stream_interval connect_s first_token_s total_s retries backoff_s backoff_max_s "
     "breaker_after breaker_open_s max_in_flight hedge_after_s".split()
 )
-#: the options of each scheme; ``None``: vLLM's own, which vLLM checks
+#: the options of each scheme; ``None`` means vLLM's own options, which vLLM checks
 KNOWN: dict[str, frozenset[str] | None] = {
     "bundled": _LOCAL, "transformers": _LOCAL, "openai": _REMOTE, "vllm": None
 }  # fmt: skip
@@ -31,14 +31,12 @@ Options = tuple[tuple[str, Any], ...]
 
 
 def parse_options(scheme: str, query: str) -> Options:
-    """The options behind the ``?`` of a spec, sorted by name.
+    """The options after the ``?`` of a spec, sorted by name.
 
-    Args:
-        scheme: the part of the spec before the colon.
-        query: the part behind the ``?``.
+    Args: scheme: the part of the spec before the colon. query: the part after the ``?``.
 
-    Raises:
-        ConfigurationError: a name is unknown, given twice, or a secret's. No value is shown.
+    Raises: ConfigurationError: a name is unknown, is given twice, or is the name of a secret. The message shows no
+    values.
     """
     known, options = KNOWN[scheme], dict[str, Any]()
     for name, text in parse_qsl(query, keep_blank_values=True):
@@ -60,7 +58,7 @@ def parse_options(scheme: str, query: str) -> Options:
 
 
 def options_text(options: Options) -> str:
-    """The options as they are written behind a spec; the inverse of :func:`parse_options`."""
+    """The options as text after the ``?`` of a spec; the inverse of :func:`parse_options`."""
     words = {str(value): word for word, value in _WORDS.items()}
     return "&".join(f"{name}={words.get(str(value), value)}" for name, value in options)
 

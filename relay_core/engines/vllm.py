@@ -1,9 +1,10 @@
-"""vLLM, started by this process: ``AsyncLLM``, token ids in and out, prefix caching on.
+"""vLLM, started by this process: ``AsyncLLM`` with token ids as input and output, and with prefix caching.
 
-vLLM runs the model in a child process and talks to it from one event loop. We use the background loop of
-``portal.py``, which lasts as long as this process, so that vLLM starts once (half a minute) however many loops the
-caller uses. Streams that are read on another loop cross over (``cross_loop.py``). We decode the text ourselves, token
-by token, so that all engines give the same text; vLLM decodes only to find stop strings.
+vLLM runs the model in a child process and communicates with it from one event loop. We use the background loop of
+``portal.py``, which lasts as long as this process, so that vLLM starts only once (which takes half a minute),
+regardless of how many event loops the caller uses. ``cross_loop.py`` passes streams to readers on other loops. We
+decode the text ourselves, token by token, so that all engines give the same text; vLLM decodes only to find stop
+strings.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 
     from relay_core.tokenizer import Tokenizer
 
-# The usual cause of "initialization failed" in a script. vLLM prints Python's own message about it far above, where it
-# is easily overlooked.
+# The usual cause of "initialization failed" in a script. Python's own message about it appears far above this error,
+# where it is easily overlooked.
 _GUARD_HINT = (
     ' (in a script, the work must stand under `if __name__ == "__main__":`, because vLLM\'s child process imports the '
     "script)"
@@ -57,21 +58,21 @@ class VLLMEngine(InProcessEngine):
 
     Args:
         model: a folder or a hub id.
-        logprobs: whether every token comes with its log-probability.
-        stream_interval: tokens that arrive together; ``None``: one, and up to 8 while many requests are in flight. The
-            first token of a stream never waits for others.
-        cpus: the CPUs on which the model's processes run, such as ``range(8)``; ``None``: any. If student and teacher
-            both run on CPUs, give each its own, since vLLM would bind both to the same ones.
+        logprobs: whether every token has its log-probability. stream_interval: the number of tokens that are delivered
+            together; ``None`` means one, and up to 8 while many requests are in flight. The first token of a stream
+            never waits for others. cpus: the CPUs on which the model's processes run, such as ``range(8)``; ``None``
+            means all. If student and teacher both run on CPUs, give each its own, since vLLM would bind both to the
+            same CPUs.
         priority: vLLM's priority of this engine's requests; lower numbers run first. A priority other than 0 sets
             ``scheduling_policy="priority"`` unless another policy is given.
         engine_args: any of vLLM's ``AsyncEngineArgs``, such as ``dtype``, ``max_model_len``,
             ``gpu_memory_utilization``, ``tensor_parallel_size``, ``enforce_eager``, ``block_size``.
 
-    Prefix caching is on unless ``enable_prefix_caching=False`` is given; without it every call reads its whole
-    context again. On a CPU, set the environment variable ``VLLM_CPU_KVCACHE_SPACE`` (GiB).
+    Prefix caching is on unless ``enable_prefix_caching=False`` is given. Without it, every call reads its whole context
+    again. On a CPU, set the environment variable ``VLLM_CPU_KVCACHE_SPACE`` (GiB).
 
     Raises:
-        ConfigurationError: the folder holds no usable model, or there are no such CPUs; nothing was loaded.
+        ConfigurationError: the folder is not a usable model, or there are no such CPUs; nothing was loaded.
     """
 
     constrains = True
@@ -106,7 +107,7 @@ class VLLMEngine(InProcessEngine):
         watch_forks(self)
 
     def forget_parent(self) -> None:
-        """In a forked child: leave the parent's vLLM alone, and refuse to answer if it was loaded."""
+        """In a forked child: do not use the parent's vLLM, and refuse to answer if it was loaded."""
         atexit.unregister(self._shut_down)
         keep_unused(self._llm)
         self.is_lost_in_fork = self.is_lost_in_fork or self._llm is not None
@@ -159,7 +160,7 @@ class VLLMEngine(InProcessEngine):
         }
         if self._priority:
             args.setdefault("scheduling_policy", "priority")
-        hub.download_options(self._source)  # refuses a model that is neither here nor within reach
+        hub.download_options(self._source)  # refuses a model that is neither cached nor reachable
         try:
             config = args_class(model=self._source, **args)
         except (TypeError, ValueError) as error:
@@ -183,11 +184,11 @@ class VLLMEngine(InProcessEngine):
         atexit.unregister(self._shut_down)
         if llm is None:
             return
-        # first, since vLLM's listener would report the end of its process as a crash
+        # this comes first, since vLLM's listener would report the end of its process as a crash
         self._end_streams(llm, home)
         with contextlib.suppress(Exception):
             llm.shutdown(timeout=5.0)
-        self._end_streams(llm, home)  # streams that began meanwhile
+        self._end_streams(llm, home)  # streams that have begun in the meantime
 
     def _end_streams(self, llm: AsyncLLM, home: asyncio.AbstractEventLoop | None) -> None:
         if home is not None and home.is_running():
@@ -250,7 +251,7 @@ class VLLMEngine(InProcessEngine):
         decoder, written_count = self.tokenizer.decoder(ids), 0
         try:
             params = self._params(sampling, warmed=warmed)
-        except Exception as error:  # vLLM has a class of its own for it, under another name in each version
+        except Exception as error:  # the name of vLLM's class for this error differs between its versions
             raise ConfigurationError(f"{self.spec}: vLLM does not take these settings: {error}") from error
         outputs = llm.generate(
             # "type" marks the prompt as rendered; without it, vLLM passes the prompt through a rendering thread
@@ -301,7 +302,7 @@ class VLLMEngine(InProcessEngine):
 
 
 def _new_tokens(output: RequestOutput) -> tuple[list[Token], Finish | None, Token | None]:
-    """The new tokens, not decoded yet; why the stream ended, if it did; and the end token."""
+    """The new tokens, which are not decoded yet; the finish, if the stream has ended; and the end token."""
     completion = output.outputs[0]
     tokens = []
     for i, token_id in enumerate(completion.token_ids):
@@ -325,7 +326,7 @@ async def _running_loop() -> asyncio.AbstractEventLoop:
 
 
 async def _end_streams(llm: AsyncLLM, error: EngineError) -> None:
-    """Stop listening to vLLM's process, and raise ``error`` in every open stream; on the loop of both."""
+    """Stop listening to vLLM's process, and raise ``error`` in every open stream; runs on vLLM's event loop."""
     listener = getattr(llm, "output_handler", None)
     if listener is not None:
         listener.cancel()

@@ -1,6 +1,6 @@
-"""Holding back a stream until the number of tokens is known, and cutting it there.
+"""Holds back a stream until the number of tokens is known, and then cuts it at that number.
 
-For engines that deliver token by token and cannot change a request once it is sent.
+This is for engines that deliver single tokens and cannot change a request after it was sent.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ async def hold_until_wanted(
     """Yield ``chunks`` as if exactly the wanted number of tokens had been requested; count the rest as waste.
 
     Args:
-        chunks: the stream, of as many tokens as may be wanted.
-        warming: tells the number of tokens.
+        chunks: the stream, which requests the most tokens that may be wanted. warming: provides the wanted number of
+            tokens.
         prompt_tokens: the length of the prompt; ``None`` if it is unknown.
-        read_on: keep reading while the number is unknown. For streams that a server sends whether or not they are
-            read (over HTTP): every token that arrives counts as written.
+        read_on: whether to keep reading while the number is unknown. This is for streams that a server sends even if
+            they are not read (over HTTP); every token that arrives counts as written.
     """
     waste = warming.waste
     source = _ReadAhead(chunks) if read_on else chunks
@@ -62,7 +62,7 @@ async def hold_until_wanted(
 
 
 class _ReadAhead:
-    """A stream that a task reads as fast as it comes, into a buffer."""
+    """A stream that an asyncio task reads into a buffer as fast as it arrives."""
 
     def __init__(self, chunks: AsyncGenerator[Chunk, None]) -> None:
         self._chunks = chunks
@@ -72,7 +72,7 @@ class _ReadAhead:
 
     @property
     def unread_count(self) -> int:
-        """Tokens in the buffer."""
+        """The number of tokens in the buffer."""
         return sum(len(item.tokens) for item in self._buffer if isinstance(item, Chunk))
 
     async def _read(self) -> None:

@@ -1,4 +1,5 @@
-"""An engine around another engine: a base class for changing what goes into an engine, or what comes out of it."""
+"""A base class for engines around another engine, which change what goes into the other engine or what comes out of
+it."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ class Wrapped(Engine):
     def __init__(self, inner: Engine) -> None:
         self.inner = inner
 
-    # Read from `inner` each time: an endpoint's engine knows some of these only once it has started.
+    # Read from `inner` each time, because the engine of an endpoint knows some of these only after it has started.
 
     @property
     def spec(self) -> str:  # type: ignore[override]  # read-only here

@@ -330,7 +330,7 @@ async def test_a_teacher_that_begins_to_fail_is_logged_once(qwen3: Tokenizer, ca
     for _ in range(3):
         await relay.agenerate("q")
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
-    assert "a call of the teacher failed" in caplog.text
+    assert "a call to the teacher failed" in caplog.text
     assert "scripted: broken" in caplog.text
     caplog.clear()
     for turns in ("x", [[EngineError("broken")]]):
