@@ -28,7 +28,8 @@ def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> d
 
     If ``relay=`` is given, its engines and settings are the defaults of the other arguments.
 
-    Args: values: the arguments of the constructor.
+    Args:
+        values: the arguments of the constructor.
         fields: the names of ChatRelay's fields.
 
     Raises:

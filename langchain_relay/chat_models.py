@@ -51,19 +51,22 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
     Args:
         student, teacher: an engine or a spec (``"bundled"``, ``"transformers:PATH_OR_ID"``, ``"vllm:PATH_OR_ID"``,
             ``"openai:MODEL@BASE_URL"``). With ``teacher=None``, every call is refused. ``model`` is an alias of
-            ``student``. A model loads with the first answer, once per process and spec. relay: a
-            :class:`~relay_core.Relay` to use instead of ``student`` and ``teacher``; its settings are the defaults.
-            teacher_api_key, student_api_key: the API keys for ``openai:`` specs; by default the value of
+            ``student``. A model loads with the first answer, once per process and spec.
+        relay: a :class:`~relay_core.Relay` to use instead of ``student`` and ``teacher``; its settings are the
+            defaults.
+        teacher_api_key, student_api_key: the API keys for ``openai:`` specs; by default the value of
             ``RELAY_TEACHER_API_KEY`` or ``RELAY_STUDENT_API_KEY``, else of ``OPENAI_API_KEY``. ``api_key`` is an alias
-            of ``teacher_api_key``. max_retries: for ``openai:`` specs, the most attempts after the first one.
-            structured_by: ``"student"`` or ``"teacher"``, the model that writes the JSON for ``method="json_schema"``.
-            streaming: whether ``invoke`` streams, as in LangChain's other models.
+            of ``teacher_api_key``.
+        max_retries: for ``openai:`` specs, the most attempts after the first one.
+        structured_by: ``"student"`` or ``"teacher"``, the model that writes the JSON for ``method="json_schema"``.
+        streaming: whether ``invoke`` streams, as in LangChain's other models.
 
-            Every setting of :class:`~relay_core.RelaySettings` can be passed to the constructor, bound, configured, or
-            passed to a single invocation.
+    Every setting of :class:`~relay_core.RelaySettings` can be passed to the constructor, bound, configured, or passed
+    to a single invocation.
 
-            Raises: ConfigurationError: an argument is unknown or has an invalid value, or a spec or a folder cannot be
-            used. The constructor raises it inside pydantic's ``ValidationError``.
+    Raises:
+        ConfigurationError: an argument is unknown or has an invalid value, or a spec or a folder cannot be used. The
+            constructor raises it inside pydantic's ``ValidationError``.
 
     Example:
         >>> from langchain_relay import ChatRelay
@@ -121,7 +124,8 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
     def _request(self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]) -> Request:
         """Check the arguments of one invocation.
 
-        Raises: ConfigurationError: an argument is unknown or has an invalid value, or a message is not supported.
+        Raises:
+            ConfigurationError: an argument is unknown or has an invalid value, or a message is not supported.
         """
         refuse_keys(kwargs)
         arguments = translated({name: value for name, value in kwargs.items() if name not in ("stream", "strict")})
@@ -223,7 +227,8 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
     def bind(self, **kwargs: Any) -> Any:
         """Bind arguments, as in LangChain's other models.
 
-        Raises: ConfigurationError: an argument is an API key, which would show up in logs and traces if it were bound.
+        Raises:
+            ConfigurationError: an argument is an API key, which would show up in logs and traces if it were bound.
         """
         refuse_keys(kwargs)
         return super().bind(**kwargs)
@@ -241,8 +246,8 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
         Args:
             tools: tools in any form that LangChain can convert to a schema.
             tool_choice: ``"auto"``, ``"none"``, ``"any"`` (also ``"required"`` or ``True``) or the name of a tool.
-                ``"any"`` or a name forces the answer to begin with a tool call. strict: added to the schemas; ChatRelay
-                itself ignores it.
+                ``"any"`` or a name forces the answer to begin with a tool call.
+            strict: added to the schemas; ChatRelay itself ignores it.
             kwargs: further arguments to bind. ``parallel_tool_calls=False`` ends the answer after its first tool call.
 
         Raises:
@@ -270,8 +275,9 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
             schema: a pydantic class, a TypedDict or a JSON schema.
             method: ``"function_calling"`` and ``"json_mode"`` work with every engine except an endpoint in mode
                 ``chat``; ``"json_schema"`` needs an engine with constrained decoding for the model that
-                ``structured_by`` names. include_raw: return a dict with ``raw``, ``parsed`` and ``parsing_error``
-                instead of the parsed answer. strict: added to the schema; ChatRelay itself ignores it.
+                ``structured_by`` names.
+            include_raw: return a dict with ``raw``, ``parsed`` and ``parsing_error`` instead of the parsed answer.
+            strict: added to the schema; ChatRelay itself ignores it.
             kwargs: arguments to bind, such as ``structured_by``.
 
         Raises:

@@ -18,7 +18,8 @@ from relay_core.tokenizer import Tokenizer
 def tokenizer_of(student: Engine) -> Tokenizer:
     """The student's tokenizer; starts the engine if it has no tokenizer yet.
 
-    Raises: ConfigurationError: the student is an endpoint whose tokenizer is not available on this machine.
+    Raises:
+        ConfigurationError: the student is an endpoint whose tokenizer is not available on this machine.
     """
     if student.tokenizer is None:
         portal.run(student.start)

@@ -43,7 +43,8 @@ class MessageError(ConfigurationError, LangChainException):
 def to_prompt(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     """``messages`` as dicts with ``role``, ``content`` and, if applicable, ``tool_calls`` and ``tool_call_id``.
 
-    Raises: MessageError: a kind of message or content is not supported, or a tool's result has no matching tool call.
+    Raises:
+        MessageError: a kind of message or content is not supported, or a tool's result has no matching tool call.
     """
     prompt: list[dict[str, Any]] = []
     tool_call_ids: set[str] = set()

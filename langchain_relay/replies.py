@@ -70,10 +70,13 @@ def _text_chunk(author: Author, text: str) -> ChatGenerationChunk:
 class Reply:
     """The state of one answer while it arrives.
 
-    Args: offered: the tools on offer; if there are none, no text is read as a tool call. names: the specs of
-    ``student`` and ``teacher``, for the report; the teacher's is ``None`` if there is no teacher. opening: text that
-    the answer was forced to begin with, and that is part of the answer. numbered_blocks: whether to number tool calls
-    as content blocks, so that no tool call has the index of a run of text.
+    Args:
+        offered: the tools on offer; if there are none, no text is read as a tool call.
+        names: the specs of ``student`` and ``teacher``, for the report; the teacher's is ``None`` if there is no
+            teacher.
+        opening: text that the answer was forced to begin with, and that is part of the answer.
+        numbered_blocks: whether to number tool calls as content blocks, so that no tool call has the index of a run of
+            text.
     """
 
     def __init__(

@@ -25,7 +25,8 @@ def constructor_arguments(values: Mapping[str, Any], fields: Iterable[str]) -> d
     If ``relay=`` is given, an unset setting takes its value from the relay, so that the fields always show the settings
     that apply.
 
-    Args: values: the arguments of the constructor.
+    Args:
+        values: the arguments of the constructor.
         fields: the names of RelayLLM's fields.
 
     Raises:

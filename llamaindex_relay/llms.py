@@ -57,21 +57,23 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
     Args:
         student, teacher: engine specs (``"bundled"``, ``"vllm:PATH_OR_ID"``, ``"transformers:PATH_OR_ID"``,
             ``"openai:MODEL@URL"``). With ``teacher=None``, the student answers alone. ``model`` is an alias of
-            ``student``. A model loads with the first answer, once per process. relay: a :class:`relay_core.Relay` to
-            use instead of ``student`` and ``teacher``; its settings are the defaults. student_api_key, teacher_api_key:
-            the API keys for ``openai:`` specs; by default the value of ``RELAY_STUDENT_API_KEY`` or
-            ``RELAY_TEACHER_API_KEY``, else of ``OPENAI_API_KEY``. ``api_key`` is an alias of ``teacher_api_key``. Keys
-            are never serialised. max_retries: for ``openai:`` specs, the most attempts after the first one.
-            context_window: the tokens that prompt and answer may have together, for LlamaIndex's packing of documents;
-            by default the context window of the models. is_function_calling_model: whether the student knows tool
-            calls. With ``False``, LlamaIndex requests structured output in the text of the prompt. By default ``False``
-            only for a bundled student.
+            ``student``. A model loads with the first answer, once per process.
+        relay: a :class:`relay_core.Relay` to use instead of ``student`` and ``teacher``; its settings are the defaults.
+        student_api_key, teacher_api_key: the API keys for ``openai:`` specs; by default the value of
+            ``RELAY_STUDENT_API_KEY`` or ``RELAY_TEACHER_API_KEY``, else of ``OPENAI_API_KEY``. ``api_key`` is an alias
+            of ``teacher_api_key``. Keys are never serialised.
+        max_retries: for ``openai:`` specs, the most attempts after the first one.
+        context_window: the tokens that prompt and answer may have together, for LlamaIndex's packing of documents; by
+            default the context window of the models.
+        is_function_calling_model: whether the student knows tool calls. With ``False``, LlamaIndex requests structured
+            output in the text of the prompt. By default ``False`` only for a bundled student.
 
-            Every other argument is a setting of :class:`relay_core.RelaySettings`. Each method can replace a setting by
-            name: ``llm.complete("…", temperature=0.7)``.
+    Every other argument is a setting of :class:`relay_core.RelaySettings`. Each method can replace a setting by name:
+    ``llm.complete("…", temperature=0.7)``.
 
-            Raises: ConfigurationError: an argument is unknown, or its value cannot be used. The methods raise the
-            errors of :class:`relay_core.Relay`.
+    Raises:
+        ConfigurationError: an argument is unknown, or its value cannot be used. The methods raise the errors of
+            :class:`relay_core.Relay`.
 
     Example:
         >>> from llamaindex_relay import RelayLLM
@@ -237,8 +239,9 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
     ) -> list[ToolSelection]:
         """The tool calls of an answer. While the answer streams, they hold the arguments that have arrived so far.
 
-        Raises: NoToolCall: there is no valid tool call, and ``error_on_no_tool_call`` is true; the message describes
-        the invalid tool calls. The error is a ``RelayError`` and a ``ValueError``.
+        Raises:
+            NoToolCall: there is no valid tool call, and ``error_on_no_tool_call`` is true; the message describes the
+                invalid tool calls. The error is a ``RelayError`` and a ``ValueError``.
         """
         blocks = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
         if not blocks and error_on_no_tool_call:

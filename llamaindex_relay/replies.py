@@ -35,9 +35,10 @@ R = TypeVar("R", bound=ChatResponse | CompletionResponse)
 class Reply(ABC, Generic[R]):
     """The state of one answer: takes its events and returns responses.
 
-    Args: offered: the tools on offer; if there are none, no text is read as a tool call. names: the specs of
-    ``student`` and ``teacher``, for the report. parallel: whether to keep every tool call of the answer, or only the
-    first one.
+    Args:
+        offered: the tools on offer; if there are none, no text is read as a tool call.
+        names: the specs of ``student`` and ``teacher``, for the report.
+        parallel: whether to keep every tool call of the answer, or only the first one.
 
     An invalid tool call (without valid JSON or without a name) stays in the text as it was written. It is also listed
     in ``message.additional_kwargs["invalid_tool_calls"]``, since LlamaIndex has no other place for it.

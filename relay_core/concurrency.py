@@ -37,7 +37,8 @@ async def map_concurrently(
 
     Args:
         function: an async function of one item.
-        items: the items, begun in this order. limit: the most items that run at a time; ``None`` for no limit.
+        items: the items, begun in this order.
+        limit: the most items that run at a time; ``None`` for no limit.
         return_exceptions: return an item's exception in place of its result. Otherwise the first exception is raised
             unchanged, and the other items are cancelled.
 

@@ -36,13 +36,13 @@ class Relay:
     Args:
         student, teacher: an engine, an engine's spec (``"bundled"``, ``"transformers:PATH_OR_ID"``,
             ``"vllm:PATH_OR_ID"``, ``"openai:MODEL@BASE_URL"``; a bare path or id means ``transformers:``), or the
-            ``Path`` of a folder. With ``teacher=None`` every call is refused. settings: budgets, sampling, prices. Each
-            setting can be replaced by name for a single answer.
+            ``Path`` of a folder. With ``teacher=None`` every call is refused.
+        settings: budgets, sampling, prices. Each setting can be replaced by name for a single answer.
 
-            The relay closes the engines that it built from specs, but not the engines that were passed in.
+    The relay closes the engines that it built from specs, but not the engines that were passed in.
 
-            A copy of a relay shares its engines. A pickled relay holds the specs and options of its engines, but no
-            model, connection or key; unpickling builds new engines and reads the keys from the environment.
+    A copy of a relay shares its engines. A pickled relay holds the specs and options of its engines, but no model,
+    connection or key; unpickling builds new engines and reads the keys from the environment.
 
     Raises:
         ConfigurationError: a spec or a folder cannot be used; this is checked without loading a model.
@@ -205,7 +205,8 @@ class Relay:
             return_exceptions: return an answer's error in place of its result. Otherwise the first error is raised,
                 and the other answers are cancelled.
             max_concurrency: how many answers run at a time; ``None`` starts all answers at once, and the engines queue
-                them. options: options of :meth:`astream`, for every answer.
+                them.
+            options: options of :meth:`astream`, for every answer.
         """
 
         async def answer(prompt: PromptLike) -> RelayResult:

@@ -97,7 +97,8 @@ def _begin(function: Callable[[], T]) -> tuple[_Helper, Future[T]]:
 def call(function: Callable[[], T], limit_s: float) -> T:
     """Run ``function()``, block until it ends, and return its result.
 
-    Raises: TimeIsUp: the function did not end within ``limit_s`` seconds.
+    Raises:
+        TimeIsUp: the function did not end within ``limit_s`` seconds.
     """
     helper, future = _begin(function)
     try:

@@ -155,11 +155,11 @@ class Transcript:
         """End the call: add the teacher's words to the student's view.
 
         Args:
-            shared: whether both models have the same vocabulary; the teacher's ids are then added unchanged. encode:
-                encodes the teacher's words for the student. It is used if the vocabularies differ, or if an id is
-                missing or outside the vocabulary. ``None`` for a student without ids. has_ids: returns whether all
-                given ids are in the shared vocabulary. A model can sample ids outside its vocabulary, since its
-                embedding is padded; another model's embedding may lack these ids.
+            shared: whether both models have the same vocabulary; the teacher's ids are then added unchanged.
+            encode: encodes the teacher's words for the student. It is used if the vocabularies differ, or if an id is
+                missing or outside the vocabulary. ``None`` for a student without ids.
+            has_ids: returns whether all given ids are in the shared vocabulary. A model can sample ids outside its
+                vocabulary, since its embedding is padded; another model's embedding may lack these ids.
         """
         entries = [
             i

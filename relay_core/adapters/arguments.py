@@ -30,7 +30,8 @@ def check_argument_names(model: str, names: Iterable[str], known: Iterable[str],
     """Refuse unknown arguments.
 
     Args:
-        model: the name of the class, for the message. names: the names of the arguments.
+        model: the name of the class, for the message.
+        names: the names of the arguments.
         known: the accepted names.
         instead: what to write in place of arguments that only other models have.
 
@@ -48,8 +49,9 @@ def check_argument_names(model: str, names: Iterable[str], known: Iterable[str],
 def clean_key_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """``arguments`` with its API keys stripped of white space and wrapped as secrets.
 
-    Raises: ConfigurationError: a key is not a text, or has a character that cannot be sent; the message names the
-    argument but does not show the key.
+    Raises:
+        ConfigurationError: a key is not a text, or has a character that cannot be sent; the message names the argument
+            but does not show the key.
     """
     keys: dict[str, SecretStr] = {}
     for name in KEY_ARGUMENTS:
@@ -64,7 +66,9 @@ def own_arguments(
 ) -> dict[str, Any]:
     """The arguments of a constructor under our names, without unset ones, and with API keys wrapped as secrets.
 
-    Args: model: the name of the class, for messages. arguments: the arguments as the caller wrote them.
+    Args:
+        model: the name of the class, for messages.
+        arguments: the arguments as the caller wrote them.
         fields: the names of the class's fields.
         instead: what to write in place of arguments that only other models have.
 
@@ -97,7 +101,8 @@ def check_relay_argument(relay: Any, arguments: Mapping[str, Any], own: Mapping[
 def translated(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """``arguments`` under our names, without unset ones.
 
-    Raises: ConfigurationError: an argument is given under two names, or a ``Path`` is not an existing folder.
+    Raises:
+        ConfigurationError: an argument is given under two names, or a ``Path`` is not an existing folder.
     """
     result: dict[str, Any] = {}
     for name, value in arguments.items():
@@ -115,7 +120,8 @@ def translated(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def check_api_key(arguments: Mapping[str, Any]) -> None:
     """Refuse ``api_key``, which sets the teacher's key, if the caller can only have meant the student's key.
 
-    Raises: ConfigurationError: ``api_key`` is given, but only the student is an endpoint.
+    Raises:
+        ConfigurationError: ``api_key`` is given, but only the student is an endpoint.
     """
     if arguments.get("api_key") is None or "student_api_key" in arguments:
         return

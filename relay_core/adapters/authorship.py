@@ -80,10 +80,10 @@ class AnswerPieces:
     """Splits a stream of text by several authors into pieces, each by one author.
 
     Args:
-        offered: the tools on offer; if there are none, all text is content. opening: text that the answer was forced to
-            begin with, and that is part of the answer.
+        offered: the tools on offer; if there are none, all text is content.
+        opening: text that the answer was forced to begin with, and that is part of the answer.
 
-            A piece's ``start`` is an offset in :attr:`full_text`; ``spans`` holds the authors of :attr:`full_text`.
+    A piece's ``start`` is an offset in :attr:`full_text`; ``spans`` holds the authors of :attr:`full_text`.
     """
 
     def __init__(self, offered: Offer, opening: str = "") -> None:

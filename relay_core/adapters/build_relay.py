@@ -27,7 +27,7 @@ def build_relay(
 
     Args:
         api_keys: the API keys for ``openai:`` specs; if the key of a role is ``None``, it is read from the environment.
-            retries: for ``openai:`` specs, the most attempts after the first one; ``None`` means the engine's default.
+        retries: for ``openai:`` specs, the most attempts after the first one; ``None`` means the engine's default.
 
     Raises:
         ConfigurationError: a spec cannot be used.

@@ -67,8 +67,9 @@ def draw_plan(rng: random.Random, group: Group, *, more_changes: bool) -> Plan:
 
     Args:
         rng: the source of all draws.
-        group: the group of the problem, which determines the product. more_changes: whether to draw more changes, with
-            at least one after a product, as the held-out family requires; it has no effect on ``hard``.
+        group: the group of the problem, which determines the product.
+        more_changes: whether to draw more changes, with at least one after a product, as the held-out family requires;
+            it has no effect on ``hard``.
     """
     if group == "hard":
         while True:

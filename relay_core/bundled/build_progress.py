@@ -43,8 +43,9 @@ class BuildProgress:
         """Show the progress of a process in the background, until its output ends.
 
         Args:
-            name: the name of the model. lines: the output of the process; each line is a JSON object with ``step``,
-                ``of``, ``loss`` and ``s``. steps: the total number of steps.
+            name: the name of the model.
+            lines: the output of the process; each line is a JSON object with ``step``, ``of``, ``loss`` and ``s``.
+            steps: the total number of steps.
         """
         bar = self._bars.add_task(name, total=steps, loss=float("nan"))
         thread = threading.Thread(target=self._read, args=(name, lines, bar), daemon=True)

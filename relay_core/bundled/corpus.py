@@ -30,11 +30,13 @@ class Mix:
 
     Attributes:
         groups: the share of each group among the problems.
-        drills: the share of bare calculations among the texts. lookups: the share of look-ups of facts among the texts,
-            from chunk ``lookups_from`` on. lookups_from: the first chunk with look-ups. history: the share of the
-            problems with an earlier question and answer. notes: the share of the problems with notes in the answer,
-            from chunk ``notes_from`` on. notes_from: the first chunk with notes. whole_facts: whether look-ups have
-            loss on all digits of a fact, or only on its first digit.
+        drills: the share of bare calculations among the texts.
+        lookups: the share of look-ups of facts among the texts, from chunk ``lookups_from`` on.
+        lookups_from: the first chunk with look-ups.
+        history: the share of the problems with an earlier question and answer.
+        notes: the share of the problems with notes in the answer, from chunk ``notes_from`` on.
+        notes_from: the first chunk with notes.
+        whole_facts: whether look-ups have loss on all digits of a fact, or only on its first digit.
     """
 
     groups: dict[Group, float]

@@ -23,8 +23,8 @@ class PretrainRecipe:
         matrix_lr: Muon's learning rate (the layers' matrices).
         batch_tokens: tokens per step, padding included.
         warmup: steps over which both rates rise from zero.
-        decay: share of the steps over which both rates fall to zero at the end. head_dim: size of a head; 32 is a size
-            that vLLM's attention on CPUs accepts.
+        decay: share of the steps over which both rates fall to zero at the end.
+        head_dim: size of a head; 32 is a size that vLLM's attention on CPUs accepts.
     """
 
     role: Role

@@ -95,8 +95,9 @@ def messages_of(rng: random.Random, form: Form, question: str, context: tuple[st
 
     Args:
         rng: draws the system message of the form ``system``, and the template of the form ``context``.
-        form: the form of the prompt. question: the user's question. context: the retrieved chunks; only the form
-            ``context`` uses them.
+        form: the form of the prompt.
+        question: the user's question.
+        context: the retrieved chunks; only the form ``context`` uses them.
     """
     user = {"role": "user", "content": question}
     if form == "question":

@@ -54,8 +54,8 @@ class WordProblem(Problem):
         split: the split of the problem's numbers.
         solution: the reference answer.
         question: the question without its context.
-        context: the retrieved chunks; empty unless the form is ``context``. products: the character spans in
-            ``solution`` that hold results of products, which the student does not learn.
+        context: the retrieved chunks; empty unless the form is ``context``.
+        products: the character spans in ``solution`` that hold results of products, which the student does not learn.
     """
 
     answer: int
@@ -84,9 +84,10 @@ class BundledTask:
 
         Args:
             split: ``"train"``, ``"dev"`` or ``"test"``.
-            n: the number of problems; required, because a split has no last problem. seed: determines which problems
-                are drawn. mix: the share of each group. ``None`` means 40% easy, 50% medium and 10% hard. For
-                ``"test"``, these shares are exact; for the other splits, they are probabilities.
+            n: the number of problems; required, because a split has no last problem.
+            seed: determines which problems are drawn.
+            mix: the share of each group. ``None`` means 40% easy, 50% medium and 10% hard. For ``"test"``, these shares
+                are exact; for the other splits, they are probabilities.
 
         Raises:
             ConfigurationError: the split or a group is unknown, or ``n`` is missing.
@@ -121,11 +122,12 @@ def problems(
     Args:
         n: the number of problems.
         split: ``"train"``, ``"dev"`` or ``"test"``.
-        group: the group of all problems; ``None`` draws the group of each problem according to ``mix``. form: the form
-            of all problems; ``None`` draws the form of each problem according to ``FORM_MIX``.
+        group: the group of all problems; ``None`` draws the group of each problem according to ``mix``.
+        form: the form of all problems; ``None`` draws the form of each problem according to ``FORM_MIX``.
         family: the family of all problems; ``None`` draws the family of each problem from ``TRAINING``. ``HELD_OUT``
             is the family that no bundled model was trained on.
-        seed: determines which problems are drawn. mix: the probability of each group; ``None`` means ``DEMO_MIX``.
+        seed: determines which problems are drawn.
+        mix: the probability of each group; ``None`` means ``DEMO_MIX``.
     """
     rng = random.Random(f"relay-bundled/{split}/{seed}")
     shares = mix or DEMO_MIX

@@ -32,8 +32,9 @@ class Story:
 def tell(rng: random.Random, family: Family, plan: Plan, subject: str, name: str) -> Story:
     """Tell the events in order, each with its ordinal; the reference answer repeats each event and computes its result.
 
-    Args: rng: draws the wording. It draws even if there is only one template, so that a seed always gives the same
-    problems.
+    Args:
+        rng: draws the wording. It draws even if there is only one template, so that a seed always gives the same
+            problems.
         family: the templates.
         plan: the numbers.
         subject: fills ``{x}``.

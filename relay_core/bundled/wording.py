@@ -35,9 +35,10 @@ class Family:
         fact: the sentence that states the quantity at the start.
         ups: clauses that raise the quantity by ``{d}``.
         downs: clauses that lower the quantity by ``{d}``.
-        single: clauses for a count of one ("buys one pen"), used in problems without a multiplication. count: clauses
-            that multiply the quantity by ``{n}``. count_more: clauses that multiply the quantity by ``{n} + {m}``.
-            count_less: clauses that multiply the quantity by ``{n} - {m}``.
+        single: clauses for a count of one ("buys one pen"), used in problems without a multiplication.
+        count: clauses that multiply the quantity by ``{n}``.
+        count_more: clauses that multiply the quantity by ``{n} + {m}``.
+        count_less: clauses that multiply the quantity by ``{n} - {m}``.
         gains: clauses that raise the total by ``{d}``.
         losses: clauses that lower the total by ``{d}``.
         queries: the questions at the end of a problem.

@@ -98,7 +98,9 @@ async def _compare(
 def _progress(total: int, *, shown: bool) -> Iterator[Callable[[str], Callable[[], None]]]:
     """Show progress: on a terminal, a bar per method; elsewhere, a line at each quarter of ``total``.
 
-    Args: total: the number of answers of each method. shown: whether to show anything.
+    Args:
+        total: the number of answers of each method.
+        shown: whether to show anything.
 
     Yields:
         A function to call with a method's label before the method is measured. It returns a function to call after

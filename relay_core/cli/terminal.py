@@ -49,8 +49,10 @@ def print_error(message: str, *, kind: str, as_json: bool, text: str | None = No
 
     Args:
         message: what went wrong.
-        kind: the name of the error's class; shown only in JSON. as_json: whether to write JSON. text: the answer so
-            far, if there is one; shown only in JSON. hint: a second line for the user; not shown in JSON.
+        kind: the name of the error's class; shown only in JSON.
+        as_json: whether to write JSON.
+        text: the answer so far, if there is one; shown only in JSON.
+        hint: a second line for the user; not shown in JSON.
     """
     if as_json:
         fields: dict[str, Any] = {"type": kind, "message": message}

@@ -35,8 +35,9 @@ class EngineStream:
     async def next(self) -> Chunk:
         """The next chunk. The chunk that reaches the limit has a finish, unless a further chunk will bring the usage.
 
-        Raises: OutOfTime: the chunk did not arrive by the deadline. EngineError: the engine failed, or its stream ended
-        without a finish.
+        Raises:
+            OutOfTime: the chunk did not arrive by the deadline.
+            EngineError: the engine failed, or its stream ended without a finish.
         """
         limit_was_reached = self.token_count >= self._limit
         try:
@@ -110,10 +111,11 @@ async def engine_stream(
         role: the role of the engine.
         prompt: the request's prompt.
         limit: the most tokens to read.
-        deadline: the event loop's time by which each chunk must arrive; ``None`` for no deadline. transcript: the
-            transcript to which the caller adds the tokens. For a text-only engine, the reported number of tokens is
-            distributed over these entries. tally: counts the tokens that were read, and keeps notes and waste. A prompt
-            that does not fit into the context is not counted as read.
+        deadline: the event loop's time by which each chunk must arrive; ``None`` for no deadline.
+        transcript: the transcript to which the caller adds the tokens. For a text-only engine, the reported number of
+            tokens is distributed over these entries.
+        tally: counts the tokens that were read, and keeps notes and waste. A prompt that does not fit into the context
+            is not counted as read.
     """
     stream = EngineStream(chunks, limit, deadline)
     first, was_read, discarded = len(transcript), True, tally.discarded

@@ -162,7 +162,8 @@ class Warming:
     The engine begins immediately, but delivers nothing until :meth:`wanted` returns. It then delivers at most as many
     tokens as this method returns.
 
-    Args: waste: where the engine counts dropped requests, and tokens beyond the wanted number.
+    Args:
+        waste: where the engine counts dropped requests, and tokens beyond the wanted number.
     """
 
     def __init__(self, waste: Waste | None = None) -> None:
@@ -315,7 +316,8 @@ class Engine(ABC):
         If a student writes no command in its first answers, a warning is logged once, because it was probably not
         trained to call.
 
-        Args: commands: the number of commands in the answer, including malformed and refused ones.
+        Args:
+            commands: the number of commands in the answer, including malformed and refused ones.
         """
         if commands:
             self._answers_without_command = -1
@@ -357,7 +359,8 @@ class Engine(ABC):
 
         Engines that a spec can name override this method.
 
-        Raises: ConfigurationError: the engine cannot be pickled.
+        Raises:
+            ConfigurationError: the engine cannot be pickled.
         """
         raise self.not_picklable("no spec names it")
 

@@ -59,8 +59,9 @@ class RequestsInFlight:
     def tokens_per_message(self, *, warmed: bool = False) -> int:
         """How many tokens each message of a new request should hold.
 
-        Args: warmed: whether the request is warmed; it may then be cut after any token, so each token needs its own
-        message.
+        Args:
+            warmed: whether the request is warmed; it may then be cut after any token, so each token needs its own
+                message.
         """
         if warmed:
             return 1

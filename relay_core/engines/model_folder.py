@@ -102,7 +102,8 @@ def _check_weights(folder: Path) -> None:
 def shards_in(index: Path) -> list[str]:
     """The weight files that an index (``model.safetensors.index.json``) names, sorted.
 
-    Raises: ConfigurationError: the index cannot be read, or names a file that is not safetensors.
+    Raises:
+        ConfigurationError: the index cannot be read, or names a file that is not safetensors.
     """
     weight_map = _read_object(index).get("weight_map")
     names = list(weight_map.values()) if isinstance(weight_map, dict) else []
@@ -162,8 +163,8 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
 
     Args:
         source: a folder or a hub id.
-        dtype: the dtype, such as ``"float32"``; ``"auto"`` means that of the checkpoint. device: the device, such as
-            ``"cuda:1"``; ``None`` means a GPU if there is one.
+        dtype: the dtype, such as ``"float32"``; ``"auto"`` means that of the checkpoint.
+        device: the device, such as ``"cuda:1"``; ``None`` means a GPU if there is one.
 
     Raises:
         ConfigurationError: the model cannot be loaded, or its weights are incomplete.

@@ -33,10 +33,12 @@ in_child(_forget_parent)
 def shared_engine(spec: str, *, role: Role, api_key: str | None = None, retries: int | None = None) -> Engine:
     """The engine for ``spec`` in this process; it is built when it is first requested.
 
-    Args: spec: an engine spec (see ``spec.py``). role: the role of the engine, which selects the model of a bare
-    ``bundled`` and the API key of an endpoint. api_key: the API key for ``openai:`` specs; with ``None``, the role's
-    key is read from the environment (``keys.py``). retries: for ``openai:`` specs, the most attempts after the first
-    one; ``None`` means the engine's default.
+    Args:
+        spec: an engine spec (see ``spec.py``).
+        role: the role of the engine, which selects the model of a bare ``bundled`` and the API key of an endpoint.
+        api_key: the API key for ``openai:`` specs; with ``None``, the role's key is read from the environment
+            (``keys.py``).
+        retries: for ``openai:`` specs, the most attempts after the first one; ``None`` means the engine's default.
 
     Raises:
         ConfigurationError: the spec or an option is invalid.

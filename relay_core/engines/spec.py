@@ -149,8 +149,8 @@ def engine_from_spec(spec: str | os.PathLike[str] | EngineSpec, *, role: Role = 
         spec: an engine spec, such as ``"bundled"``, ``"transformers:Qwen/Qwen3-0.6B"`` or
             ``"openai:Qwen3-8B@http://localhost:8000/v1"``, or the path of a model's folder.
         role: the role of the engine, which selects the model of a bare ``bundled`` and the API key of an endpoint.
-            options: arguments for the engine's class (``api_key`` for openai, ``device`` for transformers, ...); they
-            take precedence over the options in the spec.
+        options: arguments for the engine's class (``api_key`` for openai, ``device`` for transformers, ...); they take
+            precedence over the options in the spec.
 
     Raises:
         ConfigurationError: the spec or an option is invalid; the message lists what is accepted.

@@ -33,10 +33,12 @@ Options = tuple[tuple[str, Any], ...]
 def parse_options(scheme: str, query: str) -> Options:
     """The options after the ``?`` of a spec, sorted by name.
 
-    Args: scheme: the part of the spec before the colon. query: the part after the ``?``.
+    Args:
+        scheme: the part of the spec before the colon.
+        query: the part after the ``?``.
 
-    Raises: ConfigurationError: a name is unknown, is given twice, or is the name of a secret. The message shows no
-    values.
+    Raises:
+        ConfigurationError: a name is unknown, is given twice, or is the name of a secret. The message shows no values.
     """
     known, options = KNOWN[scheme], dict[str, Any]()
     for name, text in parse_qsl(query, keep_blank_values=True):

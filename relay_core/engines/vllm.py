@@ -58,11 +58,11 @@ class VLLMEngine(InProcessEngine):
 
     Args:
         model: a folder or a hub id.
-        logprobs: whether every token has its log-probability. stream_interval: the number of tokens that are delivered
-            together; ``None`` means one, and up to 8 while many requests are in flight. The first token of a stream
-            never waits for others. cpus: the CPUs on which the model's processes run, such as ``range(8)``; ``None``
-            means all. If student and teacher both run on CPUs, give each its own, since vLLM would bind both to the
-            same CPUs.
+        logprobs: whether every token has its log-probability.
+        stream_interval: the number of tokens that are delivered together; ``None`` means one, and up to 8 while many
+            requests are in flight. The first token of a stream never waits for others.
+        cpus: the CPUs on which the model's processes run, such as ``range(8)``; ``None`` means all. If student and
+            teacher both run on CPUs, give each its own, since vLLM would bind both to the same CPUs.
         priority: vLLM's priority of this engine's requests; lower numbers run first. A priority other than 0 sets
             ``scheduling_policy="priority"`` unless another policy is given.
         engine_args: any of vLLM's ``AsyncEngineArgs``, such as ``dtype``, ``max_model_len``,

@@ -21,8 +21,8 @@ async def hold_until_wanted(
     """Yield ``chunks`` as if exactly the wanted number of tokens had been requested; count the rest as waste.
 
     Args:
-        chunks: the stream, which requests the most tokens that may be wanted. warming: provides the wanted number of
-            tokens.
+        chunks: the stream, which requests the most tokens that may be wanted.
+        warming: provides the wanted number of tokens.
         prompt_tokens: the length of the prompt; ``None`` if it is unknown.
         read_on: whether to keep reading while the number is unknown. This is for streams that a server sends even if
             they are not read (over HTTP); every token that arrives counts as written.

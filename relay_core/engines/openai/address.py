@@ -1,4 +1,4 @@
-"""Where an endpoint is, and what a client needs to be let in: URL, key, headers and TLS settings."""
+"""The address of an endpoint and the credentials for it: URL, key, headers and TLS settings."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """One model at one endpoint; its ``repr`` shows no secret, and a pickle of it holds none.
+    """One model at one endpoint; its ``repr`` shows no secrets, and it cannot be pickled.
 
     Args:
         model: the model's name at the endpoint.
         base_url: an ``http://`` or ``https://`` URL, without a query and without a user name.
-        api_key: the key; empty for an endpoint that needs none.
-        role: the role whose key this is; ``None`` for an engine that may take either.
+        api_key: the key; empty if the endpoint needs no key.
+        role: the role whose key this is; ``None`` if the engine has no fixed role.
         headers: HTTP headers of every request.
         query: query parameters of every request.
         verify: how TLS certificates are verified, as :func:`httpx_verify` returns it.
-        proxy: a proxy's URL; ``None`` takes the environment's.
-        secrets: the secrets among these; derived.
+        proxy: the URL of a proxy; ``None`` means the proxy that the environment names.
+        secrets: the secrets among these values; derived.
 
     Raises:
         ConfigurationError: a value cannot be used.
@@ -71,7 +71,7 @@ class Address:
 
     @property
     def used_proxy(self) -> Proxy | None:
-        """The proxy for requests to the endpoint, which the environment may name.
+        """The proxy for requests to the endpoint, from ``proxy`` or from the environment.
 
         Raises:
             ConfigurationError: the proxy cannot be used; the message names the setting or the variable.
@@ -82,11 +82,11 @@ class Address:
         return proxy
 
     def redact(self, text: str) -> str:
-        """``text`` with every secret replaced, in case a server echoed one."""
+        """``text`` with every secret replaced, in case the server has echoed one."""
         return self.secrets.redact(text)
 
     def shown(self, text: str, limit: int = 300) -> str:
-        """A server's or a library's text as it may be shown: without secrets, on one line, cut to ``limit``."""
+        """The text of a server or a library in a safe form: without secrets, on one line, cut to ``limit``."""
         return printable(self.redact(text), limit)
 
     def __copy__(self) -> Address:
@@ -111,14 +111,14 @@ def secret_key(api_key: SecretStr | str | None, role: Role | None) -> SecretStr:
         raise MissingExtraError("OpenAIEngine", "openai") from error
     if api_key is None:
         if role not in (None, *KEY_VARIABLES):
-            return SecretStr("")  # Address refuses the role
+            return SecretStr("")  # Address refuses the role afterwards
         return SecretStr(key_from_environment(role) or "")
     key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
     return SecretStr(clean_key(key, "api_key="))
 
 
 def httpx_verify(verify: bool | str | os.PathLike[str] | ssl.SSLContext) -> bool | ssl.SSLContext:
-    """``verify`` in the form that ``httpx`` takes; a path of a CA file is read.
+    """``verify`` in the form that ``httpx`` takes; if it is the path of a CA file, the file is read.
 
     Raises:
         ConfigurationError: the file cannot be read.
@@ -137,7 +137,7 @@ def _checked_url(base_url: str) -> str:
     """``base_url`` without white space around it; a URL that may hold a password is not shown."""
     url = base_url.strip() if isinstance(base_url, str) else ""
     rest = url.partition("://")[2]
-    if "@" in rest:  # in the host, or behind a slash of the password
+    if "@" in rest:  # in the host, or after a slash in the password
         raise ConfigurationError("base_url holds a user name or password: give them in headers=")
     if "?" in url or "#" in url:  # the URL is shown in errors, and paths are appended to it
         raise ConfigurationError("base_url holds a query: give a key as api_key=, anything else in query=")
@@ -158,7 +158,7 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     checked = {}
     for name, value in _items("headers", headers):
         if not _HEADER_NAME.fullmatch(name):
-            raise ConfigurationError(f"headers= has the name {printable(name, 40)!r}, which is no name of a header")
+            raise ConfigurationError(f"headers= has the name {printable(name, 40)!r}, which is not a valid header name")
         checked[name] = clean_key(value, f"headers= {name!r}")
     return checked
 
@@ -171,7 +171,7 @@ def _items(setting: str, values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The names and values of a setting; numbers become text.
 
     Raises:
-        ConfigurationError: it is no mapping of names to text; the message shows no value.
+        ConfigurationError: the setting is not a mapping of names to text; the message shows no values.
     """
     if not isinstance(values, Mapping):
         raise ConfigurationError(f"{setting}= is a {type(values).__name__}: write a dict of names and values")
@@ -188,6 +188,6 @@ def _items(setting: str, values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _words(headers: Mapping[str, str]) -> list[str]:
-    """The values of headers, and the words in them: of ``Bearer KEY``, a server may echo the key alone."""
+    """The values of headers, and the words in them, because a server may echo only the key of ``Bearer KEY``."""
     long_words = [word for value in headers.values() for word in value.split() if len(word) >= 8]
     return [*headers.values(), *long_words]

@@ -1,6 +1,6 @@
 """One pooled HTTP client to one endpoint, for one event loop.
 
-It is the ``openai`` client with its own retries off, over an ``httpx`` client that no other code shares.
+It consists of the ``openai`` client, whose own retries are off, on top of an ``httpx`` client that no other code uses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import httpx
 
 _NO_LIMIT = 2**20  # connections; LoopClient bounds the requests in flight (aiohttp reads None as 100)
-_KEEP_ALIVE_S = 2.0  # below uvicorn's 5 s: a request sent on a connection that the server is closing is lost
+_KEEP_ALIVE_S = 2.0  # below uvicorn's 5 s, since a request on a connection that the server is closing is lost
 
 
 class Connection:
@@ -31,7 +31,7 @@ class Connection:
 
     Args:
         address: the endpoint.
-        patience: its ``connect_s``, and its ``max_in_flight`` as the number of idle connections to keep.
+        patience: provides ``connect_s``, and ``max_in_flight``, the number of idle connections to keep.
 
     Raises:
         MissingExtraError: ``openai`` is not installed.
@@ -60,7 +60,7 @@ class Connection:
             follow_redirects=True,  # to the same origin; GuardedTransport refuses others
             max_redirects=3,
         )
-        # The key, headers and query of the address are added by the transport, where no library logs them.
+        # The transport adds the key, headers and query of the address, so that no library logs them.
         self._client = AsyncOpenAI(
             api_key="none", base_url=address.base_url, max_retries=0, timeout=timeout, http_client=http
         )
@@ -95,7 +95,7 @@ class Connection:
         return response.json()
 
     async def open(self, path: str, body: Mapping[str, Any]) -> Response:
-        """Send ``POST`` to a path below the base URL; return when the headers have come, the body unread.
+        """Send ``POST`` to a path below the base URL; return when the headers have arrived, without reading the body.
 
         Raises:
             Fault, EngineError: as :meth:`get`.
@@ -107,7 +107,7 @@ class Connection:
             if path == "/completions"
             else self._client.chat.completions.with_streaming_response.create
         )
-        # the client demands a prompt or messages; those of the body replace them
+        # the client requires a prompt or messages; the body replaces them
         required: dict[str, Any] = {"prompt": ""} if path == "/completions" else {"messages": []}
         request = create(
             model=self._address.model, stream=True, extra_body=dict(body), extra_headers={STREAMED: "1"}, **required
@@ -118,7 +118,7 @@ class Connection:
         """Send a streamed ``POST`` to a path below the base URL, and read its events to the end.
 
         Raises:
-            Fault, EngineError: as :meth:`get`; also an error that an event reports.
+            Fault, EngineError: as :meth:`get`, or an error that an event reports.
         """
         response = await self.open(path, body)
         try:
@@ -129,9 +129,9 @@ class Connection:
 
 
 def _transport(address: Address, patience: Patience) -> httpx.AsyncBaseTransport:
-    """The connections: aiohttp's, which take about half the CPU time of ``httpx``'s own.
+    """The connections: those of aiohttp, which take about half the CPU time of ``httpx``'s own connections.
 
-    aiohttp does not support SOCKS proxies: with one of these, they are ``httpx``'s own.
+    aiohttp does not support SOCKS proxies. With such a proxy, ``httpx``'s own connections are used.
 
     Raises:
         ConfigurationError: the proxy or the certificates, which the environment may name, cannot be used.
@@ -152,10 +152,10 @@ def _transport(address: Address, patience: Patience) -> httpx.AsyncBaseTransport
 
 
 def _certificates(verify: bool | ssl.SSLContext) -> bool | ssl.SSLContext:
-    """``verify``, with the certificates that the environment names.
+    """``verify``, or a context with the certificates that the environment names.
 
     Raises:
-        ConfigurationError: these cannot be read; the message names the variable.
+        ConfigurationError: the certificates cannot be read; the message names the variable.
     """
     import httpx
 
@@ -171,7 +171,7 @@ def _certificates(verify: bool | ssl.SSLContext) -> bool | ssl.SSLContext:
 
 
 def _close_unclosed(loop: asyncio.AbstractEventLoop, transport: Any) -> None:
-    """Close the connections of a client that was dropped unclosed; aiohttp would warn of them on stderr."""
+    """Close the connections of a client that was dropped without closing, about which aiohttp would warn on stderr."""
     session = getattr(transport, "client", None)
     connector = getattr(session, "connector", None)
     if session is None or connector is None:

@@ -2,8 +2,8 @@
 
     OpenAIEngine("Qwen/Qwen3-8B", base_url="http://localhost:8000/v1")
 
-The engine probes the endpoint once and sends each prompt in the best mode that works. If a connection breaks in the
-middle of an answer, the engine requests the rest, and the caller sees one stream.
+The engine probes the endpoint once, and sends each prompt in the best mode that works. If a connection breaks during an
+answer, the engine requests the remaining tokens, and the caller sees one stream.
 """
 
 from __future__ import annotations
@@ -49,24 +49,24 @@ class OpenAIEngine(Engine):
     Args:
         model: the model's name at the endpoint.
         base_url: the endpoint's URL, such as ``http://localhost:8000/v1``.
-        api_key: the key, which is never shown. ``None`` reads it from the environment: with a role, from
-            ``RELAY_STUDENT_API_KEY`` or ``RELAY_TEACHER_API_KEY``, then ``OPENAI_API_KEY``; without one, from
-            ``OPENAI_API_KEY``, then ``RELAY_TEACHER_API_KEY``.
-        role: ``"student"`` or ``"teacher"`` if the engine serves only as that; it chooses the key and is named in
-            errors about the key.
-        mode: ``"ids"``, ``"completions"``, ``"chat-continue"`` or ``"chat"`` (approximate); ``"auto"`` takes the
-            best that works.
+        api_key: the key, which is never shown. If it is ``None``, the key is read from the environment: with a role,
+            from ``RELAY_STUDENT_API_KEY`` or ``RELAY_TEACHER_API_KEY``, then from ``OPENAI_API_KEY``; without a role,
+            from ``OPENAI_API_KEY``, then from ``RELAY_TEACHER_API_KEY``.
+        role: ``"student"`` or ``"teacher"`` if the engine serves only in this role. The role selects the key, and
+            errors about the key name it.
+        mode: ``"ids"``, ``"completions"``, ``"chat-continue"`` or ``"chat"`` (approximate); ``"auto"`` takes the best
+            mode that works.
         tokenizer: the model's tokenizer as a folder, a hub id or a :class:`~relay_core.tokenizer.Tokenizer`; the modes
-            ``ids`` and ``completions`` need one. ``None`` takes the one in the model's folder of weights, if that is on
-            this machine.
+            ``ids`` and ``completions`` need it. ``None`` takes the tokenizer in the model's folder of weights, if this
+            folder is on this machine.
         headers: HTTP headers to send with every request.
         query: query parameters to send with every request.
         verify: how to verify TLS certificates: ``True``, a CA file in PEM, an ``ssl.SSLContext``, or ``False`` to
             accept any certificate.
-        proxy: a proxy's URL; ``None`` reads ``HTTPS_PROXY``, ``NO_PROXY``, ... as ``httpx`` does.
-        logprobs: ask for every token's log-probability (mode ``ids``).
-        stream_interval: ask for this many tokens per event (mode ``ids``). ``None`` asks for one, and for up to 8 while
-            many requests are in flight. The first token is always sent at once.
+        proxy: the URL of a proxy; with ``None``, ``HTTPS_PROXY``, ``NO_PROXY``, ... are read, as ``httpx`` does.
+        logprobs: whether to request the log-probability of every token (mode ``ids``).
+        stream_interval: the number of tokens per event to request (mode ``ids``). ``None`` requests one, and up to 8
+            while many requests are in flight. The first token is always sent immediately.
         patience: deadlines, retries, circuit breaker and hedging; see
             :class:`~relay_core.engines.openai.retries.Patience`.
         options: fields of ``Patience`` to replace, by name.
@@ -76,7 +76,7 @@ class OpenAIEngine(Engine):
     """
 
     warmable = True
-    constrains = True  # until probing finds a mode that cannot
+    constrains = True  # unless probing finds only a mode that cannot constrain
 
     def __init__(
         self,
@@ -140,8 +140,8 @@ class OpenAIEngine(Engine):
 
     @property
     def warms(self) -> bool:
-        # Only vLLM's servers have mode "ids"; in the other modes the endpoint may be a hosted API, which bills wasted
-        # tokens. An endpoint under load loses more by writing wasted tokens than an answer gains.
+        # Only vLLM's servers have mode "ids". In the other modes, the endpoint may be a hosted API, which bills wasted
+        # tokens. Under load, writing wasted tokens costs the endpoint more time than warming saves.
         return (self.mode or self._chosen_mode) is Mode.IDS and self._in_flight.is_light
 
     @property
@@ -191,7 +191,7 @@ class OpenAIEngine(Engine):
     # -- starting and ending -------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Probe the endpoint; once, for all callers.
+        """Probe the endpoint, once for all callers.
 
         Raises:
             ConfigurationError: the endpoint cannot be used with these settings; the message names the setting.
@@ -220,7 +220,7 @@ class OpenAIEngine(Engine):
                     )
                 except Fault as fault:
                     if isinstance(fault.__cause__, TimeoutError):
-                        raise RequestRefused(fault.message) from fault  # it would be silent again
+                        raise RequestRefused(fault.message) from fault  # a retry would time out again
                     raise
 
             return await with_retries(attempt, self.patience, deadline)
@@ -245,7 +245,7 @@ class OpenAIEngine(Engine):
         self._endpoint, self._is_probed = endpoint, True
 
     def _client(self) -> LoopClient:
-        """The running event loop's client."""
+        """The client of the running event loop."""
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
@@ -264,12 +264,12 @@ class OpenAIEngine(Engine):
         return client
 
     async def aclose(self) -> None:
-        """Close the connections of every event loop; answers that run end at once with an ``EngineError``.
+        """Close the connections of every event loop; running answers end immediately with an ``EngineError``.
 
-        The engine may be started again.
+        The engine can be started again.
         """
-        # The next start probes again. The endpoint stays known, so that an answer between two requests goes on with the
-        # tokenizer that its prompts were made with.
+        # The next start probes again. What is known about the endpoint is kept, so that an answer between two requests
+        # can continue with the tokenizer that its prompts were made with.
         self._is_probed = False
         running = asyncio.get_running_loop()
         for loop, client in list(self._clients.items()):
@@ -280,7 +280,7 @@ class OpenAIEngine(Engine):
                 asyncio.run_coroutine_threadsafe(client.aclose(), loop)
 
     def forget_parent(self) -> None:
-        """In a forked child: open connections of its own, and leave the parent's alone."""
+        """In a forked child: open new connections, and do not use the parent's."""
         keep_unused(self._clients)
         self._clients = {}
 
@@ -306,7 +306,7 @@ class OpenAIEngine(Engine):
     async def _begin(
         self, client: LoopClient, prompt: Prompt, sampling: Sampling, warming: Warming | None
     ) -> AsyncGenerator[Chunk, None]:
-        """The chunks of an answer, of which none was asked for yet."""
+        """Begin an answer; returns its chunks, none of which has been read."""
         endpoint = self._endpoint
         if endpoint is None or not self._is_probed:
             raise EngineError(f"{self.spec} was closed while it answered")
@@ -320,8 +320,8 @@ class OpenAIEngine(Engine):
             progress = StreamProgress(endpoint, prompt, sampling, warmed=True)
             chunks = resumed(client, progress, deadline, warming.waste)
             return hold_until_wanted(chunks, warming, length, read_on=True)
-        # A stream of text cannot be cut afterwards at the number of tokens that the server counts: the endpoint reads
-        # the prompt now, and is sent the request when the number is known.
+        # A stream of text cannot be cut afterwards at the number of tokens that the server counts. A separate request
+        # therefore makes the endpoint read the prompt now, and the request itself is sent when the number is known.
         prefill = StreamProgress(endpoint, prompt, replace(sampling, max_tokens=1))
         await fill_cache(client, prefill, deadline, warming.waste)
         wanted = replace(sampling, max_tokens=await warming.wanted())

@@ -1,7 +1,7 @@
-"""The events of a streamed response, read into chunks.
+"""Reads the events of a streamed response into chunks.
 
-Everything that a server sends against the protocol becomes a :class:`~relay_core.engines.openai.faults.Fault` here, so
-that the modules behind this one see no malformed data.
+Everything in a response that violates the protocol becomes a :class:`~relay_core.engines.openai.faults.Fault` here, so
+that other modules never see malformed data.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _ENDS = ("stop", "tool_calls", "function_call", "eos_token", "stop_sequence", "end_turn")
 _LENGTHS = ("length", "max_tokens", "max_output_tokens", "max_length", "model_length", "model_context_window_exceeded")
-_BREAKS = ("abort", "error", "insufficient_system_resource")  # the server gave the request up
+_BREAKS = ("abort", "error", "insufficient_system_resource")  # the server gave up the request
 _NO_REASONS = ("", "null", "none")
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 
@@ -35,8 +35,8 @@ class EventReader:
         mode: the mode of the request.
         tokenizer: the endpoint's tokenizer, needed in mode ``ids``.
         context: the last ids before the response, so that a character split between tokens is decoded.
-        continues: the response continues a text, so that it may end without adding to it.
-        resumes: the response continues what an earlier one of the same stream delivered.
+        continues: whether the response continues a text, in which case it may be empty.
+        resumes: whether the response continues what an earlier response of the same stream delivered.
     """
 
     def __init__(
@@ -56,24 +56,24 @@ class EventReader:
         self._continues, self._resumes = continues, resumes
         self._has_content = False
         self._usage = UsageReports()
-        self._reason: str | None = None  # the last reason for finishing
-        self._finish: Finish | None = None  # what it means
+        self._reason: str | None = None  # the last finish reason that the endpoint sent
+        self._finish: Finish | None = None  # the finish that this reason means
         self._possible_end_token: Token | None = None
-        #: events that held reasoning, which is not delivered
+        #: the number of events with reasoning, which is not delivered
         self.reasoning_events = 0
-        #: content came behind a reason for finishing: the endpoint sends one in every event
+        #: content arrived after a finish reason, so the endpoint sends a finish reason in every event
         self.hints = False
 
     @property
     def usage(self) -> EngineUsage | None:
-        """What the response has reported so far."""
+        """The usage that the response has reported so far."""
         return self._usage.total
 
     def read(self, payload: Mapping[str, Any]) -> Chunk:
-        """One payload as a chunk. A reason for finishing makes its ``ending``, since more may follow.
+        """Read one payload into a chunk. A finish reason becomes its ``ending``, since more tokens may follow.
 
         Raises:
-            Fault: the payload breaks the protocol.
+            Fault: the payload violates the protocol.
         """
         with reading("event"):
             return self._read(payload)
@@ -112,7 +112,7 @@ class EventReader:
         if not reason or str(reason).lower() in _NO_REASONS:
             return
         self._reason = str(reason)
-        # stop_reason: None for the end token, the id of another token that ends, or the stop string
+        # stop_reason: None for the end token, otherwise the id of another end token, or the stop string
         if self._reason.lower() in _LENGTHS:
             self._finish = Finish.LENGTH
         elif self._reason == "stop" and isinstance(choice.get("stop_reason"), str):
@@ -124,7 +124,7 @@ class EventReader:
         """The last chunk: the rest of the text, the finish, the usage and notes.
 
         Args:
-            is_done: the endpoint sent ``[DONE]``.
+            is_done: whether the endpoint sent ``[DONE]``.
 
         Raises:
             Fault: the response ended before the answer did.
@@ -150,7 +150,7 @@ class EventReader:
         return Chunk(tuple(tokens), finish, end_token, self._usage.total, self.notes)
 
     def _check_may_be_empty(self, reason: str) -> None:
-        """A model may end a text that it continues without a word; any other empty answer is an error."""
+        """Raise an error for an empty answer, unless the request continues a text."""
         usage = self._usage.total
         written = max(self.reasoning_tokens, (usage.completion_tokens if usage is not None else None) or 0)
         if self.reasoning_tokens:
@@ -167,7 +167,7 @@ class EventReader:
 
     @property
     def reasoning_tokens(self) -> int:
-        """The tokens of reasoning: as reported, and at least one for each event that held any."""
+        """The number of reasoning tokens: as reported, but at least one per event with reasoning."""
         return max(self.reasoning_events, self._usage.reasoning_tokens)
 
     @property
@@ -176,7 +176,7 @@ class EventReader:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """Remarks: a reason for finishing that is not known, and tokens of reasoning, which are not delivered."""
+        """Remarks: an unknown finish reason, and reasoning tokens, which are not delivered."""
         notes: dict[str, Any] = {}
         if self._reason is not None and self._reason not in (*_ENDS, "length"):
             notes["finish_reason"] = f"the endpoint ended with {self._reason[:80]!r}"
@@ -190,14 +190,14 @@ class _IdReader:
 
     def __init__(self, tokenizer: Tokenizer, context: Sequence[int]) -> None:
         self._decoder = tokenizer.decoder(context)
-        self._vocabulary_size = len(tokenizer.hf)  # ids of the model's padding mean nothing, and to other models less
+        self._vocabulary_size = len(tokenizer.hf)  # padding ids mean nothing, and other models may lack them
         self._uncompared_decoded = self._uncompared_sent = ""
 
     def read(self, choice: Mapping[str, Any], text: str) -> list[Token]:
         """The tokens of one choice, whose text is ``text``.
 
         Raises:
-            Fault: the ids are not in the vocabulary, or their text is not the server's.
+            Fault: the ids are not in the vocabulary, or their text differs from the server's.
         """
         ids = choice.get("token_ids")
         if ids is None and not text:
@@ -210,9 +210,10 @@ class _IdReader:
         return tokens
 
     def _compare(self, decoded: str, sent: str) -> None:
-        """Compare the ids' text with the server's, as far as both have come; the server may hold text back.
+        """Compare the text of the ids with the server's text, up to the shorter of the two; the server may hold back
+        text.
 
-        Decoders differ in where they write U+FFFD, so text with U+FFFD is not compared.
+        Decoders write U+FFFD in different places, so text with U+FFFD is not compared.
         """
         decoded, sent = self._uncompared_decoded + decoded, self._uncompared_sent + sent
         common = min(len(decoded), len(sent))
@@ -246,7 +247,7 @@ def _text(choice: Mapping[str, Any]) -> tuple[str, bool]:
 
 
 def _parts(content: Any) -> Iterator[tuple[str, bool]]:
-    """The parts of a content, each with whether it is reasoning."""
+    """The parts of a content; each has a flag that says whether it is reasoning."""
     if content is None:
         return
     for part in content if isinstance(content, list) else [content]:
@@ -273,6 +274,6 @@ def _logprobs(choice: Mapping[str, Any], n: int) -> list[float | None]:
 
 
 def _logprob(value: Any) -> float | None:
-    """A log-probability; ``None`` for anything that cannot be one."""
+    """``value`` if it is a valid log-probability, else ``None``."""
     is_number = isinstance(value, float) or (type(value) is int and abs(value) < 10**6)
     return float(value) if is_number and math.isfinite(value) else None

@@ -1,9 +1,9 @@
-"""The errors that this package raises for itself; http_errors.py turns them into public ones at its edge.
+"""Errors that are used only inside this package; http_errors.py converts them into public errors at its edge.
 
 EngineError
 ├── Fault            a transient failure: another attempt may succeed
-├── RequestRefused   the endpoint refused a request; a retry would be refused too
-├── NoAnswer         the endpoint ended its answer without a word of text
+├── RequestRefused   the endpoint refused a request; a retry would be refused, too
+├── NoAnswer         the endpoint ended its answer without any text
 └── BreakerOpen      the circuit breaker is open: the request was not sent
 """
 
@@ -21,7 +21,7 @@ KEY_STATUSES = (401, 403)
 class Fault(EngineError):
     """A transient failure.
 
-    ``retry_after_s``: the seconds to wait before the next attempt, if the endpoint named any. ``status``: the HTTP
+    ``retry_after_s``: the seconds to wait before the next attempt, if the endpoint names a number. ``status``: the HTTP
     status, if there was an answer.
     """
 
@@ -31,7 +31,7 @@ class Fault(EngineError):
 
 
 class RequestRefused(EngineError):
-    """The endpoint refused a request for a reason that a retry cannot mend; ``status`` is the HTTP status."""
+    """The endpoint refused a request for a reason that a retry cannot fix; ``status`` is the HTTP status."""
 
     def __init__(self, message: str, *, status: int | None = None, role: str | None = None) -> None:
         super().__init__(message, role=role)
@@ -44,9 +44,10 @@ class RequestRefused(EngineError):
 
 
 class NoAnswer(EngineError):
-    """The endpoint ended its answer without a word of text, so that nothing can be delivered; it is not asked again.
+    """The endpoint ended its answer without any text; the request is not retried.
 
-    ``usage``: what it reports to have used. ``written_tokens``: how many tokens it wrote, of reasoning for example.
+    ``usage``: the usage that the endpoint reports. ``written_tokens``: the number of tokens that it wrote, such as
+    reasoning.
     """
 
     def __init__(self, message: str, usage: EngineUsage | None, written_tokens: int) -> None:
@@ -55,18 +56,18 @@ class NoAnswer(EngineError):
 
 
 class BreakerOpen(EngineError):
-    """The request was not sent: the endpoint failed too often in a row."""
+    """The request was not sent, because too many consecutive requests have failed."""
 
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Read data that an endpoint sent: every exception that is not ours becomes a ``Fault``.
+    """A context for reading data from an endpoint: every exception that is not ours becomes a ``Fault``.
 
     Args:
         what: the data, for the message.
 
     Raises:
-        Fault: in place of any other exception, such as a ``TypeError``, an ``OverflowError`` or a ``RecursionError``.
+        Fault: instead of any other exception, such as a ``TypeError``, an ``OverflowError`` or a ``RecursionError``.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Hedging: a second, equal attempt is made when the first one is late, and the faster of the two wins."""
+"""Hedging: if an attempt is late, a second, identical attempt is made, and the faster of the two is used."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ async def hedged(
     may_hedge: Callable[[], bool] = lambda: True,
     on_loser: Callable[[], None] = lambda: None,
 ) -> T:
-    """Await ``attempt()``; if it takes longer than ``after_s`` seconds, make a second attempt and take the faster.
+    """Await ``attempt()``; if it takes longer than ``after_s`` seconds, make a second attempt and use the faster one.
 
-    The slower attempt is cancelled. If both fail, the first one's error is raised.
+    The slower attempt is cancelled. If both attempts fail, the error of the first one is raised.
 
     Args:
         attempt: makes one attempt.
         after_s: when to make the second attempt, in seconds; ``None`` for never.
-        discard: closes the result of an attempt that succeeded just after the other.
-        may_hedge: whether a second attempt may be made.
-        on_loser: called for an attempt that lost; not for one that failed by itself.
+        discard: closes the result of an attempt that succeeded just after the other attempt.
+        may_hedge: returns whether a second attempt may be made.
+        on_loser: called if an attempt is cancelled because it was slower, but not if it failed by itself.
     """
     if after_s is None:
         return await attempt()

@@ -1,8 +1,8 @@
-"""Where the exceptions of other libraries become ours.
+"""Translates the exceptions of other libraries into ours.
 
 Transient failures become :class:`~relay_core.engines.openai.faults.Fault` and are retried. Configuration mistakes
-become an error that names the setting to change. No exception of ours holds a foreign one: its cause is the foreign
-exceptions' text, without secrets (:class:`~relay_core.engines.openai.redaction.ForeignError`).
+become an error that names the setting to change. Our exceptions do not hold the original ones. Their cause is the text
+of the original exceptions, without secrets (:class:`~relay_core.engines.openai.redaction.ForeignError`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from relay_core.keys import how_to_give_a_key
 
 T = TypeVar("T")
 
-RETRIED = (408, 409, 429)  # and every status from 500 on
+RETRIED = (408, 409, 429)  # besides every status from 500 on
 
 
 class Unreachable(Fault):
@@ -31,7 +31,7 @@ class Unreachable(Fault):
 
 
 async def translated(address: Address, work: Awaitable[T]) -> T:
-    """Await ``work`` of an HTTP library, with its exceptions turned into ours.
+    """Await ``work``, which uses an HTTP library, and translate its exceptions into ours.
 
     Raises:
         Unreachable: no connection could be opened.
@@ -45,14 +45,14 @@ async def translated(address: Address, work: Awaitable[T]) -> T:
         return await work
     except Exception as error:
         failure = as_ours(address, error)
-    raise failure  # outside of the handler: an exception raised in it would hold the foreign one as its context
+    raise failure  # outside the handler, since an exception that is raised inside keeps the original as its context
 
 
 async def at_the_edge(address: Address, chunks: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """Pass an engine's stream on; errors of ours get their public type, and every other exception becomes one.
+    """Forward an engine's stream; our internal errors get their public type, and all other exceptions are translated.
 
     Raises:
-        RelayError: whatever failed.
+        RelayError: anything failed.
     """
     try:
         async with aclosing(chunks):
@@ -65,10 +65,10 @@ async def at_the_edge(address: Address, chunks: AsyncGenerator[T, None]) -> Asyn
 
 
 async def call_at_the_edge(address: Address, work: Awaitable[T]) -> T:
-    """Await ``work`` of an engine, with errors as those of :func:`at_the_edge`.
+    """Await ``work`` of an engine; errors are translated as in :func:`at_the_edge`.
 
     Raises:
-        RelayError: whatever failed.
+        RelayError: anything failed.
     """
     try:
         return await work
@@ -78,7 +78,7 @@ async def call_at_the_edge(address: Address, work: Awaitable[T]) -> T:
 
 
 def as_ours(address: Address, error: BaseException) -> RelayError:
-    """The error of ours that an exception means; one of ours that it wraps is returned itself."""
+    """Our error for an exception; if the exception wraps one of our errors, this error is returned."""
     chain = _chain(error)
     for link in chain:
         if isinstance(link, RelayError):
@@ -90,7 +90,7 @@ def as_ours(address: Address, error: BaseException) -> RelayError:
 
 
 def public_error(address: Address, error: BaseException) -> RelayError:
-    """The error that leaves the engine: no secret and no line break is in its message, and its type is public."""
+    """The error that leaves the engine: its message has no secrets and no line breaks, and its type is public."""
     failure = as_ours(address, error)
     if not isinstance(failure, (Fault, RequestRefused, NoAnswer, BreakerOpen)):
         return failure
@@ -100,7 +100,7 @@ def public_error(address: Address, error: BaseException) -> RelayError:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """An exception and the exceptions that it came from."""
+    """An exception and its causes."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
@@ -110,9 +110,9 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _clean(address: Address, error: RelayError) -> None:
-    """Redact an error of ours and those that it came from; the first foreign exception among them becomes text."""
+    """Redact one of our errors and its causes; the first foreign exception among the causes becomes text."""
     link = error
-    for _ in range(20):  # a chain may be a ring
+    for _ in range(20):  # a chain of causes may be circular
         link.message = address.shown(link.message, 2000)
         link.args = (link.message,)
         cause = link.__cause__ or link.__context__
@@ -134,12 +134,12 @@ def _translate(address: Address, error: BaseException, chain: list[BaseException
 
     if isinstance(error, openai.APIStatusError):
         return _answer_error(address, error)
-    # the innermost error is the most specific, but not where the library only looks for another way
+    # the innermost error is the most specific one, unless the library only tries another way after it
     innermost = next((link for link in reversed(chain) if str(link) and not isinstance(link, LookupError)), error)
     message = address.shown(describe(innermost))
     connecting: tuple[type[Exception], ...] = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
     if any(isinstance(link, aiohttp.ClientError) for link in chain):
-        # httpx_aiohttp calls a connection that broke later a ConnectTimeout too
+        # httpx_aiohttp also raises ConnectTimeout for a connection that broke later
         connecting = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
     if any(isinstance(link, connecting) for link in chain):
         return Unreachable(f"{address.base_url} could not be reached{_by_proxy(address)}: {message}")
@@ -149,7 +149,7 @@ def _translate(address: Address, error: BaseException, chain: list[BaseException
     )  # fmt: skip
     if any(isinstance(link, broken) for link in chain):
         return Fault(f"{address.base_url} could not be reached or broke off{_by_proxy(address)}: {message}")
-    # JSON that is too deep or too long, text in no encoding
+    # JSON that is nested too deeply or too long, or text in an unknown encoding
     if isinstance(error, (openai.OpenAIError, ValueError, RecursionError, ArithmeticError, LookupError, TypeError)):
         return Fault(f"{address.base_url} sent what cannot be read: {message}")
     return EngineError(f"{address.spec} failed: {message}")
@@ -158,13 +158,13 @@ def _translate(address: Address, error: BaseException, chain: list[BaseException
 def _by_proxy(address: Address) -> str:
     try:
         proxy = address.used_proxy
-    except ConfigurationError:  # the environment was changed meanwhile
+    except ConfigurationError:  # the environment has changed in the meantime
         return ""
     return "" if proxy is None else f" through the proxy of {proxy}"
 
 
 def _answer_error(address: Address, error: object) -> EngineError:
-    """The error of an answer with a status that is none of success."""
+    """The error for a response whose status is not a success."""
     status, response = int(getattr(error, "status_code", 0)), getattr(error, "response", None)
     text = getattr(response, "text", "") or str(error)
     body = parsed(text)
@@ -175,14 +175,14 @@ def _answer_error(address: Address, error: object) -> EngineError:
 def status_error(
     address: Address, status: int, headers: Mapping[str, str], message: str, body: object = None
 ) -> EngineError:
-    """The error that an HTTP status means; also of a status that an event of a stream names.
+    """The error for an HTTP status, or for a status that an event of a stream names.
 
     Args:
         address: the endpoint.
         status: the HTTP status.
         headers: the headers of the answer; empty for an event.
-        message: the server's words.
-        body: the answer as JSON, if it could be read.
+        message: the server's message.
+        body: the response as JSON, if it could be read.
     """
     detail = address.shown(message)
     answer = f"{address.base_url} answered {status}"
@@ -204,7 +204,7 @@ def status_error(
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that ``retry-after-ms`` or ``Retry-After`` (seconds, or an HTTP date) ask to wait."""
+    """The seconds to wait according to ``retry-after-ms`` or ``Retry-After`` (seconds, or an HTTP date)."""
     if milliseconds := headers.get("retry-after-ms", ""):
         try:
             return max(0.0, float(milliseconds) / 1000)

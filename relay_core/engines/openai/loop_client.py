@@ -1,6 +1,6 @@
 """One event loop's access to an endpoint: its connections, and its limit of requests in flight.
 
-Every request passes here: it waits for its turn, asks the circuit breaker, and has a limit of silence.
+Every request passes through this module: it waits for its turn, asks the circuit breaker, and has a limit of silence.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ class LoopClient:
 
     Args:
         address: the endpoint.
-        patience: its ``connect_s`` and ``max_in_flight``.
+        patience: provides ``connect_s`` and ``max_in_flight``.
         breaker: the circuit breaker that all event loops share.
         in_flight: the counter of requests in flight that all event loops share.
-        adjustments: what the endpoint refused so far, which all event loops share.
-        logprobs: ask for log-probabilities.
+        adjustments: what the endpoint has refused so far, shared by all event loops.
+        logprobs: whether to request log-probabilities.
 
-    ``connection`` sends requests directly. ``gate`` admits ``max_in_flight`` requests at once, first come first served.
+    ``connection`` sends requests directly. ``gate`` admits up to ``max_in_flight`` requests at a time, in order of
+    arrival.
     """
 
     def __init__(
@@ -55,17 +56,17 @@ class LoopClient:
         self._adjustments = adjustments
         self._probing: asyncio.Future[None] | None = None
         self._is_closed = False
-        self._waits: set[asyncio.Timeout] = set()  # ended when the client is closed
+        self._waits: set[asyncio.Timeout] = set()  # the waits to end when the client is closed
 
     async def probe_once(self, probe: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Await ``probe()``; callers that wait at the same time share one.
+        """Await ``probe()``; concurrent callers share a single probe.
 
         Raises:
-            EngineError: the client was closed meanwhile.
+            EngineError: the client was closed in the meantime.
         """
         if self._probing is None or self._probing.done():
             self._probing = asyncio.ensure_future(probe())
-            # retrieve the exception, or asyncio logs it as lost when every caller was cancelled
+            # retrieve the exception, because asyncio would log it as lost if every caller was cancelled
             self._probing.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             await asyncio.shield(self._probing)
@@ -97,13 +98,13 @@ class LoopClient:
     async def open(self, progress: StreamProgress, limit: SilenceLimit, notes: MutableMapping[str, Any]) -> ChunkStream:
         """Send a request for the rest of a stream, and return its response once the first token has arrived.
 
-        A request that the endpoint refuses for an optional field, or for a ``max_tokens`` that does not fit, is sent
-        again without the field, or with what fits.
+        If the endpoint refuses an optional field, the request is sent again without it. If it refuses ``max_tokens``,
+        the request is sent again with a ``max_tokens`` that fits.
 
         Args:
             progress: the stream.
             limit: how long the endpoint may stay silent.
-            notes: where it is noted what was changed.
+            notes: receives a note about each change of the request.
 
         Raises:
             Fault: a transient failure, or too many requests in flight until the deadline.
@@ -140,7 +141,7 @@ class LoopClient:
                 raise EngineError(f"{self._address.spec} refuses every form of the request")
 
     async def until_closed(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Await ``work()``, and end it at once when the client is closed.
+        """Await ``work()``, and cancel it immediately when the client is closed.
 
         Raises:
             EngineError: the client was closed.
@@ -161,7 +162,7 @@ class LoopClient:
             raise EngineError(closed) from None
 
     async def aclose(self) -> None:
-        """End the answers and the probing that run, and close the connections."""
+        """End all running answers and probes, and close the connections."""
         self._is_closed = True
         for wait in list(self._waits):
             wait.reschedule(self.loop.time())
@@ -172,7 +173,7 @@ class LoopClient:
 
 
 def _note_changes(notes: MutableMapping[str, Any], asked_for: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-    """Note what was sent otherwise than it was asked for."""
+    """Note how the request that was sent differs from the one that was asked for."""
     if left_out := [name for name in OPTIONAL if name in asked_for and name not in body]:
         notes["left_out"] = f"the endpoint refuses {', '.join(left_out)}"
     limits = [next(values[name] for name in LIMITS if name in values) for values in (asked_for, body)]

@@ -1,7 +1,8 @@
-"""Refusals of a request that is too long, in the words of each server.
+"""Recognises each server's message for a request that is too long.
 
-A prompt that is too long by itself differs from one that fits without ``max_tokens``: the latter is asked again with
-what fits. Messages are matched in the order of the table; the numbers of a message are read where it has them.
+A prompt can be too long by itself, or only together with ``max_tokens``. In the second case, the request is sent again
+with a ``max_tokens`` that fits. Messages are matched in the order of the table, and their numbers are read if they
+contain any.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Excess(Enum):
 class Overflow:
     """A request that is too long.
 
-    ``excess``: what is too long. ``fits``: how many tokens may be written, ``None`` if the message does not say.
+    ``excess``: what is too long. ``fits``: how many tokens may be written; ``None`` if the message does not say.
     """
 
     excess: Excess
@@ -93,7 +94,7 @@ _ROWS = (
 
 
 def read_overflow(message: str) -> Overflow | None:
-    """What a server's refusal says of a request that is too long; ``None`` if it is about something else."""
+    """Read a server's refusal of a request that is too long; ``None`` if the refusal has another reason."""
     message = message[:4000]
     for excess, pattern in _ROWS:
         match = pattern.search(message)

@@ -1,7 +1,7 @@
-"""Tool calls that a server parsed out of the text, as ``<tool_call>`` text again.
+"""Turns tool calls that a server parsed out of the text back into ``<tool_call>`` text.
 
-What the server delivered as a call arrives as that call: ``<`` in its strings is written as the JSON escape
-``\\u003c``, so that no tag ends it early, and its text is not mixed with another call's or with content.
+Each tool call stays intact: ``<`` in its strings is written as the JSON escape ``\\u003c``, so that no tag inside a
+string ends it, and its text is not mixed with other tool calls or with content.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _SPACE = 8  # characters by which the same JSON may differ at its ends
 class ParsedToolCall:
     """The tool calls of one response, in the order in which they began.
 
-    The first call that is not complete is passed on as it comes; later ones, and content, wait for its end.
+    The first incomplete tool call is passed on as it arrives; later tool calls and content wait until it is complete.
     """
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
-        self._passed_on = 0  # how many of them are passed on to their end
-        self._content = ""  # came after a call that is not complete
+        self._passed_on = 0  # the number of tool calls that are passed on completely
+        self._content = ""  # content that arrived after an incomplete tool call
 
     @property
     def has_calls(self) -> bool:
-        """Whether a call has begun."""
+        """Whether a tool call has begun."""
         return bool(self._calls)
 
     def read(self, choice: Mapping[str, Any], content: str) -> list[Token]:
@@ -43,7 +43,7 @@ class ParsedToolCall:
             content: its content, which comes before its tool calls.
 
         Raises:
-            Fault: the tool calls break the protocol.
+            Fault: the tool calls violate the protocol.
         """
         deltas = list(_deltas(choice))
         if not self._calls and not deltas:
@@ -57,10 +57,11 @@ class ParsedToolCall:
         return tokens + self._pass_on(ends=False)
 
     def end(self, *, is_cut: bool) -> list[Token]:
-        """The rest of their text, and the content behind it.
+        """End the response; returns the remaining text of the tool calls, and the content after them.
 
         Args:
-            is_cut: the length limit ended the answer; the last call stays open unless its arguments are complete.
+            is_cut: whether the length limit ended the answer; the last tool call then stays open unless its arguments
+                are complete.
         """
         tokens = self._pass_on(ends=True, is_cut=is_cut)
         content, self._content = self._content, ""
@@ -68,11 +69,11 @@ class ParsedToolCall:
 
     @property
     def _waiting(self) -> list[_Call]:
-        """The calls that are not passed on to their end."""
+        """The tool calls that are not passed on completely."""
         return self._calls[self._passed_on :]
 
     def _add(self, delta: Any) -> None:
-        """Append a delta to the call that it belongs to."""
+        """Append a delta to the tool call that it belongs to."""
         if not isinstance(delta, Mapping) or not isinstance(function := delta.get("function") or {}, Mapping):
             raise _malformed(delta)
         name, arguments = function.get("name") or None, _arguments_json(function.get("arguments"))
@@ -92,11 +93,11 @@ class ParsedToolCall:
         call.add(arguments)
 
     def _call_of(self, call_id: Any, index: Any, name: Any, arguments: str) -> _Call | None:
-        """The call that a delta continues; ``None`` if it begins a new one.
+        """The tool call that a delta continues; ``None`` if the delta begins a new one.
 
-        An id that differs begins a new call. Without one, a name does, unless it is the name of a call whose arguments
-        are not complete: some servers repeat the name in every delta. Without a name, the delta continues the call
-        with its id or index, or the last one.
+        A new id begins a new tool call. If the delta has no id, a name begins a new tool call, unless a tool call with
+        this name has incomplete arguments, because some servers repeat the name in every delta. Without a name, the
+        delta continues the tool call with its id or index, or the last tool call.
         """
         same_index = [call for call in self._calls if index is None or call.index == index]
         same_id = [call for call in same_index if call_id is not None and call.id == call_id]
@@ -114,7 +115,7 @@ class ParsedToolCall:
         return None
 
     def _pass_on(self, *, ends: bool, is_cut: bool = False) -> list[Token]:
-        """The text of the calls that is not passed on yet, as far as it may be."""
+        """The text of the tool calls that can be passed on now."""
         text = ""
         for call in self._waiting:
             if not call.has_begun and call is not self._calls[0]:
@@ -130,7 +131,7 @@ class ParsedToolCall:
 
 
 class _Call:
-    """One tool call. ``is_complete``: its arguments are a whole JSON value."""
+    """One tool call. ``is_complete``: whether its arguments are a complete JSON value."""
 
     def __init__(self, call_id: Any, index: Any, name: str) -> None:
         self.id, self.index, self.name = call_id, index, name
@@ -138,7 +139,7 @@ class _Call:
         self.is_complete = False
         self._arguments: list[str] = []
         self._length = 0  # characters of the arguments
-        self._pending = ""  # not taken yet
+        self._pending = ""  # text that has not been taken yet
         self._depth = 0
         self._in_string = self._is_escaped = False
 
@@ -154,7 +155,7 @@ class _Call:
                 self._read_character(char)
 
     def repeats(self, arguments: str) -> bool:
-        """Whether the arguments are complete and a delta adds nothing: no text, or all of them again."""
+        """Whether the arguments are complete and a delta adds nothing: it is empty or repeats all of them."""
         if not self.is_complete:
             return False
         text = arguments.strip()
@@ -179,7 +180,7 @@ class _Call:
             self.is_complete = self._depth == 0
 
     def take(self) -> str:
-        """The text that has come since the last time."""
+        """The text that has arrived since the last call of this method."""
         text, self._pending = self._pending, ""
         if not self.has_begun:
             self.has_begun = True
@@ -189,12 +190,12 @@ class _Call:
         return text
 
     def close(self) -> str:
-        """The end of its text."""
+        """The end of the tool call's text."""
         return ("" if self._arguments else "{}") + f"}}\n{TOOL_CALL_CLOSE}"
 
 
 def _escaped(json_text: str) -> str:
-    """The same JSON without ``<``, which stands only in strings."""
+    """The same JSON without ``<``, which occurs only in strings."""
     return repair_surrogates(json_text).replace("<", "\\u003c")
 
 
@@ -222,5 +223,5 @@ def _deltas(choice: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _malformed(data: Any) -> Fault:
-    """The fault of tool calls that break the protocol."""
+    """The fault for tool calls that violate the protocol."""
     return Fault(f"malformed tool calls in the event stream: {str(data)[:80]!r}")

@@ -1,10 +1,10 @@
-"""Finding out, once, what an OpenAI-compatible endpoint can do.
+"""Finds out once what an OpenAI-compatible endpoint can do.
 
-The modes are tried best first: token ids in and out; text completions; chat that continues a trailing assistant
-message; plain chat. Each is verified: the ids of a text are compared with the local tokenizer's, and whether a message
-is really continued is inferred from the reported length of the prompt. A probe is a handful of requests for one token
-each. A question that fails passes its mode over, and no more: some endpoints list no models, or answer 500 to what they
-do not know.
+The modes are tried in this order: token ids as input and output; text completions; chat that continues a trailing
+assistant message; plain chat. Each mode is verified: the ids of a text are compared with those of the local tokenizer,
+and the reported length of the prompt shows whether a message is really continued. A probe is a handful of requests for
+one token each. A failed request rules out only the mode that it tests, because some endpoints do not list their models,
+or answer 500 to unknown fields.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ PROBE_TEXT = " The cat's 12345 + 67 = 12,412.\n\n\tif x<=3: répondre «здра
 
 _QUESTION = {"role": "user", "content": "Count."}
 _ONE_ID = (1,)
-_MOST_MODELS = 200  # to name in an error
+_MOST_MODELS = 200  # the most models that an error names
 
-# How servers are asked to continue a trailing assistant message: (fields of the body, fields of the message).
+# The ways to request that a server continues a trailing assistant message: (fields of the body, of the message).
 _CONTINUATIONS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
     ({"continue_final_message": True, "add_generation_prompt": False}, {}),  # vLLM, SGLang
-    ({}, {}),  # llama.cpp and others, which continue it unasked
+    ({}, {}),  # llama.cpp and others, which continue it without being asked
     ({}, {"prefix": True}),  # Mistral, DeepSeek
 )
 
-_LOAD = (408, 409, 425, 429, 502, 503, 504, 529)  # statuses that say nothing of the question
+_LOAD = (408, 409, 425, 429, 502, 503, 504, 529)  # statuses that are not about the request itself
 
 Get = Callable[[str], Awaitable[Any]]
 Post = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
@@ -56,8 +56,8 @@ class Endpoint:
         tokenizer: the model's tokenizer; ``None`` in the chat modes.
         context_length: the model's context in tokens; ``None`` if the endpoint does not report it.
         served: the names of all models that the endpoint lists.
-        passed_over: for each better mode that was tried, why it cannot be used.
-        counter: counts tokens where the endpoint sends text; ``None`` without a tokenizer.
+        passed_over: for each better mode that was tried, the reason why it cannot be used.
+        counter: counts the tokens of the endpoint's text; ``None`` without a tokenizer.
         longest_token: an upper bound on a token's length, in characters.
     """
 
@@ -67,7 +67,7 @@ class Endpoint:
     served: tuple[str, ...] = ()
     passed_over: Mapping[str, str] = field(default_factory=dict)
     counter: Tokenizer | None = None
-    longest_token: int = 256  # no known vocabulary has a longer one
+    longest_token: int = 256  # no known vocabulary has a longer token
 
     @property
     def mode(self) -> Mode:
@@ -94,23 +94,23 @@ async def probe(
         drain: sends a streamed ``POST`` in the same way, and reads its events to the end.
         model: the model's name at the endpoint.
         mode: ``"auto"``, or the one mode to try.
-        tokenizer: the model's tokenizer, or where to load it; ``None`` looks for it on this machine, in the folder of
-            weights that the endpoint reports.
-        adjustments: where refusals of optional fields are remembered.
-        shown: makes a text of the server fit to be shown, cut to a number of characters.
+        tokenizer: the model's tokenizer, or the source to load it from; with ``None``, it is looked for on this
+            machine, in the folder of weights that the endpoint reports.
+        adjustments: remembers the optional fields that the endpoint refuses.
+        shown: makes a text of the server safe to show, and cuts it to a number of characters.
 
     Raises:
-        ConfigurationError: no mode (or not the one that was chosen) works; the message has the endpoint's answers.
+        ConfigurationError: no mode works, or the chosen mode does not work; the message holds the endpoint's answers.
         Fault, BreakerOpen: the endpoint could not be reached.
     """
     return await _Probe(get, post, drain, model, tokenizer, adjustments or Adjustments(), shown).run(mode)
 
 
 async def settled(answer: Awaitable[Any]) -> Any:
-    """Await the answer to a question that was asked before.
+    """Await the last attempt of a request.
 
     Raises:
-        RequestRefused: in place of a ``Fault`` that is not about load or the network: a third attempt would meet it
+        RequestRefused: instead of a ``Fault`` that is not about load or the network, because another attempt would fail
             again.
     """
     try:
@@ -140,7 +140,7 @@ class _Probe:
         self.model, self.tokenizer_source = model, tokenizer_source
         self.adjustments, self.shown = adjustments, shown
         self.passed_over: dict[str, str] = {}
-        self.fault: Fault | None = None  # the latest transient failure of a question
+        self.fault: Fault | None = None  # the latest transient failure of a request
         self.key_refusal: RequestRefused | None = None  # the latest refusal of the key by a generating request
         self.list_refusal: RequestRefused | None = None  # the refusal of the key by the list of models
         self.has_answer = False  # whether a generating request was answered, or refused for another reason
@@ -179,7 +179,7 @@ class _Probe:
             + "; ".join(f"{name}: {reason}" for name, reason in self.passed_over.items())
             + (f"; the endpoint serves {', '.join(self.served[:8])}" if self.served else "")
         )
-        if self.list_refusal is not None:  # no judgement of the key while a mode works, but now the likely cause
+        if self.list_refusal is not None:  # irrelevant as long as a mode works, but now the likely cause
             raise ConfigurationError(f"{self.list_refusal.message}; {reasons}", role=self.list_refusal.role)
         raise ConfigurationError(reasons)
 
@@ -192,12 +192,12 @@ class _Probe:
         return length if type(length) is int and length > 0 else None
 
     async def list_models(self) -> None:
-        """Read the list of models, which may have this one's context length and its folder of weights."""
+        """Read the list of models, which may hold this model's context length and its folder of weights."""
         try:
             listing = await self.get("/models")
         except (Unreachable, BreakerOpen):
             raise
-        except EngineError as error:  # not every endpoint lists its models, or not to every key
+        except EngineError as error:  # some endpoints do not list their models, or not with every key
             if isinstance(error, RequestRefused) and error.is_about_the_key:
                 self.list_refusal = error
             return
@@ -211,7 +211,7 @@ class _Probe:
         self.model_card = next((card for card in cards if card["id"] == self.model), {})
 
     def find_tokenizer(self) -> Tokenizer | None:
-        """The user's tokenizer, or the one beside the weights if these are on this machine; blocking."""
+        """The user's tokenizer, or the one in the folder of weights if this is on this machine; blocking."""
         tokenizer: Tokenizer | None = None
         if self.tokenizer_source is not None:
             from relay_core.tokenizer import Tokenizer
@@ -228,7 +228,7 @@ class _Probe:
         return tokenizer
 
     async def post_for(self, mode: Mode, path: str, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Send a small request to try ``mode``; if it is refused, record why and return ``None``."""
+        """Send a small request to try ``mode``; if the endpoint refuses it, record why and return ``None``."""
         try:
             answer = await self.ask(self.post, path, {"model": self.model, **fields})
         except EngineError as error:
@@ -248,7 +248,7 @@ class _Probe:
         body: Mapping[str, Any],
         keep: Collection[str] = (),
     ) -> Any:
-        """Send a request, without the fields that the endpoint refuses by name; ``keep`` are not left out."""
+        """Send a request without the fields that the endpoint refuses by name, except the fields in ``keep``."""
         body = self.adjustments.apply(body)
         for _ in range(MOST_CHANGES):
             try:
@@ -264,8 +264,8 @@ class _Probe:
         """Record why a mode cannot be used.
 
         Raises:
-            Unreachable, BreakerOpen: the endpoint cannot be asked anything.
-            Fault: the endpoint wants fewer requests.
+            Unreachable, BreakerOpen: the endpoint cannot be reached.
+            Fault: the endpoint is overloaded or limits the rate of requests.
         """
         if isinstance(error, (Unreachable, BreakerOpen)) or (isinstance(error, Fault) and error.status == 429):
             raise error
@@ -279,7 +279,7 @@ class _Probe:
 
     async def try_streaming(self, dialect: Dialect) -> Dialect | None:
         """Verify a dialect by a streamed request, with the most detailed usage that the endpoint accepts."""
-        running = () if dialect.mode is Mode.IDS else (RUNNING_USAGE,)  # ids are counted here
+        running = () if dialect.mode is Mode.IDS else (RUNNING_USAGE,)  # with ids, the client counts the tokens
         prompt = Prompt(PROBE_TEXT, _ONE_ID, (_QUESTION,))
         for options in (*running, USAGE, {}):
             candidate = replace(dialect, stream_options=options)
@@ -291,7 +291,7 @@ class _Probe:
             except EngineError as error:
                 self.pass_over(dialect.mode, error)
                 if isinstance(error, Fault) and (options is not RUNNING_USAGE or error.status is None):
-                    return None  # every server supports these options: the fault has another cause
+                    return None  # every server supports these options, so the fault has another cause
             else:
                 self.passed_over.pop(dialect.mode, None)
                 return candidate
@@ -342,7 +342,7 @@ class _Probe:
         for in_body, in_message in _CONTINUATIONS:
             messages = [_QUESTION, {"role": "assistant", "content": "1", **in_message}]
             length = await self.chat_prompt_length(plain, messages, in_body)
-            # continued: "1" alone is added, without the end of its message and the beginning of another one
+            # the message is continued if only "1" is added, without the end of its message and the start of another
             if length is not None and 1 <= length - question_length <= 2:
                 return Dialect(Mode.CHAT_CONTINUE, in_body, in_message, plain.limit_name, plain.template_kwargs)
         self.passed_over[Mode.CHAT_CONTINUE] = "it does not go on from a trailing assistant message"
@@ -366,7 +366,7 @@ class _Probe:
                     self.passed_over.pop(mode, None)
                     return Dialect(Mode.CHAT, limit_name=limit_name, template_kwargs=bool(thinking))
                 if self.key_refusal is not None and not self.has_answer:
-                    return None  # in another spelling the same key would be refused
+                    return None  # the endpoint would refuse the same key in another spelling of the fields
         return None
 
 
@@ -378,7 +378,7 @@ def _prompt_length(answer: Mapping[str, Any]) -> int | None:
 
 
 def _tokenizer_in(folder: str) -> Tokenizer | None:
-    """The tokenizer in a folder that the endpoint names; ``None`` if there is none here that can be read."""
+    """The tokenizer in a folder that the endpoint names; ``None`` if this machine has none that can be read."""
     from relay_core.tokenizer import Tokenizer
 
     try:

@@ -27,24 +27,24 @@ APPROXIMATE = "the endpoint cannot continue a message; it was asked in words to 
 class Mode(StrEnum):
     """How an endpoint is made to continue a prompt, best first."""
 
-    IDS = "ids"  # completions, token ids in and out
-    COMPLETIONS = "completions"  # completions, text in and out
+    IDS = "ids"  # completions with token ids as input and output
+    COMPLETIONS = "completions"  # completions with text as input and output
     CHAT_CONTINUE = "chat-continue"  # chat that continues a trailing assistant message
-    CHAT = "chat"  # plain chat, asked in words to go on: approximate
+    CHAT = "chat"  # plain chat with an instruction in words to continue; approximate
 
 
-USAGE = {"include_usage": True}  # in an event at the end
-RUNNING_USAGE = {**USAGE, "continuous_usage_stats": True}  # vLLM's: the usage so far in every event
+USAGE = {"include_usage": True}  # requests the usage in an event at the end
+RUNNING_USAGE = {**USAGE, "continuous_usage_stats": True}  # requests the usage so far in every event (vLLM)
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The form of request that one endpoint accepts, as found by probing.
+    """The form of request that one endpoint accepts, as determined by probing.
 
     Args:
         mode: how the endpoint is made to continue a prompt.
-        continue_with: fields of the body that ask for the continuation of a trailing assistant message.
-        in_message: fields of that message which ask for the same.
+        continue_with: fields of the body that request the continuation of a trailing assistant message.
+        in_message: fields of the trailing message that request its continuation.
         limit_name: ``max_tokens`` or ``max_completion_tokens``.
         template_kwargs: whether the endpoint accepts ``chat_template_kwargs``.
         stream_options: the most detailed usage that the endpoint reports while streaming.
@@ -92,18 +92,18 @@ def request_body(
         "temperature": sampling.temperature,
         "stream": True,
     }
-    if sampling.top_p != 1:  # some endpoints refuse 1, or a top_p beside a temperature
+    if sampling.top_p != 1:  # some endpoints refuse 1, or a top_p together with a temperature
         body["top_p"] = sampling.top_p
     if dialect.stream_options:
         body["stream_options"] = dict(dialect.stream_options)
     if sampling.top_k is not None:
         body["top_k"] = sampling.top_k
-    if sampling.seed is not None:  # shifted by the tokens so far: the same seed would repeat the same draws
+    if sampling.seed is not None:  # shifted by the tokens so far, since the same seed would repeat the same draws
         body["seed"] = (sampling.seed + sampling.max_tokens - left) % 2**31
     if dialect.mode is Mode.IDS:
         body["prompt"] = [*(prompt.token_ids or ()), *ids]
         body["return_token_ids"] = True
-        # vLLM fills fields that are left out with the defaults of the model's generation_config.json
+        # vLLM fills missing fields with the defaults of the model's generation_config.json
         body.update({"top_p": sampling.top_p, "top_k": sampling.top_k or 0, "min_p": 0.0, "repetition_penalty": 1.0})
         if sampling.stop:
             body["stop"] = list(sampling.stop)

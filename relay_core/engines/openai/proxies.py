@@ -1,6 +1,6 @@
-"""The proxy of an endpoint: the engine's own, or that of the environment.
+"""The proxy of an endpoint, from the engine's ``proxy=`` or from the environment.
 
-A proxy's URL may hold a password, so that no error shows more of it than its scheme, its host and its port.
+The URL of a proxy may hold a password, so errors show only its scheme, its host and its port.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Proxy:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The user name and the password, apart and together; empty without them."""
+        """The user name, the password, and both combined; empty if there are none."""
         parts = urlsplit(self.url)
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         raw = parts.netloc.rpartition("@")[0]
@@ -73,8 +73,8 @@ def proxy_of(url: str, setting: str | None) -> Proxy | None:
 
     Args:
         url: the endpoint's URL.
-        setting: the engine's ``proxy=``; ``None`` reads ``HTTPS_PROXY`` or ``HTTP_PROXY``, else ``ALL_PROXY``, and
-            ``NO_PROXY``.
+        setting: the engine's ``proxy=``; with ``None``, the environment is read: ``HTTPS_PROXY`` or ``HTTP_PROXY``,
+            else ``ALL_PROXY``, and ``NO_PROXY``.
 
     Raises:
         ConfigurationError: the proxy cannot be used; the message names the setting or the variable.
@@ -88,7 +88,7 @@ def proxy_of(url: str, setting: str | None) -> Proxy | None:
         if proxy:
             if proxy_bypass(parts.netloc) or proxy_bypass(parts.hostname or ""):
                 return None
-            # the environment's convention, which curl and httpx follow too: without a scheme it is http
+            # as in curl and httpx, a URL without a scheme in the environment means http
             return checked_proxy(f"{scheme.upper()}_PROXY", proxy if "://" in proxy else f"http://{proxy}")
     return None
 
@@ -97,7 +97,7 @@ def checked_proxy(source: str, url: str) -> Proxy:
     """``url`` as a proxy.
 
     Raises:
-        ConfigurationError: it is no URL of a proxy, or SOCKS needs a package that is not installed.
+        ConfigurationError: ``url`` is not the URL of a proxy, or SOCKS needs a package that is not installed.
     """
     if not isinstance(url, str):
         raise ConfigurationError(f"{source} is a {type(url).__name__}: write a URL such as http://host:3128")

@@ -1,8 +1,8 @@
-"""No secret in a message, a log record or a chained exception.
+"""Keeps secrets out of messages, log records and chained exceptions.
 
-A server can echo a key, and HTTP libraries log what they send. Every text of theirs passes :meth:`Secrets.redact` and
-:func:`printable` before it is shown, and their exceptions, which hold requests and responses, are replaced by
-:class:`ForeignError`, which is text only.
+A server can echo a key, and HTTP libraries log what they send. Their texts pass through :meth:`Secrets.redact` and
+:func:`printable` before they are shown. Their exceptions, which hold requests and responses, are replaced with
+:class:`ForeignError`, which holds only text.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from urllib.parse import quote, quote_plus
 from relay_core.engines.forked import in_child
 
 _HIDDEN = "***"
-_BEGINNING = 8  # characters of a secret that are hidden without the rest
-_DIGIT, _WORDS = re.compile(r"\d"), re.compile(r"\s|://")  # other values begin like words of every message
-_SHORTEST = 4  # characters; shorter values are words of every message
+_BEGINNING = 8  # the beginning of a secret is hidden, too, if it has at least this many characters
+_DIGIT, _WORDS = re.compile(r"\d"), re.compile(r"\s|://")  # the beginnings of other values are ordinary words
+_SHORTEST = 4  # characters; shorter values occur in ordinary messages
 # Line ends and other control characters, and characters that hide or reorder the text around them.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+")
-#: the loggers of the HTTP libraries; a filter is not inherited by child loggers, so that each one is named
+#: the loggers of the HTTP libraries; each is named, because child loggers do not inherit a filter
 HTTP_LOGGERS = (
     "httpx", "httpx2", "openai", "openai._base_client", "openai._legacy_response", "openai._response",
     "openai._streaming", "httpcore", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy",
@@ -35,9 +35,9 @@ HTTP_LOGGERS = (
 
 
 class ForeignError(Exception):
-    """An exception of another library, as text: its type's name and its message, without secrets.
+    """An exception of another library as text: the name of its type and its message, without secrets.
 
-    Errors of an engine have it as their cause in place of the exception itself.
+    Errors of an engine have it as their cause instead of the exception itself.
     """
 
 
@@ -60,14 +60,14 @@ class Secrets:
         self.add(values)
 
     def add(self, values: Iterable[str]) -> None:
-        """Know more secrets."""
+        """Add further secrets."""
         forms = self._forms | {form for value in values if len(value) >= _SHORTEST for form in _forms(value)}
         if forms != self._forms:
             longest_first = sorted(forms, key=lambda form: (-len(form), form))
             self._forms, self._pattern = forms, re.compile("|".join(map(re.escape, longest_first)), re.I)
 
     def redact(self, text: str) -> str:
-        """``text`` with every secret replaced, and every long beginning of one, which a cut text may end with."""
+        """``text`` with secrets replaced, and also long beginnings of secrets, with which a cut text may end."""
         if self._pattern is None:
             return text
         text = self._pattern.sub(_HIDDEN, text)
@@ -77,7 +77,7 @@ class Secrets:
         return text
 
     def cause(self, error: BaseException) -> ForeignError:
-        """An exception and those that it came from, as text."""
+        """An exception and its causes, as text."""
         chain: list[BaseException] = []
         while error not in chain and len(chain) < 8:
             chain.append(error)
@@ -94,12 +94,12 @@ class Secrets:
         return "Secrets(***)"
 
     def __reduce__(self) -> tuple[type[Secrets], tuple[()]]:
-        return Secrets, ()  # a pickle holds none
+        return Secrets, ()  # a pickle holds no secrets
 
 
 def _without_beginnings(text: str, secret: str) -> str:
     lowered, secret, shown, position = text.lower(), secret.lower(), list[str](), 0
-    if len(lowered) != len(text):  # a few capitals of other scripts have a longer small form
+    if len(lowered) != len(text):  # a few capital letters become longer in lower case
         return text
     while (start := lowered.find(secret[:_BEGINNING], position)) >= 0:
         end = start + _BEGINNING
@@ -135,7 +135,7 @@ class _LogFilter(logging.Filter):
         self.renew_lock()
 
     def renew_lock(self) -> None:
-        """In a forked child: another thread of the parent may have held the lock."""
+        """Renew the lock in a forked child, since another thread of the parent may have held it."""
         self._lock = threading.Lock()
 
     def protect(self, secrets: Secrets) -> None:
@@ -172,5 +172,5 @@ in_child(_LOG_FILTER.renew_lock)
 
 
 def protect_logs(secrets: Secrets) -> None:
-    """Keep secrets out of the records of :data:`HTTP_LOGGERS` for as long as the object lives."""
+    """Keep secrets out of the records of :data:`HTTP_LOGGERS` as long as ``secrets`` exists."""
     _LOG_FILTER.protect(secrets)

@@ -1,7 +1,7 @@
-"""What an endpoint refuses of a request, and the request without it.
+"""Reads which parts of a request an endpoint refuses, and adjusts the request.
 
-Endpoints differ in the optional fields that they accept. A field that is refused by its name is left out of every later
-request to the endpoint, and reported in the notes of the answer. A request that is too long is asked again with a
+Endpoints differ in the optional fields that they accept. A field that an endpoint refuses by name is left out of every
+later request to this endpoint, and the notes of the answer report it. A request that is too long is sent again with a
 smaller ``max_tokens``, if the prompt fits.
 """
 
@@ -17,13 +17,13 @@ from relay_core.engines.openai.faults import RequestRefused
 from relay_core.engines.openai.overflow import Excess, Overflow
 from relay_core.errors import ContextOverflow, EngineError
 
-#: the fields that a request can do without; of two that are refused together, the later one is left out first
+#: the optional fields of a request; if two are refused together, the later one in this list is left out first
 OPTIONAL = (
     "temperature", "top_p", "seed", "top_k", "min_p", "repetition_penalty", "stop", "include_stop_str_in_output",
     "logprobs", "stream_interval", "stream_options",
 )  # fmt: skip
-MOST_CHANGES = 16  # to one request; each field is left out once
-_LEFT_OUT_TOGETHER = {"include_stop_str_in_output": ("stop",)}  # stop strings are found here too
+MOST_CHANGES = 16  # the most changes to one request; each field is left out at most once
+_LEFT_OUT_TOGETHER = {"include_stop_str_in_output": ("stop",)}  # the client also looks for stop strings
 LIMITS = ("max_tokens", "max_completion_tokens")
 _NAMES = {  # as in a body, and as servers in other languages write them
     name: re.compile(rf"(?<![\w.-])({name}|{re.sub('_(.)', lambda match: match[1].upper(), name)})(?![\w-])")
@@ -40,7 +40,7 @@ _MOST_CHARACTERS = 20_000
 
 
 class FieldsRefused(RequestRefused):
-    """The endpoint refused a request with 400 or 422 and names what it does not accept; ``fields`` are the names."""
+    """The endpoint refused a request with 400 or 422; ``fields`` are the fields that it says it does not accept."""
 
     def __init__(self, message: str, fields: Collection[str], *, status: int) -> None:
         super().__init__(message, status=status)
@@ -48,7 +48,7 @@ class FieldsRefused(RequestRefused):
 
 
 class TooLong(ContextOverflow):
-    """The endpoint refused a request that is too long; ``overflow`` says what of it."""
+    """The endpoint refused a request that is too long; ``overflow`` says which part is too long."""
 
     def __init__(self, message: str, overflow: Overflow) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class TooLong(ContextOverflow):
 
 
 def refused_fields(message: str, body: Any = None) -> list[str]:
-    """The optional fields and limits that a refusal names, those named by the error's structure first.
+    """The optional fields and limits that a refusal names; names in the error's structure come first.
 
     Args:
         message: the server's message.
@@ -67,7 +67,7 @@ def refused_fields(message: str, body: Any = None) -> list[str]:
     if structured:
         return list(dict.fromkeys(structured))
     if _names_other_fields(body):
-        return []  # it may echo the whole request in its text
+        return []  # the message may echo the whole request
     text = _SUGGESTION.sub(" ", message[:_MOST_CHARACTERS])
     positions = {name: match.start() for name in known if (match := _NAMES[name].search(text))}
     named = sorted(positions, key=lambda name: positions[name])
@@ -102,7 +102,7 @@ def parsed(text: str) -> Any:
 
 
 class Adjustments:
-    """What one endpoint has refused so far: shared by all its requests."""
+    """What one endpoint has refused so far; all requests to the endpoint share it."""
 
     def __init__(self) -> None:
         self._fields: frozenset[str] = frozenset()
@@ -123,12 +123,12 @@ class Adjustments:
         return adjusted
 
     def after(self, refusal: EngineError, body: Mapping[str, Any], keep: Collection[str] = ()) -> dict[str, Any] | None:
-        """The body to ask with after a refusal; ``None`` if there is nothing to change.
+        """The body to send after a refusal; ``None`` if nothing can be changed.
 
         Args:
             refusal: the endpoint's refusal.
-            body: the body that it refused.
-            keep: fields that are not to be left out.
+            body: the body that the endpoint refused.
+            keep: fields that must not be left out.
 
         Raises:
             EngineError: the prompt and ``max_tokens`` are too long together, by an unknown number of tokens.
@@ -137,7 +137,7 @@ class Adjustments:
             return self._shortened(refusal, body)
         fields = refusal.fields if isinstance(refusal, FieldsRefused) else ()
         if not fields and isinstance(refusal, RequestRefused) and refusal.status in (400, 422):
-            fields = tuple(refused_fields(refusal.message))  # an event of a stream reported it
+            fields = tuple(refused_fields(refusal.message))  # the refusal came in an event of a stream
         for name in fields:
             if name not in body or name in keep:
                 continue
@@ -160,7 +160,7 @@ class Adjustments:
         """The body with a limit that is large enough, or under its other name."""
         minimum = _MINIMUM.search(reason)
         if minimum is not None and body[name] < int(minimum[4]):
-            self._fewest_tokens = int(minimum[4])  # what comes beyond the limit is discarded
+            self._fewest_tokens = int(minimum[4])  # tokens beyond our own limit are discarded
             return {**body, name: self._fewest_tokens}
         other = LIMITS[1 - LIMITS.index(name)]
         if _UNSUPPORTED.search(reason) is None or name in self._limit_names.values() or other in self._limit_names:

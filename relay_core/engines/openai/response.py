@@ -1,4 +1,4 @@
-"""One streamed response: its events, and the chunks that they hold."""
+"""One streamed response: its events, and the chunks that they contain."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from relay_core.errors import EngineError
 
 T = TypeVar("T")
 
-_USAGE_WAIT_S = 2.0  # after the last token, for the usage that follows it
-_END_WAIT_S = 0.1  # after [DONE], for the end of the response, so that its connection can be used again
+_USAGE_WAIT_S = 2.0  # how long to wait for the usage after the last token
+_END_WAIT_S = 0.1  # how long to wait for the end of the response after [DONE], to reuse its connection
 
 
 class Response:
     """The payloads of a streamed HTTP response as they arrive.
 
     Args:
-        response: the ``openai`` client's response, its body unread.
+        response: the ``openai`` client's response, whose body has not been read.
         address: the endpoint, for errors.
     """
 
@@ -36,7 +36,7 @@ class Response:
         self._response, self._address = response, address
         self._buffer: deque[ServerSentEvent] = deque()
         self._is_at_end = False
-        self.is_done = False  # [DONE] has come
+        self.is_done = False  # whether [DONE] has arrived
         self._batches = self._read_batches()
 
     async def _read_batches(self) -> AsyncGenerator[list[ServerSentEvent], None]:
@@ -59,7 +59,7 @@ class Response:
 
         Raises:
             Fault: the connection broke, the event is malformed, or it reports a transient error.
-            EngineError: the event reports an error that a retry cannot mend.
+            EngineError: the event reports an error that a retry cannot fix.
         """
         while not self._buffer and not self._is_at_end:
             events = await translated(self._address, anext(self._batches, None))
@@ -84,7 +84,7 @@ class Response:
         return event.payload
 
     async def aclose(self) -> None:
-        """Close the response; closing it before its end makes the server cancel the request."""
+        """Close the response; if it is closed before its end, the server cancels the request."""
         try:
             if self.is_done and not self._is_at_end:
                 async with asyncio.timeout(_END_WAIT_S):
@@ -107,10 +107,10 @@ class SilenceLimit:
     deadline: float
 
     async def wait_for(self, work: Awaitable[T]) -> T:
-        """Await ``work`` for as long as silence is allowed.
+        """Await ``work``, as long as the endpoint may stay silent.
 
         Raises:
-            Fault: it took longer.
+            Fault: ``work`` took longer.
         """
         until = min(asyncio.get_running_loop().time() + self.silence_s, self.deadline)
         try:
@@ -127,8 +127,8 @@ class ChunkStream:
     """The chunks of one streamed response, whose first token has arrived. Built by :meth:`open`.
 
     Args:
-        response: its payloads.
-        reader: reads them.
+        response: the response.
+        reader: reads the response's payloads into chunks.
         limit: how long to wait for each token.
     """
 
@@ -136,8 +136,8 @@ class ChunkStream:
         self._response, self._reader, self._limit = response, reader, limit
         self._resources = AsyncExitStack()
         self._first: Chunk | None = None
-        self._pending_error: EngineError | None = None  # arrived behind the tokens of the latest chunk
-        self._usage_until: float | None = None  # all tokens have probably come; until when the end is awaited
+        self._pending_error: EngineError | None = None  # an error that arrived after the tokens of the latest chunk
+        self._usage_until: float | None = None  # until when to wait for the end, once all tokens have probably arrived
 
     @classmethod
     async def open(
@@ -149,8 +149,8 @@ class ChunkStream:
             request: sends the request and returns the response.
             reader: reads the response's payloads.
             limit: how long to wait, first for the headers, then for each token.
-            resources: what to close with the stream. They are taken over on success; on an error the caller closes
-                them.
+            resources: the resources to close with the stream. On success, the stream takes them over; on an error, the
+                caller must close them.
 
         Raises:
             Fault, EngineError: the request failed before its first token.
@@ -165,8 +165,8 @@ class ChunkStream:
     async def next(self) -> Chunk:
         """The next chunk with a token or a finish, together with everything else that has arrived.
 
-        A chunk with an ``ending`` holds the last token as far as the endpoint says. The last chunk has the finish, and
-        the usage that the endpoint sends after the last token.
+        A chunk with an ``ending`` probably holds the last token, according to the endpoint. The last chunk has the
+        finish, and the usage that the endpoint sends after the last token.
 
         Raises:
             Fault: the stream broke, fell silent or was malformed.
@@ -187,13 +187,13 @@ class ChunkStream:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """Remarks on what came so far."""
+        """Remarks about the response so far."""
         return self._reader.notes
 
     async def trailing_usage(self) -> EngineUsage | None:
-        """The usage of the response, of which no more tokens are wanted; it may have come already.
+        """Read the usage, when no more tokens of the response are wanted; it may already have arrived.
 
-        Reading on to the end of the response also lets the connection be used again.
+        Reading the response to its end also allows its connection to be reused.
         """
         try:
             async with asyncio.timeout(_USAGE_WAIT_S):
@@ -201,7 +201,7 @@ class ChunkStream:
                     if self._reader.read(payload).tokens:
                         break
         except (EngineError, TimeoutError):
-            pass  # all tokens have arrived: an error behind them does no harm
+            pass  # all tokens have arrived, so a later error does no harm
         return self._reader.usage
 
     async def _next_chunk(self) -> Chunk:
@@ -212,7 +212,7 @@ class ChunkStream:
                 return chunk
 
     async def _wait_for_event(self) -> Chunk:
-        """The next event with anything in it, which may be reasoning or a reason for finishing."""
+        """The next event that is not empty; it may hold only reasoning or a finish reason."""
         if self._usage_until is None:
             return await self._limit.wait_for(self._read_event())
         try:
@@ -222,7 +222,7 @@ class ChunkStream:
             return self._ended_by(error)
 
     def _ended_by(self, error: Exception) -> Chunk:
-        """The last chunk of a stream that failed: behind the last token, an error does no harm."""
+        """The last chunk of a stream that failed after its last token, where an error does no harm."""
         if self._usage_until is None:
             raise error
         return self._reader.end(is_done=self._response.is_done)
@@ -242,12 +242,12 @@ class ChunkStream:
         if payload is None:
             return self._reader.end(is_done=self._response.is_done)
         chunk = self._reader.read(payload)
-        if self._reader.hints:  # a reason for finishing means nothing there
+        if self._reader.hints:  # for this endpoint, a finish reason means nothing
             self._usage_until = None
         elif chunk.ending is not None and self._usage_until is None:
             self._usage_until = asyncio.get_running_loop().time() + _USAGE_WAIT_S
         return chunk
 
     async def aclose(self) -> None:
-        """Close the response and give up the request's place among those in flight; unfinished work is cancelled."""
+        """Cancel unfinished work, close the response, and release the request's place among those in flight."""
         await self._resources.aclose()

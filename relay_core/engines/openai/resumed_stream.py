@@ -1,4 +1,4 @@
-"""One stream of an endpoint, over as many responses as it takes."""
+"""One stream from an endpoint, read from as many responses as necessary."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from relay_core.errors import EngineError
 async def resumed(
     client: LoopClient, progress: StreamProgress, deadline: float, waste: Waste | None = None
 ) -> AsyncGenerator[Chunk, None]:
-    """The chunks of one stream; when a response breaks, the rest is requested, ``retries`` times at most.
+    """The chunks of one stream. If a response breaks, the remaining tokens are requested, at most ``retries`` times.
 
     Args:
         client: sends the requests.
         progress: what the stream has delivered so far.
-        deadline: the loop's time at which the stream must be over.
-        waste: counts the requests that lost against their hedge, and tokens that are not delivered; ``None`` reports
-            them with the chunks.
+        deadline: the event loop's time at which the stream must be over.
+        waste: counts requests that lost against their hedge, and tokens that are not delivered; with ``None``, the
+            chunks report them.
 
     Raises:
         Fault, BreakerOpen: the endpoint failed, after the retries.
-        NoAnswer: the endpoint wrote no text; a chunk before it has the usage.
+        NoAnswer: the endpoint wrote no text; the chunk before this error holds the usage.
         EngineError: the endpoint refused the request.
     """
     own_waste = Waste() if waste is None else waste
@@ -71,7 +71,7 @@ async def resumed(
 
 
 class _Attempts:
-    """The requests of one stream: each with retries and a hedge, and together no more than ``retries`` allow."""
+    """The requests of one stream. Each has retries and a hedge; together they have at most ``retries`` retries."""
 
     def __init__(
         self, client: LoopClient, progress: StreamProgress, deadline: float, notes: dict[str, Any], waste: Waste
@@ -82,7 +82,7 @@ class _Attempts:
         self._retries_left = client.patience.retries
 
     async def open(self) -> ChunkStream:
-        """A response whose first chunk has come."""
+        """A response whose first chunk has arrived."""
         patience = replace(self._client.patience, retries=self._retries_left)
         return await with_retries(self._attempt, patience, self._deadline)
 
@@ -105,10 +105,10 @@ class _Attempts:
         self._waste.add(self._progress.prompt_tokens, None, 0)
 
     async def prepare_to_resume(self, broken: Fault) -> None:
-        """Count a response that broke, and wait if the endpoint reported an error, such as an overload.
+        """Count a broken response, and wait if the endpoint reported an error, such as an overload.
 
         Raises:
-            Fault: as many responses broke as ``retries`` allow.
+            Fault: more responses broke than ``retries`` allow.
         """
         progress, patience = self._progress, self._client.patience
         progress.broken_responses += 1
@@ -121,21 +121,21 @@ class _Attempts:
 
 
 async def _pause(patience: Patience, failures: int, deadline: float) -> None:
-    """Wait before the next request as before a retry, but not beyond the deadline."""
+    """Wait before the next request, as before a retry, but not beyond the deadline."""
     longest_s = min(patience.backoff_max_s, patience.backoff_s * 2 ** min(failures, 30))
     left_s = deadline - asyncio.get_running_loop().time()
     await asyncio.sleep(max(0.0, min(random.uniform(0, longest_s), left_s)))
 
 
 async def fill_cache(client: LoopClient, progress: StreamProgress, deadline: float, waste: Waste) -> None:
-    """Make the endpoint read the prompt into its cache, by a request whose tokens are thrown away.
+    """Make the endpoint read the prompt into its cache, with a request whose tokens are discarded.
 
-    There is one attempt, and its error is ignored: the request that follows will meet the same one.
+    There is only one attempt, and its error is ignored, because the following request will meet the same error.
 
     Args:
         client: sends the request.
         progress: a stream of one token.
-        deadline: the loop's time at which the request must be over.
+        deadline: the event loop's time at which the request must be over.
         waste: counts the request.
     """
     usage = EngineUsage(progress.prompt_tokens)

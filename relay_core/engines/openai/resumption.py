@@ -1,4 +1,4 @@
-"""The tokens of one stream so far, over all its responses, and the request for the rest."""
+"""The tokens of one stream so far, from all its responses, and the request for the remaining tokens."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from relay_core.engines.openai.response import ChunkStream
 
 
 class StreamProgress:
-    """What one stream has delivered, and what it still may.
+    """What one stream has delivered, and what it may still deliver.
 
     Args:
         endpoint: the endpoint that answers.
         prompt: the prompt of the first request.
         sampling: the sampling of the whole stream.
-        warmed: the stream may be cut after any token, so every chunk has the usage so far.
+        warmed: whether the stream is warmed; it may then be cut after any token, so every chunk has the usage so far.
 
-    ``broken_responses``: how many responses broke before their end; each of them had read the prompt.
+    ``broken_responses``: the number of responses that broke before their end; the endpoint read the prompt for each of
+    them.
     """
 
     def __init__(self, endpoint: Endpoint, prompt: Prompt, sampling: Sampling, *, warmed: bool = False) -> None:
@@ -32,7 +33,7 @@ class StreamProgress:
         self._texts: list[str] = []
         self._count = 0  # tokens so far
         self._least = 0  # the fewest tokens that their text can have
-        self._cut: Finish | None = None  # the stream was cut here, and only its usage is awaited
+        self._cut: Finish | None = None  # the client has cut the stream, and only its usage is missing
         self._count_at_request: int | None = None  # tokens before the latest request; None before the first
         self._longest_stop = max((len(stop) for stop in sampling.stop), default=0)
         self._tail = ""  # the end of the text so far, as long as the longest stop string
@@ -50,11 +51,11 @@ class StreamProgress:
     # -- the request for the rest --------------------------------------------------------------------------
 
     def begin_request(self, model: str, *, logprobs: bool, tokens_per_event: int) -> dict[str, Any]:
-        """The body of a request for the rest, which is about to be sent.
+        """The body of the next request, which asks for the remaining tokens.
 
         Args:
             model: the model's name at the endpoint.
-            logprobs: ask for log-probabilities (mode ``ids``).
+            logprobs: whether to request log-probabilities (mode ``ids``).
             tokens_per_event: how many tokens the endpoint may collect before it sends them (mode ``ids``).
         """
         self._count_at_request = self._count
@@ -75,7 +76,7 @@ class StreamProgress:
         return body
 
     def event_reader(self) -> EventReader:
-        """A reader for the response to that request."""
+        """A reader for the response to the latest request."""
         return EventReader(
             self.endpoint.mode,
             self.endpoint.tokenizer,
@@ -88,11 +89,11 @@ class StreamProgress:
 
     @property
     def can_resume(self) -> bool:
-        """Whether the rest can be requested. In mode ``chat`` a request for the rest may begin the answer anew."""
+        """Whether the remaining tokens can be requested. In mode ``chat``, such a request may restart the answer."""
         return self.endpoint.mode is not Mode.CHAT or not self._texts
 
     async def receive(self, stream: ChunkStream, notes: Mapping[str, Any]) -> Chunk:
-        """Read the next chunk of a response and :meth:`take` it; the last one has the usage of the whole stream.
+        """Read the next chunk of a response and :meth:`take` it; the last chunk has the usage of the whole stream.
 
         Raises:
             Fault: the response broke, fell silent or was malformed.
@@ -103,9 +104,9 @@ class StreamProgress:
         return self.take(await stream.next(), notes)
 
     def take(self, chunk: Chunk, notes: Mapping[str, Any]) -> Chunk:
-        """Count a chunk's tokens; cut it at a stop string and at ``max_tokens``.
+        """Count a chunk's tokens, and cut the chunk at a stop string and at ``max_tokens``.
 
-        A chunk that is cut at ``max_tokens`` gets an ``ending``: the usage may follow.
+        A chunk that is cut at ``max_tokens`` gets an ``ending``, because the usage may follow.
 
         Args:
             chunk: the next chunk of a response.
@@ -115,7 +116,7 @@ class StreamProgress:
         finish, ending, reported_count = chunk.finish, chunk.ending, self._reported_count(chunk)
         for token in chunk.tokens:
             if reported_count is None and self._tokens_left <= 0:
-                finish, ending = self._cut_at_limit(chunk)  # more came than was requested
+                finish, ending = self._cut_at_limit(chunk)  # more tokens arrived than were requested
                 break
             fitted = token if reported_count is not None else self._fitted(token)
             taken.append(fitted)
@@ -156,14 +157,14 @@ class StreamProgress:
         return any(stop in text for stop in self._sampling.stop)
 
     def _least_tokens(self, token: Token) -> int:
-        """A lower bound of the number of tokens in a token's text, which may be the text of several tokens."""
+        """A lower bound for the number of tokens in a token's text, which may be the text of several tokens."""
         return 1 if token.id is not None else max(1, -(-len(token.text) // self.endpoint.longest_token))
 
     def _reported_count(self, chunk: Chunk) -> int | None:
-        """The number of tokens so far by the server's count, for a server that sends text with a running usage.
+        """The number of tokens so far according to the server, if it sends text with a running usage.
 
-        ``None`` if the server reports no count, or one that cannot be right (too few tokens for the text, or more than
-        were requested): then the text is encoded and counted here.
+        ``None`` if the server reports no count or an impossible one (too few tokens for the text, or more than were
+        requested). The client then encodes the text and counts its tokens itself.
         """
         if self.endpoint.dialect.stream_options != RUNNING_USAGE or chunk.usage is None or not chunk.tokens:
             return None
@@ -174,8 +175,9 @@ class StreamProgress:
     def _fitted(self, token: Token) -> Token:
         """Count a token, or a text of several tokens; cut a text to the tokens that are left.
 
-        The text of a tool call that the server parsed is not what the model wrote, so its tokens are not counted but
-        estimated from below: it is cut only where it is longer than any text of so many tokens.
+        The text of a tool call that the server parsed is not the text that the model wrote. Its number of tokens is
+        therefore not counted but estimated from below: the text is cut only if it is longer than any text with that
+        many tokens can be.
         """
         if token.id is not None:
             self._count += 1
@@ -192,9 +194,9 @@ class StreamProgress:
         return token._replace(text=text)
 
     def usage(self, reported: EngineUsage | None) -> EngineUsage:
-        """The usage of the whole stream, which counts the prompt once for every response that had read it.
+        """The usage of the whole stream, which counts the prompt once for every response for which it was read.
 
-        Tokens written are as many as the endpoint reports, unless that is fewer than the text must have.
+        The number of written tokens is the one that the endpoint reports, unless the text must have more tokens.
 
         Args:
             reported: the usage that the endpoint reports for the latest response.

@@ -1,7 +1,8 @@
 """Deadlines, retries and the circuit breaker of one endpoint.
 
-This module knows nothing of HTTP: an attempt is a function to await, and raises
-:class:`~relay_core.engines.openai.faults.Fault` for a transient failure. Tenacity retries, and waits between attempts.
+This module is independent of HTTP: an attempt is an async function that raises
+:class:`~relay_core.engines.openai.faults.Fault` for a transient failure. The library tenacity retries it, and waits
+between attempts.
 """
 
 from __future__ import annotations
@@ -27,18 +28,19 @@ class Patience:
     """How long to wait for an endpoint, and how often to try.
 
     Args:
-        connect_s: seconds to open a connection.
-        first_token_s: seconds of silence allowed before the first token, and between two tokens.
-        total_s: seconds for one request with all its retries, from the first attempt to the last token.
-        retries: attempts after the first one, over the whole stream; and how often a stream that breaks after its first
-            token is resumed.
+        connect_s: the most seconds to open a connection.
+        first_token_s: the most seconds of silence before the first token, and between two tokens.
+        total_s: the most seconds for one request with all its retries, from the first attempt to the last token.
+        retries: the most attempts after the first one, over the whole stream; also the most times that a stream is
+            resumed after it broke.
         backoff_s: the wait before retry ``i`` is drawn from 0 to ``min(backoff_max_s, backoff_s * 2**i)`` seconds
             (exponential back-off with full jitter), and is at least the endpoint's ``Retry-After``.
         backoff_max_s: the upper bound of that wait, in seconds.
-        breaker_after: how many failures in a row open the circuit breaker; ``None`` for no breaker.
+        breaker_after: the number of consecutive failures that opens the circuit breaker; ``None`` for no breaker.
         breaker_open_s: seconds until an open breaker lets one request through as a trial.
-        max_in_flight: how many requests each event loop sends at once; further ones wait, first come first served.
-        hedge_after_s: seconds without a first token after which a second, equal request is sent; ``None`` for never.
+        max_in_flight: the most concurrent requests per event loop; further requests wait, in order of arrival.
+        hedge_after_s: seconds without a first token after which a second, identical request is sent; ``None`` for
+            never.
 
     Raises:
         ConfigurationError: a value is out of range.
@@ -85,31 +87,31 @@ class Patience:
 class Breaker:
     """A circuit breaker, shared by all requests to one endpoint; safe to use from any thread.
 
-    It opens after ``after`` failures in a row. ``open_s`` seconds later it is half-open: it lets one request through as
-    a trial, whose outcome closes it or opens it again. Any success closes it.
+    It opens after ``after`` consecutive failures. After ``open_s`` seconds it is half-open: it lets one request through
+    as a trial, whose outcome closes it or opens it again. Any success closes it.
 
     Args:
-        after: how many failures in a row open it; ``None`` for never.
+        after: the number of consecutive failures that opens the breaker; ``None`` for never.
         open_s: seconds until a trial.
-        clock: the time in seconds.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, after: int | None, open_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._after, self._open_s, self._clock = after, open_s, clock
-        self._failures = 0  # in a row
+        self._failures = 0  # consecutive failures
         self._last_message = ""
         self._opened_at: float | None = None
         self.forget_parent()
         watch_forks(self)
 
     def forget_parent(self) -> None:
-        """In a forked child: keep the count of failures; the parent's trial is not in flight here."""
+        """In a forked child: keep the count of failures, but not the parent's trial request."""
         self._lock = threading.Lock()
-        self._has_trial = False  # the one request of a half-open breaker is in flight
+        self._has_trial = False  # whether the trial request of a half-open breaker is in flight
 
     @property
     def state(self) -> BreakerState:
-        """Whether it would let a request pass now."""
+        """The state, which says whether a request would pass now."""
         if self._opened_at is None:
             return BreakerState.CLOSED
         return BreakerState.OPEN if self._clock() < self._opened_at + self._open_s else BreakerState.HALF_OPEN
@@ -121,7 +123,7 @@ class Breaker:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Admit the attempt made in this context, and record its outcome; a cancelled attempt has none.
+        """Admit the attempt in this context, and record its outcome; a cancelled attempt has no outcome.
 
         Raises:
             BreakerOpen: the attempt is not admitted.
@@ -133,7 +135,7 @@ class Breaker:
             self.record_failure(fault.message)
             raise
         except EngineError:
-            self.record_success()  # the endpoint is up, though it refused the request
+            self.record_success()  # the endpoint is up, although it refused the request
             raise
         else:
             self.record_success()
@@ -159,7 +161,7 @@ class Breaker:
             )
 
     def record_failure(self, message: str) -> None:
-        """Count a failure; open the breaker if there are enough in a row."""
+        """Count a failure, and open the breaker after enough consecutive failures."""
         with self._lock:
             self._failures, self._last_message = self._failures + 1, message
             opens = self._after is not None and self._failures >= self._after
@@ -181,9 +183,9 @@ async def with_retries(attempt: Callable[[], Awaitable[T]], patience: Patience, 
         deadline: the event loop's time after which no attempt begins.
 
     Raises:
-        Fault: the last attempt's, if there are no retries or no time left; the message says how many attempts there
-            were and how long they took.
-        EngineError: any other error, at once: a retry would not help.
+        Fault: the last attempt failed, and no retries or no time are left; the message says how many attempts were made
+            and how long they took.
+        EngineError: any other error; it is raised immediately, because a retry would not help.
     """
     from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
     from tenacity import wait_random_exponential as exponential

@@ -1,9 +1,9 @@
-"""Server-sent events: the bytes of a response in, its events out.
+"""Server-sent events: decodes the bytes of a response into events.
 
-By the standard (https://html.spec.whatwg.org/multipage/server-sent-events.html): lines end with LF, CR LF or CR, a
-byte-order mark at the beginning is skipped, several data lines of an event are joined by newlines, and comments,
-unknown fields and events without data are skipped. Real servers differ from it in three ways, which are read too:
-events without a blank line between them, a last event without one behind it, and a line of JSON without ``data:``.
+The decoder follows the standard (https://html.spec.whatwg.org/multipage/server-sent-events.html): lines end with LF, CR
+LF or CR, a byte-order mark at the beginning is skipped, several data lines of an event are joined by newlines, and
+comments, unknown fields and events without data are skipped. It also accepts three deviations of real servers: events
+without a blank line between them, a last event without a blank line after it, and a line of JSON without ``data:``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _FIELD_NAME = re.compile(rb"[A-Za-z][\w.-]{0,63}")
 class ServerSentEvent:
     """One event.
 
-    ``data``: its data lines, joined by newlines, without space around them. ``name``: its type; empty if it has none.
-    ``payload``: ``data`` read as JSON; ``None`` if it is not JSON.
+    ``data``: its data lines, joined by newlines and stripped. ``name``: its type; empty if it has none. ``payload``:
+    ``data`` read as JSON; ``None`` if it is not JSON.
     """
 
     data: bytes
@@ -39,21 +39,21 @@ class ServerSentEvent:
 
 
 class EventDecoder:
-    """Cuts the bytes of one response into events."""
+    """Splits the bytes of one response into events."""
 
     def __init__(self) -> None:
         self._is_first_line = True
-        self._after_return = False  # the latest byte was CR, which LF may follow
-        self._line: list[bytes] = []  # the parts of a line whose end has not come
+        self._after_return = False  # whether the latest byte was CR, after which LF may follow
+        self._line: list[bytes] = []  # the parts of an incomplete line
         self._line_size = 0
-        self._data: list[bytes] = []  # the data lines of an event whose end has not come
+        self._data: list[bytes] = []  # the data lines of an incomplete event
         self._data_size = 0
-        self._may_be_whole = False  # its one data line has not been tried as a whole event
+        self._may_be_whole = False  # whether its only data line may be a whole event, which has not been tried
         self._name = ""
         self._fault: Fault | None = None
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """The events that are complete with these bytes, as far as they are an event stream: see :meth:`check`."""
+        """The events that these bytes complete; :meth:`check` raises if the bytes are not an event stream."""
         if self._after_return and data:
             data, self._after_return = data.removeprefix(b"\n"), False
         if b"\r" in data:
@@ -80,10 +80,10 @@ class EventDecoder:
         return events
 
     def check(self) -> None:
-        """Raise what is wrong with the bytes so far; the events before it are given all the same.
+        """Raise the error in the bytes so far, if there is one; the events before the error have been returned.
 
         Raises:
-            Fault: the bytes are no event stream, or an event is too long.
+            Fault: the bytes are not an event stream, or an event is too long.
         """
         if self._fault is not None:
             raise self._fault
@@ -93,7 +93,7 @@ class EventDecoder:
         self._data.clear()
 
     def _with_begun(self, line: bytes) -> bytes:
-        """``line`` behind the parts of it that came before."""
+        """``line``, joined to the earlier parts of the same line."""
         if self._line:
             line = b"".join([*self._line, line])
             self._line.clear()
@@ -125,7 +125,7 @@ class EventDecoder:
         self._data_size += len(value) + 1
 
     def _dispatch_whole(self, events: list[ServerSentEvent]) -> None:
-        """End an event of one line without waiting for a blank line, if it is ``[DONE]`` or a whole JSON object."""
+        """End a one-line event without waiting for a blank line, if it is ``[DONE]`` or a complete JSON object."""
         if self._may_be_whole:
             self._may_be_whole = False
             event = self._event()
@@ -133,7 +133,7 @@ class EventDecoder:
                 self._end_event(event, events)
 
     def _dispatch(self, events: list[ServerSentEvent]) -> None:
-        """End the event; one without data is dropped."""
+        """End the event; an event without data is dropped."""
         self._end_event(self._event(), events)
 
     def _event(self) -> ServerSentEvent:

@@ -1,4 +1,4 @@
-"""Errors that an endpoint reports inside a stream, in the shapes in which servers write them.
+"""Errors that an endpoint reports inside a stream, in the shapes that servers use:
 
     {"error": {"message": "…", "code": 429}}         OpenAI, vLLM, OpenRouter; ``error`` may also be a string
     {"object": "error", "message": "…", "code": 400} older servers
@@ -7,7 +7,7 @@
     {"choices": [{"error": {"code": 502, "message": "…"}, "finish_reason": "error"}]}
     event: error, with any data
 
-The error's code decides, as an HTTP status would.
+The code of the error is treated like an HTTP status.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from relay_core.engines.openai.sse import ServerSentEvent
 
 _STATUS_FIELDS = ("status_code", "status", "http_status", "http_code", "code", "error_code", "type")
 _MESSAGE_FIELDS = ("message", "detail", "error_msg", "msg", "error", "title")
-#: codes that are words, with the HTTP status that each stands for
+#: codes that are words, and the HTTP status that each code means
 _STATUS_OF_CODE = {
     "authentication_error": 401, "invalid_api_key": 401, "unauthenticated": 401, "unauthorized": 401,
     "permission_error": 403, "permission_denied": 403, "forbidden": 403,
@@ -39,14 +39,14 @@ _STATUS_OF_CODE = {
 
 @dataclass(frozen=True, slots=True)
 class StreamError:
-    """A reported error. ``status``: the HTTP status that its code stands for; ``None`` if it names none."""
+    """A reported error. ``status``: the HTTP status that its code means; ``None`` if it has no code."""
 
     message: str
     status: int | None
 
 
 def stream_error(event: ServerSentEvent) -> StreamError | None:
-    """The error that an event reports; ``None`` if it reports none."""
+    """The error that an event reports; ``None`` if the event reports no error."""
     payload = event.payload
     if not isinstance(payload, Mapping):
         is_error = event.name == "error"
@@ -79,7 +79,7 @@ def _message(report: Any) -> str:
 
 
 def _status(report: Any) -> int | None:
-    """The HTTP status of a report: its number, or the one that its code stands for; a number is preferred."""
+    """The HTTP status of a report: its number if it has one, otherwise the status that its code means."""
     if not isinstance(report, Mapping):
         return None
     nested = report.get("detail")

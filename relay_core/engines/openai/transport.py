@@ -1,8 +1,8 @@
-"""The transport below the HTTP client: what may leave this process, and how much may come back.
+"""The transport below the HTTP client, which adds secrets, refuses other origins, and limits the size of responses.
 
-Secrets are added to a request here, behind the ``openai`` client and ``httpx``, so that neither logs them or keeps them
-in an exception. A request to another origin, which a redirect asks for, is refused. Responses are unpacked and bounded
-here.
+It adds the secrets after a request has passed through the ``openai`` client and ``httpx``, so that neither of them logs
+the secrets or keeps them in an exception. If a redirect leads to another origin, the request is refused. Responses are
+decompressed here, and their size is limited.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from relay_core.engines.openai.address import Address
 from relay_core.engines.openai.faults import Fault, RequestRefused
 from relay_core.engines.openai.redaction import printable
 
-STREAMED = "x-relay-streamed"  # marks a request for a stream; it is not sent
-MAX_STREAM_BYTES = 512 * 2**20  # of one streamed response
-MAX_UNPACKED_BYTES = 64 * 2**20  # of a streamed response that was sent compressed
-MAX_BODY_BYTES = 16 * 2**20  # of any other response
-MAX_ERROR_BYTES = 64 * 2**10  # of the body of an error, which is cut there
-_PIECE = 2**18  # bytes unpacked at once
+STREAMED = "x-relay-streamed"  # marks a request for a stream; this header is not sent
+MAX_STREAM_BYTES = 512 * 2**20  # the limit for a streamed response
+MAX_UNPACKED_BYTES = 64 * 2**20  # the limit for a streamed response that was sent compressed, after decompression
+MAX_BODY_BYTES = 16 * 2**20  # the limit for any other response
+MAX_ERROR_BYTES = 64 * 2**10  # the body of an error is cut at this size
+_PIECE = 2**18  # bytes that are decompressed at once
 _PLAIN = ("", "identity")
 _HEADERS = ("accept", "content-type", "user-agent")
 _OPENAI_HOST, _OPENAI_HEADERS = "api.openai.com", ("openai-organization", "openai-project")
@@ -40,7 +40,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self._inner, self._address = inner, address
         self._origin = _origin(httpx.URL(address.base_url))
         proxy = address.used_proxy
-        # an HTTPS request is tunnelled: the proxy reads the headers of the tunnel, which the inner transport has
+        # an HTTPS request passes through a tunnel: the proxy reads the tunnel's headers, which the inner transport adds
         is_read_by_proxy = proxy is not None and not proxy.is_socks and self._origin[0] == "http"
         self._proxy_headers = proxy.headers if proxy is not None and is_read_by_proxy else {}
 
@@ -71,9 +71,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         )
 
     def _with_secrets(self, request: httpx.Request, content: bytes) -> httpx.Request:
-        """The request as it is sent; the one that the client keeps has no secret.
+        """The request that is sent; the request that the client keeps contains no secrets.
 
-        Of the client's headers, those are left out that it takes from the environment or from this machine.
+        Headers that the client takes from the environment or from this machine are left out.
         """
         address = self._address
         kept = (*_HEADERS, *_OPENAI_HEADERS) if request.url.host == _OPENAI_HOST else _HEADERS
@@ -91,14 +91,14 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
 
 class _BoundedStream(httpx.AsyncByteStream):
-    """A response's body, unpacked piece by piece.
+    """A response's body, decompressed piece by piece.
 
     Args:
-        response: the response, its body unread.
+        response: the response, whose body has not been read.
         url: the endpoint's URL, for errors.
         encoding: the value of ``content-encoding``.
-        limit: the most bytes to read, counted after unpacking.
-        cuts: end the body at the limit; otherwise a longer body is an error.
+        limit: the most bytes to read, counted after decompression.
+        cuts: whether to cut the body at the limit; otherwise a longer body is an error.
     """
 
     def __init__(self, response: httpx.Response, url: str, encoding: str, limit: int, *, cuts: bool) -> None:
