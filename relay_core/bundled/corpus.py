@@ -1,7 +1,6 @@
 """The training corpus of the bundled pair: the mix of its texts, and the order of its batches.
 
-The corpus is endless. A chunk depends only on the role, the seed and its index, so a killed run can resume at any
-batch.
+The corpus is endless. A chunk depends only on the role, the seed and its index, so a killed run resumes at any batch.
 """
 
 from __future__ import annotations

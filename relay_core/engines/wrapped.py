@@ -1,5 +1,4 @@
-"""A base class for engines around another engine, which change what goes into the other engine or what comes out of
-it."""
+"""A base class for engines that wrap another engine, in order to change its input or its output."""
 
 from __future__ import annotations
 
