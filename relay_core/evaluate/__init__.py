@@ -1,4 +1,4 @@
-"""Evaluation: tasks, and how well and how cheaply a method answers their problems.
+"""Evaluation: tasks, and measurements of how well and how cheaply a method answers their problems.
 
     task.py           Problem, the protocol Task, and the task that a spec names
     dataset.py        DatasetTask: JSONL and Parquet files and hub datasets as a task
@@ -8,5 +8,5 @@
     measure.py        measures one method on some problems: accuracy, calls, tokens, cost
     comparison.py     measures student, relay and teacher on a task, as one table
 
-Nothing here imports the bundled task unless a user names it.
+The modules of this folder import the bundled task only if a user names it.
 """

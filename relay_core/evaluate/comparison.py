@@ -1,4 +1,4 @@
-"""Student, relay and teacher measured on a task, as one table.
+"""Measures student, relay and teacher on a task, and shows the figures in one table.
 
     compare(task, problems, three_methods(...))    measures the methods, one after the other
     Comparison.headings, .rows(), .text()          the table; `relay demo` draws it with rich, training prints the text
@@ -28,7 +28,7 @@ OnAnswer = Callable[[Answered], None]
 class Method:
     """One row of the table: a relay, or one model alone (a relay without a teacher).
 
-    ``label`` names the method in the table. ``written_by`` is ``"teacher"`` for the teacher alone.
+    ``label`` is the method's name in the table. ``written_by`` is ``"teacher"`` for the teacher alone.
     """
 
     label: str
@@ -36,7 +36,7 @@ class Method:
     written_by: Role = "student"
 
     async def measure(self, task: Task, problems: Sequence[Problem], *, on_answer: OnAnswer | None = None) -> Measured:
-        """Measure the method; errors as :func:`~relay_core.evaluate.measure.measure`."""
+        """Measure the method; raises the errors of :func:`~relay_core.evaluate.measure.measure`."""
         overrides: dict[str, Any] = {"calls": False} if self.relay.teacher is None else {}
         return await measure(self.relay, task, problems, written_by=self.written_by, on_answer=on_answer, **overrides)
 
@@ -47,7 +47,7 @@ def three_methods(*, base: Engine, student: Engine, teacher: Engine, settings: R
     Args:
         base: the student that answers alone, such as the student before training.
         student: the student that calls.
-        teacher: the teacher, both for the relay and alone.
+        teacher: the teacher, which is also measured alone.
         settings: the settings of every answer.
     """
     return {
@@ -89,7 +89,7 @@ class Comparison:
         methods: the figures of each method, by name, in the order of the table's rows. The relay and the teacher
             alone are named ``relay`` and ``teacher``.
         labels: each method's name in the table.
-        seconds: the time that measuring took, loading models included.
+        seconds: the time that measuring took, including the loading of models.
         student: the name of the student alone, from whose accuracy the gap to ``teacher`` is measured.
     """
 
@@ -159,7 +159,7 @@ class Comparison:
         return "\n".join([*table, self.verdict()])
 
     def verdict(self) -> str:
-        """A sentence: how much of the gap the relay recovers, how much the teacher writes, and the time it took."""
+        """One line: the share of the gap that the relay recovers, the teacher's share of the tokens, and the time."""
         took = f"All of it took {self.seconds:.0f} s."
         if self.recovered is None:
             return took

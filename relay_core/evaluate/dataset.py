@@ -1,12 +1,12 @@
 """A task from a dataset: problems in named columns of JSONL files, Parquet files or a hub dataset, and a grader.
 
-A row of `openai/gsm8k`, and the task that reads it:
+For example, a row of ``openai/gsm8k``, and a task that reads it:
 
     {"question": "Natalia sold clips to 48 of her friends ...", "answer": "Natalia sold 48/2 = ... #### 72"}
 
     DatasetTask(path="openai/gsm8k", config="main", grader="number", splits={"train": "train", "test": "test"})
 
-The dataset is read when problems or groups are asked for, and not before.
+The dataset is read only when problems or groups are requested.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class DatasetTask:
     Args:
         path: a .jsonl or .parquet file, a folder of such files, or a hub id such as ``openai/gsm8k``.
         question: the column with the user's message; ``question`` if neither this nor ``messages`` is set.
-        messages: the column with a list of ``{"role", "content"}`` messages, in place of ``question``.
+        messages: the column with a list of ``{"role", "content"}`` messages, instead of ``question``.
         answer: the column with the right answer, of any type that the grader accepts.
         group: the column with the problem's group; ``None`` for a task without groups.
         id: the column with the problem's id; ``None`` numbers the rows.
@@ -45,7 +45,7 @@ class DatasetTask:
             share (0 to 1) of the file or of the hub's split ``train``. Default for a file: ``train`` 0.8, ``dev`` 0.1
             and ``test`` 0.1; for the hub: its splits ``train`` and ``test``. A prompt that is in several splits stays
             in the last of them, in the order of this mapping.
-        split_seed: decides which problem goes to which share.
+        split_seed: determines which problem goes to which share.
         config: the hub dataset's configuration, if it has several.
         grader: how an answer is graded; see :mod:`relay_core.evaluate.graders`.
 
@@ -72,7 +72,7 @@ class DatasetTask:
         """A task from plain values, such as a recipe's ``task`` section.
 
         Raises:
-            ConfigurationError: a name is unknown, or there is no path; and as for the class.
+            ConfigurationError: a name is unknown, there is no path, or a value cannot be used.
         """
         known = [field.name for field in dataclasses.fields(cls)]
         for name in values:
@@ -119,7 +119,7 @@ class DatasetTask:
         return splitting.draw(self._problems[split], n, seed=seed, mix=mix, source=source)
 
     def grade(self, text: str, problem: Problem) -> bool:
-        """Whether ``text`` holds the problem's answer, by the task's grader."""
+        """Whether ``text`` holds the problem's answer, according to the task's grader."""
         return self._grader(text, problem.answer)
 
     # -- from rows to problems -------------------------------------------------------------------------------

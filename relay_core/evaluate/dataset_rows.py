@@ -18,7 +18,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 class Location(StrEnum):
-    """Where a dataset lies."""
+    """The kind of place where a dataset is stored."""
 
     FILE = "file"
     FOLDER = "folder"

@@ -28,7 +28,7 @@ ACCEPTED = "exact, regex:PATTERN, choice, number, math, or MODULE:FUNCTION"
 
 
 def grader_from_spec(spec: str) -> Grader:
-    """The grader that ``spec`` names; this module's head lists the specs.
+    """The grader that ``spec`` names; the docstring of this module lists the specs.
 
     Raises:
         ConfigurationError: no grader has this name, the pattern is not a regular expression, or the function cannot
@@ -94,13 +94,13 @@ def _last_number(text: str) -> Decimal | None:
 def math(text: str, answer: Any) -> bool:
     """Whether the text's last mathematical expression equals the answer, by math-verify.
 
-    The answer may be LaTeX, with or without dollar signs. math-verify's time limits are off, because they work on a
-    process's main thread only, and grading runs on other threads.
+    The answer may be LaTeX, with or without dollar signs. math-verify's time limits are off, because they work only on
+    the main thread, and grading runs on other threads.
     """
     from math_verify import parse, verify
 
     for name in ("parser", "grader"):
-        logging.getLogger(f"math_verify.{name}").setLevel(logging.ERROR)  # each call warns that time limits are off
+        logging.getLogger(f"math_verify.{name}").setLevel(logging.ERROR)  # it warns that its time limits are off
     right = str(answer)
     expected = parse(right if "$" in right or "\\boxed" in right else f"${right}$", parsing_timeout=None)
     return bool(verify(expected, parse(text, parsing_timeout=None), timeout_seconds=None))

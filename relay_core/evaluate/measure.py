@@ -6,7 +6,7 @@ The methods of the paper's tables:
     relay             measure(Relay(student, teacher), task, problems)
     teacher alone     measure(Relay(teacher, None), task, problems, written_by="teacher")
 
-``comparison.py`` puts methods side by side.
+``comparison.py`` compares several methods.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _share(values: Sequence[bool]) -> float:
 
 
 def as_teacher(usage: Usage) -> Usage:
-    """The usage of a teacher that answered alone, in place of a student: all its tokens are teacher tokens."""
+    """The usage of a teacher that answered alone, in the role of a student: all its tokens become teacher tokens."""
     return Usage(
         prompt_tokens=usage.prompt_tokens,
         teacher_tokens=usage.completion_tokens,

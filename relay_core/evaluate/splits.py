@@ -1,4 +1,4 @@
-"""Splits: dividing problems so that no prompt is in two splits, and drawing problems from a split."""
+"""Divides problems into splits so that no prompt is in two splits, and draws problems from a split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def by_share(problems: Sequence[Problem], shares: Mapping[str, float], seed: int
 
     Args:
         shares: the share of each split; their sum is at most 1.
-        seed: decides which problem goes to which split.
+        seed: determines which problem goes to which split.
     """
     prompts = sorted({_prompt(problem) for problem in problems})
     random.Random(f"relay-dataset/split/{seed}").shuffle(prompts)
@@ -37,7 +37,7 @@ def by_share(problems: Sequence[Problem], shares: Mapping[str, float], seed: int
 
 
 def without_shared(splits: Mapping[str, Sequence[Problem]]) -> Splits:
-    """Keep a prompt that is in several splits in the last of them only, in the order of ``splits``."""
+    """If a prompt is in several splits, keep it only in the last of them, in the order of ``splits``."""
     last_split = {_prompt(problem): name for name, problems in splits.items() for problem in problems}
     return {
         name: [problem for problem in problems if last_split[_prompt(problem)] == name]
@@ -50,11 +50,11 @@ def draw(
 ) -> list[Problem]:
     """Draw ``n`` of ``problems`` in random order.
 
-    Without ``mix``, a draw of fewer problems with the same seed is the beginning of this one.
+    Without ``mix``, a draw with a smaller ``n`` and the same seed returns the first problems of this draw.
 
     Args:
         n: the number of problems to draw; ``None`` for all.
-        seed: decides which problems are drawn, and their order.
+        seed: determines which problems are drawn, and their order.
         mix: the share of each group; ``None`` draws without regard to groups.
         source: names the problems in errors.
 

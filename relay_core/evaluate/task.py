@@ -1,8 +1,8 @@
-"""Tasks: where problems come from, and how an answer is graded.
+"""Tasks, which provide problems and grade answers.
 
-Training, the data filter, measuring, the demo and the benchmarks all take a :class:`Task`. One task ships, named
-``bundled``. A dataset with named columns and a grader is a task too (``dataset.py``, ``graders.py``). For any other
-task, write a class with the members of :class:`Task`, and name it as ``MODULE:CLASS``.
+Training, the data filter, measuring, the demo and the benchmarks all take a :class:`Task`. One task, named ``bundled``,
+ships with the code. A dataset with named columns and a grader is also a task (``dataset.py``, ``graders.py``). For any
+other task, write a class with the members of :class:`Task`, and name it as ``MODULE:CLASS``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 from relay_core.engines.base import Message
 from relay_core.errors import ConfigurationError
 
-#: name -> MODULE:CLASS of each task that ships; the module is imported when a user names the task
+#: the name of each task that ships -> MODULE:CLASS; the module is imported when a user names the task
 SHIPPED_TASKS = {"bundled": "relay_core.bundled.task:BundledTask"}
 ACCEPTED = (
     f"{', '.join(SHIPPED_TASKS)}, the path of a JSONL or Parquet file, a hub id such as openai/gsm8k, MODULE:CLASS, "
@@ -63,12 +63,12 @@ class Task(Protocol):
     def problems(
         self, split: str, n: int | None = None, *, seed: int = 0, mix: Mapping[str, float] | None = None
     ) -> Sequence[Problem]:
-        """Draw ``n`` problems from a split. Deterministic: the same arguments draw the same problems.
+        """Draw ``n`` problems from a split. The same arguments always draw the same problems.
 
         Args:
             split: the split's name, such as ``"train"`` or ``"test"``; no problem is in two splits.
             n: the number of problems; ``None`` for all problems of a finite split.
-            seed: decides which problems are drawn.
+            seed: determines which problems are drawn.
             mix: the share of each group; ``None`` leaves the shares to the task.
 
         Raises:
@@ -82,9 +82,9 @@ class Task(Protocol):
 
 
 def in_task_order(present: Iterable[str], groups: Sequence[str]) -> list[str]:
-    """Sort the groups in ``present`` as the task does; groups that are not in ``groups`` come last.
+    """Sort the groups in ``present`` in the order of ``groups``; groups that are not in ``groups`` come last.
 
-    The empty group, which means no group, is left out.
+    The empty group, which stands for problems without a group, is left out.
     """
     names = set(present) - {""}
     return [*(group for group in groups if group in names), *sorted(names - set(groups))]
@@ -104,7 +104,7 @@ def task_from_spec(spec: str | Mapping[str, Any] | Task) -> Task:
             - a task
 
     Raises:
-        ConfigurationError: the spec names no task; the message lists what is accepted.
+        ConfigurationError: the spec does not name a task; the message lists what is accepted.
         MissingExtraError: the task needs a package that is not installed.
     """
     if isinstance(spec, str) and spec in SHIPPED_TASKS:

@@ -8,7 +8,7 @@
     data_filter.py   stage 2: the problems that the teacher can answer
     grpo.py          stage 3: GRPO with TRL
     policy.py        the live weights, which rollouts and the trainer share
-    rollout.py       answers of the relay as TRL wants them: ids, mask, log-probabilities
+    rollout.py       answers of the relay in the form that TRL expects: ids, mask, log-probabilities
     rewards.py       the reward of each answer in one group of answers
     scoring.py       a rollout's rewards, group by group, and its figures
     trainer.py       arguments, checkpoints and progress of TRL's trainers
@@ -18,5 +18,5 @@
     plot.py          the plot of a run
     progress.py      the progress display of a stage
 
-Problems and grades come from a task (``relay_core.evaluate.task``); nothing here knows the bundled one.
+Problems and grades come from a task (``relay_core.evaluate.task``); no module of this folder imports the bundled task.
 """

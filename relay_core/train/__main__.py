@@ -1,7 +1,7 @@
 """python -m relay_core.train warmup|filter|grpo|measure|all --recipe bundled|FILE [--seed N] [--out DIR] [--json]
 
-`all` runs warm-up, filter, GRPO and measurement. A run that was killed resumes if you give the same command again. A
-flag replaces a value of the recipe: --grpo.rollouts 40, --warmup.trainer.learning_rate 1e-4, --relay.max_tokens 300.
+`all` runs warm-up, filter, GRPO and measurement. If a run is killed, the same command resumes it. A flag replaces a
+value of the recipe: --grpo.rollouts 40, --warmup.trainer.learning_rate 1e-4, --relay.max_tokens 300.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _value(value: Any) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a stage; returns the exit code: 0, or 2 after an error, which is printed in one line."""
+    """Run a stage; returns the exit code: 0, or 2 after an error, which is printed on one line."""
     try:
         args, overrides = parse(sys.argv[1:] if argv is None else argv)
         from relay_core.train import models

@@ -24,11 +24,11 @@ def pass_rates(
     """The teacher's pass rate on every problem.
 
     Args:
-        teacher: a relay whose leading model is the teacher, without a model to call.
+        teacher: a relay whose student engine is the teacher, and which has no teacher to call.
         task: grades the answers.
         problems: problems of the task.
-        journal: gets one row per problem (``i``, ``key``, ``band``, ``passed``, ``samples``, ``rate``) when all its
-            answers are graded. Problems that the journal holds already are not answered again.
+        journal: receives one row per problem (``i``, ``key``, ``band``, ``passed``, ``samples``, ``rate``) when all its
+            answers are graded. Problems that are already in the journal are not answered again.
         config: the number of samples, and how they are sampled.
         limit: how many answers run at a time.
 

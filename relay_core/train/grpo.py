@@ -1,7 +1,7 @@
-"""GRPO with TRL: the relay answers with the live weights, and each group of answers is rewarded by itself.
+"""GRPO with TRL: the relay answers with the live weights, and each group of answers is rewarded independently.
 
-This is the paper's section 3.3. ``policy.py`` and ``rollout.py`` make the answers, ``scoring.py`` computes the rewards,
-and TRL computes advantages and losses with the teacher's tokens masked; this module puts these parts together.
+This implements section 3.3 of the paper. ``policy.py`` and ``rollout.py`` make the answers, ``scoring.py`` computes the
+rewards, and TRL computes advantages and losses with the teacher's tokens masked; this module puts these parts together.
 
 The bundled recipe deviates from the paper in the learning rate, fewer prompts per rollout and a greedy teacher, because
 it trains a model of 0.17 M parameters on a CPU.
@@ -38,7 +38,7 @@ def run(
     recipe: Recipe,
     out: Path,
 ) -> list[dict[str, Any]]:
-    """Train ``model`` in place; resumes from the last whole checkpoint in ``out``.
+    """Train ``model`` in place; resumes from the last complete checkpoint in ``out``.
 
     Args:
         model: the warmed-up student, loaded from a folder (TRL loads the reference model from the same folder).

@@ -1,4 +1,4 @@
-"""The policy: live weights. Rollouts generate with them and the trainer updates them, but never at the same time."""
+"""The policy: the live weights, with which rollouts generate and which the trainer updates, never at the same time."""
 
 from __future__ import annotations
 

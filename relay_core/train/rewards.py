@@ -13,7 +13,7 @@ The difficulty-aware reward depends on the scenario of the group:
     teacher-dependent     -        1 - rho   -1        0      some answer is correct, but none without a call
     teacher-unsolvable    -        -          0        rho    no answer is correct
 
-All functions are pure: they know no tensors and no text, and keep no state between groups (docs/method.md, fault 5).
+All functions are pure: they use no tensors and no text, and keep no state between groups (docs/method.md, fault 5).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from enum import StrEnum
 class Outcome:
     """One answer's outcome: whether it is correct, whether the teacher was called, and the call ratio (rho).
 
-    A call that failed counts as called too.
+    ``called`` is also true if the call failed.
     """
 
     correct: bool
@@ -36,7 +36,7 @@ class Outcome:
 
 
 class Scenario(StrEnum):
-    """How hard a prompt is for the student and the teacher, judged by the group of answers to it."""
+    """How hard a prompt is for the student and the teacher, judged by its group of answers."""
 
     STUDENT_SOLVABLE = "student-solvable"
     TEACHER_DEPENDENT = "teacher-dependent"
@@ -70,7 +70,7 @@ def simple(outcomes: Sequence[Outcome]) -> list[float]:
 def difficulty_aware(
     outcomes: Sequence[Outcome], *, independence_bonus: bool = True, exploration: bool = True
 ) -> list[float]:
-    """The difficulty-aware reward for each answer of one group, by this module's table.
+    """The difficulty-aware reward for each answer of one group, according to this module's table.
 
     Args:
         outcomes: the group's answers.

@@ -17,11 +17,11 @@ from relay_core.relay import Relay
 from relay_core.train.policy import LivePolicy
 
 TRUNCATED = (FinishReason.LENGTH, FinishReason.DEADLINE)
-"""Finish reasons of answers that were cut off; such answers count as wrong, whatever their text."""
+"""Finish reasons of answers that were cut off; such answers count as wrong, regardless of their text."""
 
 
 def row(result: RelayResult) -> dict[str, Any]:
-    """One answer: TRL's four fields, and the values that its reward and the figures are computed from.
+    """One answer: TRL's four fields, and the values from which its reward and the figures are computed.
 
     ``call_ratio`` counts the teacher tokens that were received; ``requested`` holds the tokens requested by each call.
     """

@@ -1,6 +1,6 @@
 """Sampling: the answers of one model, without calls, to many problems.
 
-Each answer is written to a journal when it is complete, so that a run that was killed does not sample it again.
+Each answer is written to a journal when it is complete, so that a run that resumes does not sample it again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def sample(relay: Relay, problems: Sequence[Problem], journal: Journal, *, tempe
     Args:
         relay: the relay whose student is sampled.
         problems: the problems to answer.
-        journal: gets one row per answer. Problems that the journal holds already are not sampled again.
+        journal: receives one row per answer. Problems that are already in the journal are not sampled again.
         temperature: the student's temperature.
     """
     sampled = {row["i"] for row in journal.rows}
@@ -70,13 +70,13 @@ def answer_all(
         on_answer: called with a problem's index and an answer; returns whether the answer completes a step of the
             progress.
         label: the name of the progress.
-        total: the number of its steps.
-        done: the steps that an earlier, killed run did.
+        total: the number of steps of the progress.
+        done: the steps that an earlier, killed run completed.
         limit: how many answers run at a time.
         overrides: settings of every answer, by name (:class:`~relay_core.settings.RelaySettings`).
 
     Raises:
-        EngineError: the engine failed; ``on_answer`` has been called with the answers before.
+        EngineError: the engine failed; ``on_answer`` has been called with all earlier answers.
     """
 
     async def run() -> None:

@@ -1,4 +1,5 @@
-"""Scoring a rollout: grading each answer, rewarding each group of answers by itself, and the rollout's figures.
+"""Scores a rollout: grades each answer, rewards each group of answers independently, and computes the rollout's
+figures.
 
 :class:`GroupReward` is the reward function that TRL calls with a rollout's columns. ``rewards.py`` computes the rewards
 of one group; TRL turns the rewards into advantages and a loss.
@@ -27,7 +28,7 @@ def groups(keys: Sequence[Hashable], size: int) -> list[range]:
         size: answers per group.
 
     Raises:
-        ConfigurationError: this process has only a part of a group (its batch size does not fit the group size).
+        ConfigurationError: this process has only part of a group, because its batch size does not fit the group size.
     """
     ranges = [range(start, start + size) for start in range(0, len(keys), size)]
     for group in ranges:

@@ -9,7 +9,7 @@
     training.png         the plot of the run
     measured.json        figures on held-out problems
 
-Each stage can be run, repeated or resumed by itself.
+Each stage can be run, repeated or resumed separately.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Run:
         return self.measure()
 
     def warmup(self) -> Path:
-        """Sample the student's answers, and train it on them with commands inserted; returns the model folder."""
+        """Sample the student's answers, insert commands, and train the student on them; returns the model folder."""
         if models.is_saved(self.warm):
             return self.warm
         config, folder = self.recipe.warmup, self.out / "warmup"
@@ -148,7 +148,7 @@ class Run:
         return self.trained
 
     def measure(self) -> Comparison:
-        """Measure every model of the run, and the relay, on held-out problems, greedily; writes ``measured.json``."""
+        """Measure every model of the run and the relay, greedily, on held-out problems; writes ``measured.json``."""
         began = time.monotonic()
         problems = self.task.problems("test", self.recipe.measure.problems)
         settings = self.recipe.settings(temperature=0.0)

@@ -1,4 +1,5 @@
-"""Files that survive a kill: journals of JSON lines, from which a run resumes, and atomically written JSON files."""
+"""Files that stay valid if the process is killed: journals of JSON lines, from which a run resumes, and atomically
+written JSON files."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from typing import Any
 class Journal:
     """An append-only file of JSON lines.
 
-    Opening the file removes a last line that a kill cut short. ``rows`` holds all rows: those that the file held, and
-    those appended since.
+    Opening the file removes an incomplete last line. ``rows`` holds all rows: those in the file when it was opened, and
+    those that were appended afterwards.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +36,7 @@ class Journal:
                 os.truncate(path, whole_bytes)
 
     def append(self, row: dict[str, Any]) -> None:
-        """Write one row to the file at once."""
+        """Write one row to the file immediately."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.rows.append(row)

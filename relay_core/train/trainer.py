@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer, as warm-up and GRPO use it: arguments, checkpoints to resume from, progress."""
+"""The parts of Hugging Face's Trainer that warm-up and GRPO use: arguments, checkpoints to resume from, progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 def common_values(out: Path, *, seed: int) -> dict[str, Any]:
     """The Trainer's arguments in both stages: float32, no gradient checkpointing, TensorBoard's files in ``out``.
 
-    It also sets two environment variables and a log level, which the Trainer has no arguments for.
+    It also sets two environment variables and a log level, for which the Trainer has no arguments.
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
@@ -71,7 +71,7 @@ def arguments(cls: type[T], section: str, values: Mapping[str, Any]) -> T:
 def last_checkpoint(out: Path) -> str | None:
     """The newest checkpoint that was written completely, or ``None``.
 
-    The Trainer writes `trainer_state.json` last, so a checkpoint without a readable one was cut short by a kill.
+    The Trainer writes ``trainer_state.json`` last, so a checkpoint without a readable one is incomplete.
     """
     complete = []
     for folder in out.glob("checkpoint-*"):
@@ -86,7 +86,7 @@ def last_checkpoint(out: Path) -> str | None:
 
 
 class TrainerProgress:
-    """Shows a Trainer's progress in place of the Trainer's own bars and prints; a context manager.
+    """Shows a Trainer's progress instead of the Trainer's own bars and prints; a context manager.
 
     Args:
         label: the stage's name.

@@ -1,8 +1,8 @@
 """TRL's GRPO trainer without forward passes over padding: the same log-probabilities, up to twice as fast.
 
 TRL pads prompts on the left and answers on the right, to the longest prompt and answer of the rollout. This trainer
-sorts the rows by length, scores them in chunks, and cuts each chunk to its longest prompt and answer. It cuts off
-nothing but padding, which is masked.
+sorts the rows by length, scores them in chunks, and cuts each chunk to its longest prompt and answer. It cuts off only
+padding, which is masked.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TrimmedGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         compute_aux_loss: bool = False,
         **others: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """As TRL's method: of (B, P + C) ids, the last C = ``logits_to_keep`` are answers; returns (B, C) tensors."""
+        """Replaces TRL's method: of (B, P + C) ids, the last C = ``logits_to_keep`` are answers; returns (B, C)."""
         inner = super()._get_per_token_logps_and_entropies
         if compute_aux_loss or any(value is not None for value in others.values()):
             return inner(  # type: ignore[no-any-return]

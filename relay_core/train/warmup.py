@@ -1,9 +1,9 @@
-"""Warm-up: the student learns the syntax of the command, and nothing else (paper, section 3.2).
+"""Warm-up: the student learns only the syntax of the command (paper, section 3.2).
 
 The training data is the student's own samples (``sampling.py``) with commands inserted at random places; the loss is
 cross-entropy on the answer. The samples are drawn at temperature 1, without top_p and top_k. Apart from the commands,
-the data therefore follows the student's own distribution, and training changes nothing but the use of commands. The
-ids of a sample are used as they were sampled; its text is never encoded again.
+the data therefore follows the student's own distribution, and training changes only the use of commands. The ids of a
+sample are used as they were sampled; its text is never encoded again.
 
 The bundled recipe deviates from the paper in a smaller n, because its answers have about a hundred tokens.
 """
@@ -70,7 +70,7 @@ def rows(
 def fine_tune(
     model: Any, tokenizer: Any, data: Sequence[Mapping[str, list[int]]], config: Warmup, out: Path, *, seed: int
 ) -> None:
-    """Train ``model`` on ``data`` with TRL, in place; resumes from the last whole checkpoint in ``out``.
+    """Train ``model`` on ``data`` with TRL, in place; resumes from the last complete checkpoint in ``out``.
 
     Raises:
         ConfigurationError: ``config.trainer`` holds values that TRL does not know.

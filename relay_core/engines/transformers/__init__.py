@@ -1,16 +1,16 @@
 """A model in this process, on transformers' continuous batching.
 
 engine.py            the engine: starting, streaming, pausing, live weights
-manager.py           the continuous batching manager: started, fed, paused, stopped
+manager.py           starts, feeds, pauses and stops the continuous batching manager
 request.py           one stream, between the manager's thread and its consumer's event loop
 sampler.py           sampling, stopping and delivery for a whole batch
-self_check.py        a known answer, checked once for versions of transformers and classes that are not tested
+self_check.py        a check of untested versions of transformers and of untested model classes
 paged_attention.py   attention over the paged cache, for models without a flash implementation
-attention_plan.py    where the queries and keys of a step are
-attention_setup.py   which attention a model gets, and how the cache is laid out for it
-lent_model.py        a model that the caller passed in: changed for generation, and put back
-options.py           options of batching and of the cache, checked
-cache_size.py        the size of an automatically sized cache
+attention_plan.py    locates the queries and keys of a step
+attention_setup.py   installs an attention in a model, and lays out the cache for it
+lent_model.py        changes a model that the caller passed in for generation, and restores it
+options.py           checks the options of batching and of the cache
+cache_size.py        computes the size of an automatically sized cache
 """
 
 from relay_core.engines.transformers.engine import TransformersEngine

@@ -1,4 +1,5 @@
-"""Where the queries and keys of one step's requests are in the paged cache; the same for every layer of one window."""
+"""Locates the queries and keys of a step's requests in the paged cache. All layers with the same window share a
+plan."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import torch
 
 
 class Reading(NamedTuple):
-    """The new tokens of one request: rows of the queries, and the range of their keys in the read index."""
+    """The new tokens of one request: the rows of its queries, and the range of its keys in the read index."""
 
     first_query: int
     end_of_queries: int
@@ -19,7 +20,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which keys the queries of a step attend to.
+    """The keys to which the queries of a step attend.
 
     ``decoding``: rows of the queries of the B requests that decode one token, shape [B]; ``None`` if all rows are.
     ``pages``: positions of these requests' keys in the cache, padded to a common length, shape [B * length].
@@ -34,14 +35,14 @@ class Plan:
 
 
 def make_plan(ends_q: list[int], ends_k: list[int], read_index: torch.Tensor, window: int | None) -> Plan:
-    """The plan of a step.
+    """Make the plan of a step.
 
     Args:
         ends_q: cumulative counts of the requests' queries, beginning with 0.
-        ends_k: the same of their keys, all tokens so far included.
+        ends_k: cumulative counts of the requests' keys, which include all tokens so far.
         read_index: positions of all requests' keys in the cache.
-        window: how many tokens a query attends to, its own included; ``None`` is all. Keys that are out of every
-            query's window are left out.
+        window: the number of tokens to which a query attends, including its own; ``None`` means all. Keys that are
+            outside every query's window are left out.
     """
     rows: list[int] = []
     starts: list[int] = []
@@ -67,6 +68,6 @@ def make_plan(ends_q: list[int], ends_k: list[int], read_index: torch.Tensor, wi
 
 
 def causal_mask(new: int, total: int, window: int | None, device: torch.device) -> torch.Tensor:
-    """Which of ``total`` keys each of the last ``new`` tokens attends to; bool, shape [new, total]."""
+    """A bool mask of shape [new, total]: to which of the ``total`` keys each of the last ``new`` tokens attends."""
     mask = torch.ones(new, total, dtype=torch.bool, device=device).tril(total - new)
     return mask if window is None else mask.triu(total - new - window + 1)

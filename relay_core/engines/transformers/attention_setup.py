@@ -1,10 +1,10 @@
-"""Which attention a model gets while a manager serves it, and how the manager lays out the cache for it.
+"""Installs our attention in a model while a manager serves it, and lays out the manager's cache for it.
 
-transformers' cache keeps only the window's keys of a layer with a sliding window, in a ring that no two requests can
-share. A model with one such layer therefore shares no prefix at all, and every hand-over reads the whole context
-again. Under our attention the cache keeps the keys of all layers, as if all attended to the whole sequence: prefixes
-are shared by whole pages, and the attention reads the window's keys only. This costs memory, which ``cache_size.py``
-counts.
+For a layer with a sliding window, transformers' cache keeps only the keys inside the window, in a ring buffer that
+requests cannot share. If a model has such a layer, transformers therefore shares no prefixes at all, and every
+hand-over reads the whole context again. With our attention, the cache keeps all keys of all layers, as if each layer
+attended to the whole sequence. Requests then share prefixes in whole pages, and the attention reads only the keys
+inside the window. This takes more memory, which ``cache_size.py`` counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
     from transformers.generation.continuous_batching import ContinuousBatchingManager
 
-#: the attentions that ours replaces
+#: the attention implementations that ours replaces
 _REPLACES = {"sdpa": NAME, "eager": IN_PLACE_OF_EAGER, "paged|eager": IN_PLACE_OF_EAGER}
 _RESTORES = {NAME: "sdpa", IN_PLACE_OF_EAGER: "eager", "paged|eager": "eager"}
 _SUPPORTED_LAYERS = frozenset({"full_attention", "sliding_attention"})
@@ -38,7 +38,7 @@ def check_layers(model: PreTrainedModel) -> None:
 
 
 def install(model: PreTrainedModel) -> None:
-    """Have ``model`` use :func:`paged_attention` in place of ``sdpa`` or ``eager``."""
+    """Make ``model`` use :func:`paged_attention` instead of ``sdpa`` or ``eager``."""
     config = model.config.get_text_config()
     attention = _REPLACES.get(model.config._attn_implementation)
     if attention is not None and not getattr(config, "use_bidirectional_attention", False):  # a causal model only
@@ -46,7 +46,7 @@ def install(model: PreTrainedModel) -> None:
 
 
 def uninstall(model: PreTrainedModel) -> None:
-    """Undo :func:`install`: the model has an attention with which it can also run without a manager."""
+    """Undo :func:`install`, so that the model has an attention with which it can run without a manager."""
     attention = _RESTORES.get(model.config._attn_implementation)
     if attention is not None:
         model.set_attn_implementation(attention)
@@ -58,7 +58,7 @@ def is_installed(model: PreTrainedModel) -> bool:
 
 
 def has_windows(model: PreTrainedModel) -> bool:
-    """Whether some layer attends to the last tokens only."""
+    """Whether some layer attends only to the last tokens."""
     config = model.config.get_text_config()
     kinds = getattr(config, "layer_types", None)
     return getattr(config, "sliding_window", None) is not None if kinds is None else "sliding_attention" in kinds
@@ -66,9 +66,9 @@ def has_windows(model: PreTrainedModel) -> bool:
 
 @contextmanager
 def whole_sequences(manager: ContinuousBatchingManager) -> Iterator[None]:
-    """Have ``manager``, which makes its cache inside, keep the keys of the whole sequence for every layer.
+    """Make ``manager`` keep the keys of the whole sequence for every layer, if it creates its cache in this context.
 
-    Does nothing unless the model uses our attention, since others rely on what the cache of a sliding layer holds.
+    This has no effect unless the model uses our attention, since others rely on the usual cache of a sliding layer.
     """
     model = manager.model
     if is_installed(model):
@@ -80,7 +80,7 @@ def whole_sequences(manager: ContinuousBatchingManager) -> Iterator[None]:
 
 
 class _AllLayersFull:
-    """A model as the manager sees it while it makes its cache: its config names no sliding layer."""
+    """The model as the manager sees it while it creates its cache: its config names no sliding layer."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
@@ -97,11 +97,12 @@ class _AllLayersFull:
 
 
 def serve(cache: Any, model: PreTrainedModel) -> None:
-    """Have ``cache``, transformers' paged cache, reach :func:`paged_attention` where the model uses it.
+    """Make ``cache``, transformers' paged cache, available to :func:`paged_attention` if the model uses it.
 
     From transformers 5.24 on, a layer calls ``cache.update(key, value, layer, kwargs=kwargs)``, which writes the new
-    keys and gathers those of all requests, and passes only ``kwargs`` on. :func:`paged_attention` does both itself, so
-    its ``update`` adds the cache to ``kwargs`` and returns the new keys and values untouched.
+    keys, gathers the keys of all requests, and passes on only ``kwargs``. :func:`paged_attention` writes and gathers
+    keys itself. The ``update`` that is installed here therefore adds the cache to ``kwargs``, and returns the new keys
+    and values unchanged.
     """
     if not is_installed(model):
         return
@@ -114,7 +115,7 @@ def serve(cache: Any, model: PreTrainedModel) -> None:
 
 
 def why_nothing_is_shared(cache: Any, model: PreTrainedModel) -> str | None:
-    """What it costs that ``cache`` shares no prefixes between requests; ``None`` if it does."""
+    """A message that explains the cost if ``cache`` shares no prefixes between requests; ``None`` if it shares them."""
     if cache.use_prefix_sharing:
         return None
     attention = model.config._attn_implementation

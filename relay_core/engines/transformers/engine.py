@@ -1,8 +1,8 @@
 """A causal language model in this process, on transformers' continuous batching.
 
-One manager serves all requests of an engine. It pages the cache, shares prefixes between requests, so that a student
-that goes on after a call re-reads little, and batches whatever runs. ``manager.py`` holds the manager, ``sampler.py``
-what happens within a step. Nothing heavy is imported before :meth:`TransformersEngine.start`.
+One manager serves all requests of an engine. It pages the cache, batches all running requests, and shares prefixes
+between requests, so that a student reads little again when it continues after a call. ``manager.py`` holds the manager,
+and ``sampler.py`` the work within a step. Nothing heavy is imported before :meth:`TransformersEngine.start`.
 """
 
 from __future__ import annotations
@@ -45,29 +45,29 @@ class TransformersEngine(InProcessEngine):
     """A causal language model from transformers.
 
     Args:
-        model: a folder, a hub id, or a loaded model (then ``tokenizer`` is needed). A loaded model remains the
-            caller's: while requests run it is in eval mode, otherwise in the mode that the caller chose.
-        tokenizer: a :class:`~relay_core.tokenizer.Tokenizer` or a Hugging Face tokenizer; ``None`` loads the
-            model's own.
-        spec: the engine's name in messages and reports; ``None`` makes one from ``model``.
-        device: such as ``"cpu"`` or ``"cuda:1"``; ``None`` takes a GPU if there is one.
-        dtype: ``"auto"`` (the checkpoint's), ``"float32"``, ``"bfloat16"`` or ``"float16"``. Greedy decoding is exactly
-            repeatable in float32.
-        page_size: tokens per page of the cache; prefixes are shared by whole pages.
-        cache_tokens: tokens that the cache holds for all requests together, and so the most that one request may have;
-            ``None`` makes room for one whole context and for many short requests, within ``cache_gib``.
-        cache_gib: the most memory, in GiB, that an automatically sized cache takes; ``None`` is a share of the free
+        model: a folder, a hub id, or a loaded model (which needs ``tokenizer``). A loaded model still belongs to the
+            caller: while requests run, it is in eval mode, otherwise in the mode that the caller chose.
+        tokenizer: a :class:`~relay_core.tokenizer.Tokenizer` or a Hugging Face tokenizer; ``None`` loads the model's
+            own tokenizer.
+        spec: the engine's name in messages and reports; with ``None``, the name is derived from ``model``.
+        device: the device, such as ``"cpu"`` or ``"cuda:1"``; ``None`` means a GPU if there is one.
+        dtype: ``"auto"`` (the checkpoint's dtype), ``"float32"``, ``"bfloat16"`` or ``"float16"``. Greedy decoding is
+            exactly repeatable in float32.
+        page_size: tokens per page of the cache; requests share prefixes in whole pages.
+        cache_tokens: the number of tokens that the cache holds for all requests together, which also limits a single
+            request; ``None`` makes room for one whole context or for many short requests, within ``cache_gib``.
+        cache_gib: the most memory, in GiB, that an automatically sized cache takes; ``None`` means a share of the free
             memory.
         max_batch_tokens: the most tokens in one step, prompts included.
         max_requests: the most requests in one step; further requests wait.
-        cuda_graphs: capture the steps as CUDA graphs; for a CUDA device only.
-        async_batching: prepare a step while the device computes the one before; for a CUDA device only.
+        cuda_graphs: whether to capture the steps as CUDA graphs; only for a CUDA device.
+        async_batching: whether to prepare a step while the device computes the previous one; only for a CUDA device.
 
-    A request with a seed is repeatable when it runs alone. In a shared batch its random draws stay the same, but
-    rounding depends on the other requests in the batch, so a close decision may fall differently.
+    A request with a seed is repeatable if it runs alone. In a shared batch, its random numbers are the same, but
+    rounding depends on the other requests, so if two tokens are almost equally likely, the result can vary.
 
     Raises:
-        ConfigurationError: an option is invalid, or the folder holds no usable model; nothing was loaded.
+        ConfigurationError: an option is invalid, or the folder is not a usable model; nothing was loaded.
     """
 
     constrains = True
@@ -127,13 +127,13 @@ class TransformersEngine(InProcessEngine):
         self._requests_lock = threading.Lock()  # requests may come from several event loops
         self._end_ids: frozenset[int] = frozenset()
         self._vocabulary_size: int | None = None  # rows of the embedding
-        self._unshared: str | None = None  # what it costs that requests share no prefixes; None if they do
+        self._unshared: str | None = None  # the cost, if requests share no prefixes; None if they share them
         self._grammars: Grammars  # from the start on
-        self._retire: weakref.finalize[..., Any] | None = None  # stops the manager if the engine is forgotten
+        self._retire: weakref.finalize[..., Any] | None = None  # stops the manager when the engine is collected
         watch_forks(self)
 
     def forget_parent(self) -> None:
-        """In a forked child: leave the parent's model alone, and refuse to answer if there is one."""
+        """In a forked child: do not use the parent's model, and refuse to answer if it was loaded."""
         self.is_lost_in_fork = self.is_lost_in_fork or self._model is not None or self._lent is not None
         if self._retire is not None:
             self._retire.detach()
@@ -167,7 +167,7 @@ class TransformersEngine(InProcessEngine):
                 self._model = self._lent.model if self._lent is not None else self._load()
             self.tokenizer.prepare()
             if self._retire is not None:
-                self._retire()  # the manager's thread has died; its cache is freed before another is made
+                self._retire()  # the manager's thread has died: free its cache before creating another one
             self._manager = None
             self._end_ids = self._find_end_ids(self._model)
             self._vocabulary_size = self._model.get_input_embeddings().weight.shape[0]
@@ -258,7 +258,7 @@ class TransformersEngine(InProcessEngine):
             if self._lent is not None:
                 self._lent.borrow()
             self._requests.add(request)
-        # Deferred, so that requests that begin together are all made before the first step takes the processor.
+        # Deferred, so that requests that begin together are all created before the first step occupies the CPU.
         request.loop.call_soon(self._submit, request)
 
     def _submit(self, request: Request) -> None:
@@ -279,19 +279,19 @@ class TransformersEngine(InProcessEngine):
         with self._requests_lock:
             self._requests.discard(request)
             if not self._requests and self._lent is not None:
-                # A step may still compute for a stream that was closed early. Changing the model within that step
-                # would fill cache pages with wrong values.
+                # A step may still be running for a stream that was closed early. If the model changed during this
+                # step, cache pages would be filled with wrong values.
                 with self._between_steps() if was_closed_early else nullcontext():
                     self._lent.hand_back()
 
     def _between_steps(self) -> contextlib.AbstractContextManager[bool]:
-        """Hold the manager before its next step. Yields ``False`` if there is none that runs."""
+        """Hold the manager before its next step. Yields ``False`` if no manager is running."""
         return nullcontext(False) if self._manager is None else self._manager.between_steps()
 
     # -- live weights --------------------------------------------------------------------------------------
 
     def weights_changed(self) -> None:
-        """Drop the cache, since it was filled with other weights.
+        """Drop the cache, which was filled with the old weights.
 
         Running requests start again from their prompts and the tokens written so far.
         """
@@ -300,11 +300,11 @@ class TransformersEngine(InProcessEngine):
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Hold generation between two steps, so that the model can be changed in place.
+        """Pause generation between two steps, so that the model can be changed in place.
 
-        Inside, a model that the caller passed in is in the caller's mode (train or eval) and has its own attention.
-        On leaving, the cache is dropped and running requests start again, as after :meth:`weights_changed`. Do not
-        nest.
+        Within the context, a model that the caller passed in has the caller's mode (train or eval) and its own
+        attention. At the end, the cache is dropped and running requests start again, as after :meth:`weights_changed`.
+        Contexts must not be nested.
         """
         manager = self._manager
         with self._between_steps() as is_running:

@@ -1,4 +1,4 @@
-"""A loaded model that a user passed in: changed for generation while requests run, and put back afterwards."""
+"""A loaded model that the user passed in: it is changed for generation while requests run, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class _State(NamedTuple):
 
 
 class LentModel:
-    """A model that belongs to the user; the engine borrows it.
+    """A model that belongs to the user and that the engine borrows.
 
-    Borrowed, the model is in eval mode and has the attention that the manager needs; otherwise it is in the mode and
-    has the attention that its owner chose. :meth:`borrow` and :meth:`hand_back` do nothing when called twice.
+    While the model is borrowed, it is in eval mode and has the attention that the manager needs. Otherwise, it has the
+    mode and the attention that its owner chose. A repeated :meth:`borrow` or :meth:`hand_back` has no effect.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -29,7 +29,7 @@ class LentModel:
 
     @contextlib.contextmanager
     def starting(self) -> Iterator[None]:
-        """Let a manager start on the model in its owner's state, and note the attention that the manager chose."""
+        """Let a manager start with the model in its owner's state, and note the attention that the manager chose."""
         self.hand_back()
         owners_state = self._state
         try:
@@ -52,7 +52,7 @@ class LentModel:
 
     @property
     def _state(self) -> _State:
-        # transformers has a public setter for the attention, and no public getter
+        # transformers has a public setter for the attention, but no public getter
         return _State(self.model.config._attn_implementation, self.model.training)
 
     def _set(self, state: _State) -> None:

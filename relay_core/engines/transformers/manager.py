@@ -1,11 +1,10 @@
-"""transformers' continuous batching manager: started, fed, paused and stopped.
+"""Starts, feeds, pauses and stops transformers' continuous batching manager.
 
-The manager's thread is not a daemon, so a process whose user forgot to close an engine would never end. A watcher
-thread therefore stops every running manager when the main thread ends. What happens within a step is in
-``sampler.py``.
+The manager's thread is not a daemon, so a process would never end if the user forgot to close an engine. A watcher
+thread therefore stops every running manager when the main thread ends. ``sampler.py`` holds the work within a step.
 
-This module reads private attributes of transformers, since the manager has no public way to stop while it is paused,
-to report how much of a prompt was cached, or to drop its cache. No other module of ours touches the manager.
+This module reads private attributes of transformers, because the manager has no public way to stop while it is paused,
+to report how much of a prompt was cached, or to drop its cache. None of our other modules touches the manager.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from transformers.generation.continuous_batching import ContinuousBatchingManager
 
 STOP_TIMEOUT_S = 60.0
-# A manager's thread takes the interpreter's lock for each small operation; this is how soon other threads release it.
+# A manager's thread takes the interpreter lock for each small operation; other threads release it after this time.
 SWITCH_INTERVAL_S = 0.0005
 
 
@@ -46,16 +45,16 @@ class Manager:
     """A running continuous batching manager with its cache.
 
     Args:
-        model: a loaded model; its attention and its mode are changed to those that generation needs.
+        model: a loaded model; its attention and its mode are changed for generation.
         options: sizes of the cache and of a step.
         end_ids: the model's end tokens.
 
-    ``max_request_tokens`` is the most tokens that one request may have, prompt included. ``unshared`` says what it
-    costs that requests share no prefixes; ``None`` if they do.
+    ``max_request_tokens`` is the most tokens that one request may have, including its prompt. ``unshared`` explains the
+    cost if requests share no prefixes; ``None`` if they share them.
 
     Raises:
         ConfigurationError: an option cannot be used on the model's device, or a layer of the model cannot be served.
-        EngineError: the cache could not be made.
+        EngineError: the cache could not be created.
     """
 
     def __init__(self, model: PreTrainedModel, options: BatchingOptions, end_ids: frozenset[int]) -> None:
@@ -87,12 +86,12 @@ class Manager:
 
     @property
     def takes_requests(self) -> bool:
-        """Whether the thread runs and has not been told to stop."""
+        """Whether the thread is running and has not been told to stop."""
         return bool(self._manager.is_running()) and self._refusal is None
 
     @property
     def _refusal(self) -> str | None:
-        """Why a new request would be refused; ``None`` if it would not be."""
+        """The reason why a new request would be refused; ``None`` if it would be accepted."""
         reason: str | None = self._manager.background_thread_status.can_accept_new_requests()
         return reason
 
@@ -111,7 +110,7 @@ class Manager:
                 eos_token_id=list(request.end_ids),
                 ticket=ticket,
             )
-            # If the thread died between the check and the queueing, nobody else would fail the request.
+            # If the thread died between the check and the queueing, nothing else would end the request.
             refusal = self._refusal
         if refusal is not None:
             ticket.fail(self._manager.background_thread_status.fatal_error or RuntimeError(refusal))
@@ -122,7 +121,7 @@ class Manager:
 
     @contextlib.contextmanager
     def between_steps(self) -> Iterator[bool]:
-        """Hold the manager before its next step. Yields ``False`` if its thread does not run."""
+        """Hold the manager before its next step. Yields ``False`` if its thread is not running."""
         with contextlib.ExitStack() as stack:
             try:
                 is_running = bool(self._manager.is_running())
@@ -133,7 +132,7 @@ class Manager:
             yield is_running
 
     def drop_cache(self) -> None:
-        """Forget every cached prefix; only between steps. Running requests keep their pages."""
+        """Forget all cached prefixes; call it only between steps. Running requests keep their pages."""
         cache = self._manager.batch_processor.cache
         cache.evict_cached_blocks()
         for allocator in cache.cache_allocators.values():
@@ -141,7 +140,7 @@ class Manager:
             allocator.ledger.block_to_hash.clear()
 
     def retire(self) -> None:
-        """Stop the thread now, even if it is paused; running requests fail at once, however long its step takes."""
+        """Stop the thread, even if it is paused; running requests fail immediately, without waiting for the step."""
         self._submitted.fail(RuntimeError("the engine was closed"), keep_unsent=False)
         _retire(self._manager)
 
@@ -154,7 +153,7 @@ def _started(
     submitted: _Submitted,
     masks: Masks,
 ) -> ContinuousBatchingManager:
-    """A running manager whose cache holds ``tokens`` tokens; when its thread ends, the rest of ``submitted`` fails."""
+    """Start a manager whose cache holds ``tokens`` tokens; when its thread ends, the requests in ``submitted`` fail."""
     config = ContinuousBatchingConfig(
         page_size=options.page_size,
         num_blocks=max(2, -(-tokens // options.page_size)),
@@ -165,7 +164,7 @@ def _started(
         auto_switch_to_flash=False,
     )
     greedy = GenerationConfig(do_sample=False, eos_token_id=sorted(end_ids) or -1)
-    attention_setup.uninstall(model)  # left by a manager that died; transformers refuses to start with it
+    attention_setup.uninstall(model)  # a manager that died may have left it, and transformers refuses to start with it
     manager = model.init_continuous_batching(generation_config=greedy, continuous_batching_config=config)
     processors = ContinuousBatchingLogitsProcessorList(
         LogitsProcessorList([Sampler(manager.cancel_request, model.device, masks)])
@@ -174,9 +173,9 @@ def _started(
     manager.logit_processor = processors
     manager.output_router = Router()
     attention_setup.install(model)
-    # torch's global random state belongs to the user, and the manager seeds it as it starts
+    # torch's global random state belongs to the user, but the manager seeds it when it starts
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-        # allocates the cache in this thread, so that a failure is raised here
+        # this allocates the cache in this thread, so that a failure is raised here
         with attention_setup.whole_sequences(manager):
             processor = manager.batch_processor = manager._create_batch_processor()
         attention_setup.serve(processor.cache, model)
@@ -187,7 +186,7 @@ def _started(
 
 
 class _Submitted:
-    """The requests of a manager that somebody still reads; from any thread."""
+    """The requests of a manager that still have a reader. Can be used from any thread."""
 
     def __init__(self) -> None:
         self._requests: weakref.WeakSet[Request] = weakref.WeakSet()
@@ -199,7 +198,7 @@ class _Submitted:
             self._requests.add(request)
 
     def fail(self, cause: BaseException, *, keep_unsent: bool) -> None:
-        """End every request that still runs; ``keep_unsent`` as for :meth:`Request.fail`."""
+        """End every running request with an error; ``keep_unsent`` as for :meth:`Request.fail`."""
         with self._lock:
             requests = list(self._requests)
         for request in requests:
@@ -210,12 +209,12 @@ class _Submitted:
 def _failing_the_rest(
     loop: Callable[..., None], manager: ContinuousBatchingManager, submitted: _Submitted
 ) -> Callable[..., None]:
-    """The body of the manager's thread: ``loop``, after which no request is left waiting.
+    """The body of the manager's thread: run ``loop``, and then end all requests that are still waiting.
 
-    transformers fails the running requests itself, but not after a ``BaseException``, nor if the failing fails.
+    transformers itself ends the running requests with an error, but not after a ``BaseException``, or if that fails.
     """
 
-    def run(*arguments: Any, **options: Any) -> None:  # which differ between versions of transformers
+    def run(*arguments: Any, **options: Any) -> None:  # the arguments differ between versions of transformers
         cause: BaseException | None = None
         try:
             loop(*arguments, **options)
@@ -224,13 +223,13 @@ def _failing_the_rest(
             cause = error
         cause = manager.background_thread_status.fatal_error or cause or RuntimeError("the engine was closed")
         submitted.fail(cause, keep_unsent=True)
-        traceback.clear_frames(cause.__traceback__)  # they hold the cache
+        traceback.clear_frames(cause.__traceback__)  # the frames hold the cache
 
     return run
 
 
 def _note_cached_tokens(manager: ContinuousBatchingManager) -> None:
-    """Have each request told how much of its prompt was in the prefix cache, which the manager does not report."""
+    """Tell each request how much of its prompt was in the prefix cache, which the manager does not report."""
     processor = manager.batch_processor
     cache, scheduler = processor.cache, processor.scheduler
     search = cache.search_prefix_match
@@ -256,7 +255,7 @@ def _retire(manager: ContinuousBatchingManager) -> None:
         manager.batch_processor = None  # the cache
         return
     status.request_stop(BackgroundThreadStatus.HARD_STOP, 0)
-    with status._condition:  # a thread that holds a pause may never release it
+    with status._condition:  # the thread that holds the pause may never release it
         status._pauses_requested, status._paused = 0, False
         status._condition.notify_all()
     manager._wake_up_loop.set()
@@ -271,7 +270,7 @@ _watcher_pid = 0
 
 
 def _watch(manager: ContinuousBatchingManager) -> None:
-    """Have the manager's thread stopped when the main thread ends."""
+    """Arrange for the manager's thread to be stopped when the main thread ends."""
     global _watcher, _watcher_pid
     _running.add(manager)
     if _watcher is None or _watcher_pid != os.getpid():  # a forked child has no watcher yet

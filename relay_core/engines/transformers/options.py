@@ -1,4 +1,4 @@
-"""The options of batching and of the paged cache, checked before anything is loaded."""
+"""The options of batching and of the paged cache; they are checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from relay_core.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class BatchingOptions:
-    """The options of the same names of :class:`~relay_core.engines.transformers.TransformersEngine`.
+    """These options of :class:`~relay_core.engines.transformers.TransformersEngine`, under the same names.
 
     Raises:
-        ConfigurationError: a value is not a whole number, or too small.
+        ConfigurationError: a value is not a whole number, or is too small.
     """
 
     page_size: int

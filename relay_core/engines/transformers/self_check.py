@@ -1,10 +1,10 @@
-"""A known answer, checked once: does the manager say what the model's own forward pass says?
+"""Checks once that the manager's answers agree with the model's own forward pass.
 
-The manager and :mod:`paged_attention` stand on transformers' internals. A release that changes them could make every
-answer wrong without an error. So the first model of each class is checked when it starts, on a version of transformers
-that we have not tested, or if its layers have windows and our tests do not run its class: a few tokens of two requests
-in one batch, against plain forward passes of the same model. Windows are shortened for the check, so that both prompts
-are longer.
+The manager and :mod:`paged_attention` depend on transformers' internals. A release that changes these internals could
+make every answer wrong without raising an error. The first model of each class is therefore checked when it starts, in
+two cases: we have not tested the installed version of transformers, or the model's layers have windows and our tests do
+not run its class. The check generates a few tokens for two requests in one batch and compares them with plain forward
+passes of the same model. For the check, windows are shortened, so that both prompts are longer than the window.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TESTED_VERSIONS = ("5.19", "5.20", "5.21", "5.22", "5.23", "5.24")
 #: classes with sliding windows that tests/engines/transformers/test_families.py runs
 TESTED_WINDOWS = ("Mistral", "Phi3", "Starcoder2", "Qwen2", "Qwen3", "Gemma2", "Gemma3", "Cohere2", "GptOss")
 _SHORT_WINDOW = 8
-_PROMPT_LENGTHS = (11, 21)  # the longer one spans two pages of 16 tokens
+_PROMPT_LENGTHS = (11, 21)  # the longer prompt spans two pages of 16 tokens
 _NEW_TOKENS = 4
 #: the largest difference in log-probability that rounding explains, by the size of the dtype in bytes
 _TOLERANCES = {4: 0.05, 2: 0.5}
@@ -47,7 +47,7 @@ def is_tested(version: str = transformers.__version__) -> bool:
 
 
 def check_once(manager: Manager, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
-    """Check a model's class unless our tests cover it; blocking, outside any event loop.
+    """Check a model's class unless our tests cover it; blocks, and must not be called on an event loop.
 
     Raises:
         EngineError: the answers are wrong.
@@ -64,7 +64,7 @@ def check(manager: Manager, model: PreTrainedModel, tokenizer: Tokenizer) -> Non
     """Compare the manager's greedy tokens with the model's own forward passes.
 
     Args:
-        manager: a running manager that serves ``model``, without other requests.
+        manager: a running manager that serves ``model`` and has no other requests.
         model: the model, with the attention that the manager needs.
 
     Raises:
@@ -82,7 +82,7 @@ def check(manager: Manager, model: PreTrainedModel, tokenizer: Tokenizer) -> Non
     finally:
         model.train(was_training)
     tolerance = _TOLERANCES.get(model.dtype.itemsize, 0.5)
-    if not difference <= tolerance:  # also where it is NaN
+    if not difference <= tolerance:  # this is also true if it is NaN
         raise EngineError(
             f"{type(model).__name__} answers wrongly on transformers {transformers.__version__}: the log-probability "
             f"of a token differs by {difference:.2f} from the model's own forward pass. {_advice()}"
@@ -102,13 +102,13 @@ def _advice() -> str:
 
 @contextmanager
 def _short_windows(model: PreTrainedModel) -> Iterator[None]:
-    """Shorten the sliding windows of a model's layers, whose cache keeps all keys; its own on leaving.
+    """Shorten the sliding windows of a model's layers within this context, if the cache keeps all keys.
 
-    A plain forward pass reads the window in the config, the paged attention in the layer or in the config.
+    A plain forward pass reads the window from the config; the paged attention reads it from the layer or the config.
     """
     holders = [vars(model.config.get_text_config()), *(vars(module) for module in model.modules())]
     windows = [(holder, holder["sliding_window"]) for holder in holders if holder.get("sliding_window")]
-    if not attention_setup.is_installed(model):  # a cache that keeps the window's keys only is laid out for it
+    if not attention_setup.is_installed(model):  # the layout of other caches depends on the window
         windows = []
     try:
         for holder, window in windows:
