@@ -364,6 +364,20 @@ def test_doctor_json() -> None:
     assert report["engines"] == {}
 
 
+def test_doctor_tells_what_a_pair_takes_before_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = ["doctor", "--student", "bundled", "--teacher", "bundled?cache_gib=0.1"]
+    memory = answer_of(relay(*pair, "--json"))["memory"]
+    assert memory["fits"] and set(memory["models"]) == {"student", "teacher"}
+    assert memory["total_gib"] == pytest.approx(
+        sum(model["weights_gib"] + model["cache_gib"] for model in memory["models"].values()), abs=0.005
+    )
+    monkeypatch.setattr("relay_core.engines.transformers.memory._system_free", lambda device: 30 * 2**20)
+    refused = relay(*pair, COLUMNS="300")
+    assert refused.exit_code == 1
+    assert "DOES NOT FIT: a cache for" in refused.stdout and "write cache_gib=" in refused.stdout
+    assert relay("doctor", "--teacher", "openai:x@http://127.0.0.1:9/v1").stdout.count("memory") == 0
+
+
 def test_doctor_reports_what_an_extra_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     needs = ["torch>=2", "nosuchthing>=3; extra == 'train'", "torch<1; extra == 'train'", "typer; extra == 'train'"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: needs)

@@ -15,6 +15,7 @@ import typer
 
 from relay_core import __version__, extras
 from relay_core.cli import terminal
+from relay_core.cli.doctor_memory import memory_line, memory_of
 from relay_core.cli.options import JSON_HELP, STUDENT_HELP, TEACHER_HELP
 from relay_core.engines import spec as engine_specs
 from relay_core.errors import ConfigurationError, RelayError
@@ -49,6 +50,7 @@ def doctor(
         "engines": {},
     }
     specs: dict[Role, str | None] = {"student": student, "teacher": teacher}
+    report["memory"] = memory_of(specs)
     for role, spec in specs.items():
         if spec is not None:
             report["engines"][role] = asyncio.run(try_engine(spec, role))
@@ -126,6 +128,8 @@ def _print_table(report: dict[str, Any]) -> None:
     for name, size in report["bundled"].items():
         build = "missing: python -m relay_core.bundled.build"
         table.add_row(f"bundled:{name}", build if size is None else f"{size / 1e6:.1f} MB")
+    if report["memory"] is not None:
+        table.add_row("memory", Text(printable(memory_line(report["memory"]))))
     for role, engine in report["engines"].items():
         table.add_row(role, Text(printable(_engine_line(engine))))
     terminal.out().print(table, soft_wrap=False)

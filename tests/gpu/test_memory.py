@@ -13,7 +13,7 @@ import torch
 from transformers import Qwen3ForCausalLM
 
 from relay_core.engines.transformers import TransformersEngine
-from relay_core.engines.transformers.cache_size import automatic_cache_tokens
+from relay_core.engines.transformers.footprint import footprint_of_model
 from relay_core.errors import EngineError
 from relay_core.tokenizer import Tokenizer
 from testing.tiny_transformers import PROMPTS, collect, generate, make_model
@@ -43,8 +43,7 @@ async def test_the_cache_fits_beside_another_program(
     cuda: str, other_program: None, start_engine: Callable[..., Any]
 ) -> None:
     model = make_model(num_hidden_layers=32, num_key_value_heads=8, num_attention_heads=8, head_dim=128)
-    token_bytes = 2 * 32 * 8 * 128 * 4
-    assert automatic_cache_tokens(model, 64.0) * token_bytes > LEFT_GIB * 2**30, "the test's model wants too little"
+    assert 65_536 * footprint_of_model(model).token > LEFT_GIB * 2**30, "the test's model wants too little"
     before = torch.cuda.memory_allocated()
     engine = await start_engine(model)
     assert torch.cuda.memory_allocated() - before < 0.75 * LEFT_GIB * 2**30

@@ -1,40 +1,71 @@
-"""How many tokens an automatically sized cache holds."""
+"""How many tokens the cache of a model holds, and whether the model and its cache fit."""
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
+import math
 
-import torch
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from relay_core.engines.transformers.footprint import GIB, Footprint
+from relay_core.engines.transformers.options import BatchingOptions
+from relay_core.errors import EngineError
 
 REQUESTS, TOKENS_PER_REQUEST = 128, 512  # room for so many requests of so many tokens each, or for one whole context
+LEAST_CPU_BYTES = GIB // 4  # an automatic cache on a CPU may be this large, however small the model
+SHARES = {"cuda": 0.7, "cpu": 0.5}  # of the free memory, for an automatic cache
 
 
-def automatic_cache_tokens(model: PreTrainedModel, cache_gib: float | None) -> int:
-    """Tokens to make room for.
+def check_weights(footprint: Footprint, free: int, device: str) -> None:
+    """Raise EngineError if the weights do not fit into ``free`` bytes."""
+    if footprint.weights > free:
+        raise EngineError(
+            f"the weights take {_gib(footprint.weights)}, and {_gib(free)} are free on {device}, so no cache_gib would "
+            "fit: close other programs or engines, or choose a smaller model or another device"
+        )
+
+
+def cache_tokens(footprint: Footprint, options: BatchingOptions, device: str, *, free: int, expected: int = 0) -> int:
+    """Tokens for which the cache has room.
+
+    Without ``cache_tokens`` and ``cache_gib``, the cache has room for one whole context and for 128 short requests, as
+    far as a share of the free memory allows: 70% on a GPU, 50% elsewhere. Elsewhere, it also takes no more than the
+    weights, one whole context or 0.25 GiB, whichever is most.
 
     Args:
-        model: the model whose keys and values are cached.
-        cache_gib: the most memory to use; ``None`` is a share of the free memory.
+        footprint: of the model.
+        options: of the engine.
+        device: its type, such as ``"cuda"``.
+        free: bytes that are free on the device, the weights being loaded.
+        expected: bytes of them that other engines of this process will need for their weights.
+
+    Raises:
+        EngineError: the cache does not fit; the message names ``cache_gib`` and a value that would.
     """
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    bytes_per_token = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
-    context = getattr(config, "max_position_embeddings", None) or TOKENS_PER_REQUEST
-    wanted: int = max(context, REQUESTS * TOKENS_PER_REQUEST)
-    limit = _default_bytes(model.device) if cache_gib is None else cache_gib * 2**30
-    return int(min(wanted, limit // bytes_per_token))
+    context = footprint.context or TOKENS_PER_REQUEST
+    wanted = max(context, REQUESTS * TOKENS_PER_REQUEST)
+    if options.cache_tokens is not None:
+        tokens = options.cache_tokens
+    elif options.cache_gib is not None:
+        tokens = min(wanted, int(options.cache_gib * GIB / footprint.token))
+    else:
+        limit = SHARES.get(device, SHARES["cpu"]) * max(0, free - expected)
+        if device != "cuda":
+            limit = min(limit, max(LEAST_CPU_BYTES, footprint.weights, context * footprint.token))
+        tokens = max(min(wanted, int(limit / footprint.token)), min(context, TOKENS_PER_REQUEST))
+    if tokens * footprint.token > free:
+        raise EngineError(
+            f"a cache for {tokens:,} tokens takes {_gib(tokens * footprint.token)}, and {_gib(free)} are free on "
+            f"{device}: {suggestion(footprint, free)}"
+        )
+    return tokens
 
 
-def _default_bytes(device: torch.device) -> float:
-    """The cache's share of a GPU's free memory, or of the machine's physical memory, part of which is in use."""
-    if device.type == "cuda":
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return 0.7 * free
-    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        return 0.15 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return 2.0 * 2**30
+def suggestion(footprint: Footprint, free: int) -> str:
+    """What to write instead of a size that does not fit into ``free`` bytes."""
+    fitting = SHARES["cpu"] * free
+    if fitting < TOKENS_PER_REQUEST * footprint.token:
+        return "no useful cache_gib would fit; close other programs or engines, or choose a smaller model"
+    value = math.floor(fitting / GIB * 100) / 100 or float(f"{fitting / GIB:.1g}") / 2
+    return f"write cache_gib={value:g}, which holds {int(value * GIB / footprint.token):,} tokens"
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.2f} GiB" if size >= 0.01 * GIB else f"{size / 2**20:.1f} MiB"

@@ -28,6 +28,7 @@ from relay_core.engines.request_check import checked_ids
 from relay_core.engines.spec import Scheme, engine_from_spec
 from relay_core.engines.transformers.grammars import Grammar, Grammars
 from relay_core.engines.transformers.lent_model import LentModel
+from relay_core.engines.transformers.model_memory import ModelMemory
 from relay_core.engines.transformers.options import BatchingOptions
 from relay_core.engines.transformers.request import Request
 from relay_core.errors import ConfigurationError, ContextOverflow
@@ -106,9 +107,11 @@ class TransformersEngine(InProcessEngine):
         self._has_own_tokenizer = tokenizer is None
         self._source = ""  # a folder or a hub id
         self._lent: LentModel | None = None
+        self._memory: ModelMemory | None = None  # of a model that the engine loads
         self._context: int | None = None
         if isinstance(model, (str, Path)):
             self._source = str(model)
+            self._memory = ModelMemory(self._source, dtype, device)
             folder = model_folder.check_source(self._source, tokenizer=tokenizer is None)
             if folder is not None:
                 self._context = model_folder.context_in(model_folder.read_config(folder))
@@ -192,7 +195,12 @@ class TransformersEngine(InProcessEngine):
             self._retire.atexit = False
 
     def _load(self) -> PreTrainedModel:
-        return model_folder.load_model(self._source, dtype=self._dtype, device=self._device)
+        if self._memory is not None:
+            self._memory.check()
+        model = model_folder.load_model(self._source, dtype=self._dtype, device=self._device)
+        if self._memory is not None:
+            self._memory.loaded()
+        return model
 
     async def aclose(self) -> None:
         await close_in_thread(self._stop)
@@ -204,6 +212,8 @@ class TransformersEngine(InProcessEngine):
                 self._retire = None
             self._manager = None
             self._model = None
+            if self._memory is not None:
+                self._memory.closed()
 
     def _find_end_ids(self, model: PreTrainedModel) -> frozenset[int]:
         """The end tokens that the model's configs and its tokenizer name."""
@@ -322,6 +332,17 @@ class TransformersEngine(InProcessEngine):
                         if not request.is_over and request.ticket is not None:
                             manager.cancel(request.ticket)
                             manager.submit(request)
+
+    @property
+    def memory_needs(self) -> tuple[ModelMemory, BatchingOptions]:
+        """What decides how much memory the model and its cache take.
+
+        Raises:
+            ConfigurationError: the engine was given a loaded model.
+        """
+        if self._memory is None:
+            raise ConfigurationError(f"{self.spec} was given a loaded model: its memory is not the engine's")
+        return self._memory, self._batching
 
     def describe(self) -> dict[str, Any]:
         model = self._model

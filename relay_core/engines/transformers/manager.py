@@ -24,8 +24,8 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from transformers.generation.continuous_batching.continuous_api import BackgroundThreadStatus
 
 from relay_core.engines.base import LOG
-from relay_core.engines.transformers import attention_setup
-from relay_core.engines.transformers.cache_size import automatic_cache_tokens
+from relay_core.engines.transformers import attention_setup, cache_size, memory
+from relay_core.engines.transformers.footprint import footprint_of_model
 from relay_core.engines.transformers.masks import Masks
 from relay_core.engines.transformers.options import BatchingOptions
 from relay_core.engines.transformers.request import Request, Ticket
@@ -60,13 +60,18 @@ class Manager:
     def __init__(self, model: PreTrainedModel, options: BatchingOptions, end_ids: frozenset[int]) -> None:
         options.check_device(model.device.type)
         attention_setup.check_layers(model)
-        tokens = options.cache_tokens or automatic_cache_tokens(model, options.cache_gib)
-        self._submitted, self._masks = _Submitted(), Masks(model.device)
-        try:
-            self._manager = _started(model, options, tokens, end_ids, self._submitted, self._masks)
-        except Exception as error:
-            hint = "if memory is short, set a smaller cache_gib or cache_tokens"
-            raise EngineError(f"the cache for {tokens} tokens could not be made: {error}; {hint}") from error
+        sizes, device = footprint_of_model(model), model.device
+        with memory.ALLOCATING:
+            free = memory.free_bytes(device)
+            expected = memory.expected_bytes(device)
+            tokens = cache_size.cache_tokens(sizes, options, device.type, free=free, expected=expected)
+            self._submitted, self._masks = _Submitted(), Masks(model.device)
+            try:
+                self._manager = _started(model, options, tokens, end_ids, self._submitted, self._masks)
+            except Exception as error:
+                hint = f"if memory is short, {cache_size.suggestion(sizes, free)}"
+                raise EngineError(f"the cache for {tokens:,} tokens could not be made: {error}; {hint}") from error
+            memory.caches[self] = tokens * sizes.token
         self.max_request_tokens: int = (self._manager.batch_processor.cache.num_blocks - 1) * options.page_size
         self.unshared = attention_setup.why_nothing_is_shared(self._manager.batch_processor.cache, model)
         _note_cached_tokens(self._manager)

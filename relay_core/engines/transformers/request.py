@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from relay_core.engines.base import Chunk, EngineUsage, Finish, Sampling, Token
+from relay_core.engines.transformers import memory
 from relay_core.errors import EngineError
 from relay_core.tokenizer import Tokenizer
 
@@ -221,5 +222,5 @@ def _describe(cause: BaseException) -> str:
     import torch  # loaded long since, as a model has run
 
     if isinstance(cause, (MemoryError, torch.OutOfMemoryError)):
-        return f"{cause} A smaller cache_gib leaves the model more memory."
+        return f"{cause} {memory.advice()}"
     return str(cause)

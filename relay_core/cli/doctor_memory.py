@@ -1,0 +1,56 @@
+"""``relay doctor``: what the models that it is to start will take, before they are loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from relay_core.engines import spec as engine_specs
+from relay_core.errors import RelayError
+from relay_core.keys import Role
+
+IN_PROCESS = (engine_specs.Scheme.BUNDLED, engine_specs.Scheme.TRANSFORMERS)
+
+
+def memory_of(specs: Mapping[Role, str | None]) -> dict[str, Any] | None:
+    """What the models of ``specs`` that transformers runs in this process take, as
+    :func:`relay_core.engines.transformers.forecast.forecast` returns it; ``None`` if there is none, or if a spec or an
+    installation is at fault, which starting the model reports.
+    """
+    try:
+        from relay_core.engines.transformers.engine import TransformersEngine
+        from relay_core.engines.transformers.forecast import forecast
+
+        parsed = {role: engine_specs.EngineSpec.parse(spec) for role, spec in specs.items() if spec is not None}
+        engines = {
+            role: engine_specs.engine_from_spec(spec, role=role)
+            for role, spec in parsed.items()
+            if spec.scheme in IN_PROCESS
+        }
+        known: dict[str, TransformersEngine] = {
+            role: engine for role, engine in engines.items() if isinstance(engine, TransformersEngine)
+        }
+        try:
+            return forecast(known) if known else None
+        finally:
+            for engine in known.values():
+                asyncio.run(engine.aclose())
+    except (RelayError, ImportError):
+        return None
+
+
+def memory_line(report: dict[str, Any]) -> str:
+    """The report in one line a model, and one for both."""
+    lines = [f"{role}: {_model_text(model)}" for role, model in report["models"].items()]
+    free = ", ".join(f"{size:.2f} GiB free on {device}" for device, size in report["free_gib"].items())
+    return "\n".join([*lines, f"together {report['total_gib']:.2f} GiB beside torch itself; {free}"])
+
+
+def _model_text(model: dict[str, Any]) -> str:
+    if "weights_gib" not in model:
+        return "unknown until it is downloaded"
+    weights = f"weights {model['weights_gib']:.2f} GiB"
+    if "error" in model:
+        return f"{weights}; DOES NOT FIT: {model['error']}"
+    return f"{weights}, cache {model['cache_gib']:.2f} GiB for {model['cache_tokens']:,} tokens"
