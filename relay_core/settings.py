@@ -57,7 +57,8 @@ class RelaySettings:
         student_instructions: text for the student alone that says when to call (``relay_core.instructions``). It is
             added to the student's system message, and never to the teacher's prompt.
         temperature, top_p, top_k, seed: the student's sampling. ``temperature`` 0 is greedy. A seed makes an answer
-            repeatable if the engine answers nothing else at the time; in a shared batch, engines may not honour it.
+            repeatable if the engine answers nothing else at the time; in a shared batch, engines may not honour it. A
+            model in bfloat16 or float16 may answer differently in a shared batch at temperature 0 too.
         stop: strings at which the answer ends; the answer does not contain them.
         teacher_temperature: the teacher's temperature; ``None`` means ``temperature``.
         prices: used for :attr:`RelayResult.cost`; without them the cost is ``None``.

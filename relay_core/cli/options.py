@@ -93,7 +93,7 @@ _SETTINGS: dict[str, Any] = {
     "temperature": _flag(float | None, "0 (the default) is greedy decoding.", **_SAMPLING),
     "top_p": _flag(float | None, "Nucleus sampling.", **_SAMPLING),
     "top_k": _flag(int | None, "Sample from the k likeliest tokens only.", **_SAMPLING),
-    "seed": _flag(int | None, "Makes a sampled answer repeatable.", **_SAMPLING),
+    "seed": _flag(int | None, "Makes a sampled answer repeatable while the model answers nothing else.", **_SAMPLING),
     "teacher_temperature": _flag(float | None, "The teacher's temperature, if it differs.", **_SAMPLING),
     "stop": _flag(list[str] | None, "End at this text; can be given several times.", **_SAMPLING),
 }

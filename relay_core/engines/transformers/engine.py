@@ -52,20 +52,21 @@ class TransformersEngine(InProcessEngine):
             own tokenizer.
         spec: the engine's name in messages and reports; with ``None``, the name is derived from ``model``.
         device: the device, such as ``"cpu"`` or ``"cuda:1"``; ``None`` means a GPU if there is one.
-        dtype: ``"auto"`` (the checkpoint's dtype), ``"float32"``, ``"bfloat16"`` or ``"float16"``. Greedy decoding is
-            exactly repeatable in float32.
+        dtype: ``"auto"`` (the checkpoint's dtype), ``"float32"``, ``"bfloat16"`` or ``"float16"``. In float32,
+            greedy answers are the same alone and in a batch; in bfloat16 and float16 they may differ.
         page_size: tokens per page of the cache; requests share prefixes in whole pages.
         cache_tokens: the number of tokens that the cache holds for all requests together, which also limits a single
             request; ``None`` makes room for one whole context or for many short requests, within ``cache_gib``.
-        cache_gib: the most memory, in GiB, that an automatically sized cache takes; ``None`` means a share of the free
-            memory.
+        cache_gib: the most memory, in GiB, that an automatically sized cache takes; ``None`` means a size that suits the
+            model and the free memory (``cache_size.py``).
         max_batch_tokens: the most tokens in one step, prompts included.
         max_requests: the most requests in one step; further requests wait.
         cuda_graphs: whether to capture the steps as CUDA graphs; only for a CUDA device.
         async_batching: whether to prepare a step while the device computes the previous one; only for a CUDA device.
 
     A request with a seed is repeatable if it runs alone. In a shared batch, its random numbers are the same, but
-    rounding depends on the other requests, so if two tokens are almost equally likely, the result can vary.
+    rounding depends on the other requests, so if two tokens are almost equally likely, the result can vary. In
+    bfloat16 and float16 this concerns greedy requests too.
 
     Raises:
         ConfigurationError: an option is invalid, or the folder is not a usable model; nothing was loaded.
