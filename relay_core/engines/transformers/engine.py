@@ -57,8 +57,8 @@ class TransformersEngine(InProcessEngine):
         page_size: tokens per page of the cache; requests share prefixes in whole pages.
         cache_tokens: the number of tokens that the cache holds for all requests together, which also limits a single
             request; ``None`` makes room for one whole context or for many short requests, within ``cache_gib``.
-        cache_gib: the most memory, in GiB, that an automatically sized cache takes; ``None`` means a size that suits the
-            model and the free memory (``cache_size.py``).
+        cache_gib: the most memory, in GiB, that an automatically sized cache takes; ``None`` means a size that suits
+            the model and the free memory (``cache_size.py``).
         max_batch_tokens: the most tokens in one step, prompts included.
         max_requests: the most requests in one step; further requests wait.
         cuda_graphs: whether to capture the steps as CUDA graphs; only for a CUDA device.
