@@ -7,11 +7,12 @@ The budget of seconds is in ``deadline.py``. The sampling of each request to an 
 from __future__ import annotations
 
 from collections.abc import Sized
+from functools import partial
 from typing import Any
 
 from relay_core.command import CLOSE
 from relay_core.decoding.triggers import Halt
-from relay_core.engines.base import Engine, Prompt, Sampling
+from relay_core.engines.base import Engine, Prompt, Sampling, Token
 from relay_core.errors import ContextOverflow
 from relay_core.settings import RelaySettings
 from relay_core.transcript import Author, Transcript
@@ -78,6 +79,7 @@ def student_sampling(
     may_call: bool,
     top_logprob: bool = False,
     halt: Halt | None = None,
+    halt_after: int = 0,
     **held_to: Any,
 ) -> Sampling:
     """The sampling of the student's next request.
@@ -89,13 +91,20 @@ def student_sampling(
         may_call: whether a command can open a call; if so, the engine stops at the closing tag.
         top_logprob: whether the trigger needs the probability of the likeliest token.
         halt: where the engine is to end the stream for the trigger.
+        halt_after: the tokens before that which are written in any case.
         held_to: the constraint of the request (``constrained.py``).
     """
     s = settings
     seed = None if s.seed is None else (s.seed + _STUDENT_SEED_STEP * written) % _SEEDS
     stop = (CLOSE,) if may_call else ()
+    if halt is not None and halt_after:
+        halt = partial(_halts_later, halt, halt_after)
     held_to |= {"top_logprob": top_logprob, "halt": halt}
     return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, seed, stop, **held_to)
+
+
+def _halts_later(halt: Halt, after: int, written: int, token: Token) -> bool:
+    return written >= after and halt(written, token)
 
 
 def teacher_sampling(settings: RelaySettings, max_tokens: int, *, call: int, **held_to: Any) -> Sampling:

@@ -160,6 +160,7 @@ class Answer:
             may_call=self._hold.stops_at_commands or (may_call and self._decider.reads_commands),
             top_logprob=may_call and self._settings.active_trigger.needs_top_logprob,
             halt=self._decider.halt(self._text.since_call) if may_call else None,
+            halt_after=self._text.least_before_call,
             **self._hold.student(self._transcript),
         )  # fmt: skip
 
@@ -222,6 +223,7 @@ class Answer:
         received = self._transcript.count(Author.TEACHER) - sum(earlier_call.received for earlier_call in self._calls)
         ended = CallEnded(call.requested, received, time.monotonic() - began, error, self._teacher.breaker)
         self._calls.append(ended)
+        self._text.call_ended(received)
         if self._finish is not FinishReason.DEADLINE and self._settings.on_teacher_error == "continue":
             self._teacher.call_ended(error)
         yield ended

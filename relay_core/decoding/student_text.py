@@ -56,7 +56,8 @@ class StudentText:
         self._call: PendingCall | None = None
         #: tokens of the student since the latest call; ``None`` before the first one
         self.since_call: int | None = None
-        self._asks_trigger = False  # about every token of this turn
+        self._asks_trigger = False  # about the tokens of this turn
+        self._must_write = False  # the next token, whatever the trigger says: the latest call brought none
         self._at_end = False
 
     @property
@@ -72,6 +73,16 @@ class StudentText:
         """
         self._asks_trigger, self._at_end = may_call and self._decider.reads_tokens, False
 
+    def call_ended(self, received: int) -> None:
+        """Note the tokens of the call that has ended. After none, the student writes a token before it can call again,
+        so that an answer ends even if every call fails or the teacher has nothing to add."""
+        self._must_write = not received
+
+    @property
+    def least_before_call(self) -> int:
+        """How many tokens the student writes before the next call can open in place of one."""
+        return int(self._must_write)
+
     def pop_call(self) -> PendingCall | None:
         """Remove and return the call to make now; ``None`` if there is none."""
         if not self.has_call:
@@ -81,7 +92,7 @@ class StudentText:
 
     def opens_call_at_end(self, end_token: Token | None) -> bool:
         """Whether a call is made although the student ends: in place of its end token, or one that waited."""
-        if end_token is not None and self._asks_trigger and self._call is None:
+        if end_token is not None and self._may_ask:
             self._try_call_instead_of(end_token)
         self._at_end = self._call is not None
         self._tally.discarded += self._at_end and end_token is not None
@@ -98,7 +109,7 @@ class StudentText:
         """Append tokens up to the first call; returns the text that the reader may see now."""
         deltas: list[TextDelta] = []
         for i, token in enumerate(tokens):
-            if self._asks_trigger and self._call is None and not token.is_tool_call:
+            if self._may_ask and not token.is_tool_call:
                 self._try_call_instead_of(token)
                 if self.has_call:
                     self._tally.discarded += sum(map(_count, tokens[i:]))
@@ -107,6 +118,7 @@ class StudentText:
             if token.is_tool_call:
                 deltas += self._release_held()
             self._transcript.add_student(token.id, token.text, token.logprob)
+            self._must_write = False
             if self.since_call is not None:
                 self.since_call += _count(token)
             text = token.text
@@ -135,6 +147,11 @@ class StudentText:
         return self._release_held(cut_off=cut_off) + self._stops.flush()
 
     # -- deciding ------------------------------------------------------------------------------------------
+
+    @property
+    def _may_ask(self) -> bool:
+        """Whether the trigger is asked about the next token."""
+        return self._asks_trigger and self._call is None and not self._must_write
 
     def _try_call_instead_of(self, token: Token) -> None:
         """Open a call in place of this token if the trigger and the budgets agree."""

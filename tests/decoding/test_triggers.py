@@ -9,6 +9,7 @@ from relay_core import (
     Chance,
     Commands,
     ConfigurationError,
+    EngineError,
     Never,
     Relay,
     RelayResult,
@@ -246,6 +247,17 @@ def test_a_call_in_place_of_the_end(qwen3: Tokenizer) -> None:
     assert (result.text, result.usage.discarded_tokens, result.finish_reason) == ("axb", 1, "stop")
     assert qwen3.hf.eos_token_id == result.transcript.student_ids[-1]
     assert result.transcript.student_ids.count(qwen3.hf.eos_token_id) == 1
+
+
+@pytest.mark.parametrize("trigger", [Uncertain(1.0, 3), Chance(1.0, 3)])
+@pytest.mark.parametrize("reply", ["", EngineError("the server is down")])
+def test_an_answer_ends_although_every_call_is_in_vain(qwen3: Tokenizer, trigger: Trigger, reply) -> None:
+    """Before: an endless answer, since the student wrote no token between two calls."""
+    student = ScriptedEngine(lambda prompt: "abcd"[len(prompt.continuation) :], qwen3, logprob=-1.0)
+    result = answer(trigger, student, ScriptedEngine(lambda prompt: [reply], qwen3), max_calls=None)
+    assert (result.text, result.finish_reason) == ("abcd", "stop")
+    assert 0 < result.usage.calls <= 5
+    assert result.usage.failed_calls == (result.usage.calls if reply else 0)
 
 
 @pytest.mark.parametrize("p", [1.0, 0.3])

@@ -14,6 +14,7 @@ from relay_core.engines.transformers import TransformersEngine
 from relay_core.engines.vllm import VLLMEngine
 from relay_core.events import RelayResult
 from relay_core.relay import Relay
+from relay_core.usage import Usage
 
 PROBLEMS = 200
 pytestmark = pytest.mark.timeout(900)
@@ -66,3 +67,31 @@ def test_the_same_transcripts_through_every_engine(
         pairs = zip(reference, answers(relay), strict=True)
         different = [i for i, (expected, written) in enumerate(pairs) if expected != written]
         assert not different, f"{name}: {len(different)} of {PROBLEMS} differ, such as problem {different[0]}"
+
+
+def test_an_unsure_student_calls_at_the_same_places_through_every_engine(
+    in_transformers: tuple[TransformersEngine, TransformersEngine],
+    in_vllm: VLLMEngine,
+    over_http: tuple[OpenAIEngine, OpenAIEngine],
+    student_url: str,
+) -> None:
+    """The trigger ``Uncertain`` reads the same probabilities from every engine, also from text without ids."""
+    messages = [list(problem.messages) for problem in task.problems(40, split="test", seed=11)]
+    teacher = in_transformers[1]
+    options = {"trigger": "uncertain:0.97,3,2", "max_tokens": 120, "max_concurrency": 8}
+    reference = Relay(in_transformers[0], teacher).batch(messages, **options)
+    usage = Usage.total(result.usage for result in reference)
+    assert usage.calls > 15, "too few calls to compare anything"
+    assert usage.discarded_tokens == usage.calls, "a student in this process stops by itself"
+    for student in (over_http[0], in_vllm):
+        results = Relay(student, teacher).batch(messages, **options)
+        assert transcripts(results) == transcripts(reference), student.spec
+        assert Usage.total(result.usage for result in results).discarded_tokens >= usage.calls
+    for mode in ("chat-continue", "completions"):
+        student = OpenAIEngine("student", student_url + "/v1", mode=mode, tokenizer=bundled.path("student-relay"))
+        try:
+            results = Relay(student, teacher).batch(messages, **options)
+        finally:
+            portal.run(student.aclose)
+        assert [len(result.calls) for result in results] == [len(result.calls) for result in reference], mode
+        assert [result.text for result in results] == [result.text for result in reference], mode

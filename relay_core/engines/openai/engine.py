@@ -77,6 +77,7 @@ class OpenAIEngine(Engine):
 
     warmable = True
     constrains = True  # unless probing finds only a mode that cannot constrain
+    reports_top_logprob = True  # as far as is known before the first token; the loop checks that one
 
     def __init__(
         self,

@@ -6,12 +6,12 @@ that other modules never see malformed data.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from relay_core.engines.base import Chunk, EngineUsage, Finish, Token
 from relay_core.engines.openai.faults import Fault, NoAnswer, reading
+from relay_core.engines.openai.logprobs import Entry, TokenTexts, entries
 from relay_core.engines.openai.parsed_tool_calls import ParsedToolCall
 from relay_core.engines.openai.protocol import Mode
 from relay_core.engines.openai.usage_reports import UsageReports
@@ -48,7 +48,7 @@ class EventReader:
         continues: bool = False,
         resumes: bool = False,
     ) -> None:
-        self._tools = ParsedToolCall()
+        self._tools, self._texts = ParsedToolCall(), TokenTexts()
         self._ids: _IdReader | None = None
         if mode is Mode.IDS:
             assert tokenizer is not None
@@ -91,11 +91,19 @@ class EventReader:
         self.reasoning_events += reasoning
         ended_before = self._reason is not None
         self._read_reason(choice)
-        tokens = self._tools.read(choice, text) if self._ids is None else self._read_ids(self._ids, choice, text)
+        tokens = self._read_text(choice, text) if self._ids is None else self._read_ids(self._ids, choice, text)
+        if self._ids is None and not text and not reasoning:
+            self._texts.keep(choice)
         has_content = bool(tokens) or self._tools.has_calls
         self.hints = self.hints or (ended_before and bool(tokens))
         self._has_content = self._has_content or has_content
         return Chunk(tuple(tokens), ending=self._finish, usage=self._usage.total)
+
+    def _read_text(self, choice: Mapping[str, Any], text: str) -> list[Token]:
+        tokens = self._tools.read(choice, text)
+        if len(tokens) != 1 or tokens[0].is_tool_call or tokens[0].text != text:
+            return tokens
+        return self._texts.cut(tokens[0], choice)
 
     def _read_ids(self, ids: _IdReader, choice: Mapping[str, Any], text: str) -> list[Token]:
         tokens = ids.read(choice, text)
@@ -204,8 +212,13 @@ class _IdReader:
             return []
         if not isinstance(ids, list) or any(type(i) is not int or not 0 <= i < self._vocabulary_size for i in ids):
             raise Fault(f"wrong token ids in the event stream: {str(ids)[:80]}")
-        logprobs = _logprobs(choice, len(ids))
-        tokens = [Token(i, self._decoder.step(i), p) for i, p in zip(ids, logprobs, strict=True)]
+        said = entries(choice)
+        if len(said) != len(ids):
+            said = [Entry("", None, None)] * len(ids)
+        tokens = [
+            Token(i, self._decoder.step(i), entry.logprob, top_logprob=entry.top_logprob)
+            for i, entry in zip(ids, said, strict=True)
+        ]
         self._compare("".join(token.text for token in tokens), text)
         return tokens
 
@@ -263,17 +276,3 @@ def _parts(content: Any) -> Iterator[tuple[str, bool]]:
         if not isinstance(part, str):
             raise Fault(f"malformed text in the event stream: {str(part)[:80]!r}")
         yield part, is_reasoning
-
-
-def _logprobs(choice: Mapping[str, Any], n: int) -> list[float | None]:
-    logprobs = choice.get("logprobs")
-    values = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
-    if not isinstance(values, list) or len(values) != n:
-        return [None] * n
-    return [_logprob(value) for value in values]
-
-
-def _logprob(value: Any) -> float | None:
-    """``value`` if it is a valid log-probability, else ``None``."""
-    is_number = isinstance(value, float) or (type(value) is int and abs(value) < 10**6)
-    return float(value) if is_number and math.isfinite(value) else None

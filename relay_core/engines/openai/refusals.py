@@ -20,10 +20,14 @@ from relay_core.errors import ContextOverflow, EngineError
 #: the optional fields of a request; if two are refused together, the later one in this list is left out first
 OPTIONAL = (
     "temperature", "top_p", "seed", "top_k", "min_p", "repetition_penalty", "stop", "include_stop_str_in_output",
-    "logprobs", "stream_interval", "stream_options",
+    "logprobs", "top_logprobs", "stream_interval", "stream_options",
 )  # fmt: skip
 MOST_CHANGES = 16  # the most changes to one request; each field is left out at most once
-_LEFT_OUT_TOGETHER = {"include_stop_str_in_output": ("stop",)}  # the client also looks for stop strings
+_LEFT_OUT_TOGETHER = {
+    "include_stop_str_in_output": ("stop",),  # the client also looks for stop strings
+    "logprobs": ("top_logprobs",),
+    "top_logprobs": ("logprobs",),
+}
 LIMITS = ("max_tokens", "max_completion_tokens")
 _NAMES = {  # as in a body, and as servers in other languages write them
     name: re.compile(rf"(?<![\w.-])({name}|{re.sub('_(.)', lambda match: match[1].upper(), name)})(?![\w-])")

@@ -7,6 +7,7 @@ from typing import Any
 
 from relay_core.engines.base import Chunk, EngineUsage, Finish, Prompt, Sampling, Token
 from relay_core.engines.openai.event_reader import EventReader
+from relay_core.engines.openai.logprobs import request_fields
 from relay_core.engines.openai.probe import Endpoint
 from relay_core.engines.openai.protocol import RUNNING_USAGE, Mode, request_body
 from relay_core.engines.openai.response import ChunkStream
@@ -68,8 +69,10 @@ class StreamProgress:
             text="".join(self._texts),
             left=self._tokens_left,
         )
+        if self._sampling.top_logprob:
+            body.update(request_fields(self.endpoint.mode))
         if self.endpoint.mode is Mode.IDS:
-            if logprobs:
+            if logprobs and not self._sampling.top_logprob:
                 body["logprobs"] = 0
             if tokens_per_event > 1:
                 body["stream_interval"] = tokens_per_event
