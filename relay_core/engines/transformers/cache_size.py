@@ -9,7 +9,8 @@ from relay_core.engines.transformers.options import BatchingOptions
 from relay_core.errors import EngineError
 
 REQUESTS, TOKENS_PER_REQUEST = 128, 512  # room for so many requests of so many tokens each, or for one whole context
-LEAST_CPU_BYTES = GIB // 4  # an automatic cache on a CPU may be this large, however small the model
+LEAST_CPU_BYTES = GIB // 2  # an automatic cache on a CPU may be this large, however small the model
+TIMES_WEIGHTS = 2  # an automatic cache on a CPU may be so many times as large as the weights
 SHARES = {"cuda": 0.7, "cpu": 0.5}  # of the free memory, for an automatic cache
 
 
@@ -26,8 +27,8 @@ def cache_tokens(footprint: Footprint, options: BatchingOptions, device: str, *,
     """Tokens for which the cache has room.
 
     Without ``cache_tokens`` and ``cache_gib``, the cache has room for one whole context and for 128 short requests, as
-    far as a share of the free memory allows: 70% on a GPU, 50% elsewhere. Elsewhere, it also takes no more than the
-    weights, one whole context or 0.25 GiB, whichever is most.
+    far as a share of the free memory allows: 70% on a GPU, 50% elsewhere. Elsewhere, it also takes no more than
+    twice the weights, one whole context or 0.5 GiB, whichever is most.
 
     Args:
         footprint: of the model.
@@ -48,7 +49,7 @@ def cache_tokens(footprint: Footprint, options: BatchingOptions, device: str, *,
     else:
         limit = SHARES.get(device, SHARES["cpu"]) * max(0, free - expected)
         if device != "cuda":
-            limit = min(limit, max(LEAST_CPU_BYTES, footprint.weights, context * footprint.token))
+            limit = min(limit, max(LEAST_CPU_BYTES, TIMES_WEIGHTS * footprint.weights, context * footprint.token))
         tokens = max(min(wanted, int(limit / footprint.token)), min(context, TOKENS_PER_REQUEST))
     if tokens * footprint.token > free:
         raise EngineError(
