@@ -35,7 +35,7 @@ test-newest:
 	$(PYTHON) -m venv $(NEWEST)
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(NEWEST)/bin/python -m pip install --quiet -e '.[all,dev]'
 	$(NEWEST)/bin/python -m pip list
-	WITH_VLLM=no $(NEWEST)/bin/python -m pytest $(PYTEST_ARGS)
+	WITH_VLLM=no UNPINNED=yes $(NEWEST)/bin/python -m pytest $(PYTEST_ARGS)
 
 vllm: $(STAMPS)/vllm
 

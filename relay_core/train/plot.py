@@ -48,7 +48,8 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> None
     line(ratio, "call_ratio", "call ratio", color="tab:red")
     ratio.set_ylim(bottom=0)
     for ax in (accuracy, scenarios, called):
-        ax.legend(fontsize="small")
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(fontsize="small")
     handles = [*requested.get_legend_handles_labels()[0], *ratio.get_legend_handles_labels()[0]]
     if handles:
         requested.legend(handles=handles, fontsize="small")

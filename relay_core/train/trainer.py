@@ -57,6 +57,8 @@ def arguments(cls: type[T], section: str, values: Mapping[str, Any]) -> T:
         ConfigurationError: TRL does not know a name, or refuses a value.
     """
     names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if "activation_checkpointing" in names and "gradient_checkpointing" in values:  # its name since transformers 5.24
+        values = {"activation_checkpointing": values["gradient_checkpointing"], **values}
     for name in values:
         if name not in names:
             nearest = difflib.get_close_matches(name, names, n=1)  # TRL has too many names to list

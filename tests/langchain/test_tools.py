@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core._api.beta_decorator import LangChainBetaWarning
 from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
@@ -49,6 +51,10 @@ def cancel(number: int) -> str:
     return "cancelled"
 
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", LangChainBetaWarning)  # as_tool is in beta, and is one of the forms
+    RUNNABLE = ChatPromptTemplate.from_messages([("human", "{style}")]).as_tool(name="as_runnable", description="x")
+
 FORMS: list[Any] = [
     stock,
     Order,
@@ -56,7 +62,7 @@ FORMS: list[Any] = [
     {"type": "function", "function": {"name": "as_openai", "parameters": {"type": "object", "properties": {}}}},
     {"name": "as_anthropic", "description": "x", "input_schema": {"type": "object", "properties": {}}},
     {"title": "AsSchema", "description": "x", "type": "object", "properties": {"a": {"type": "integer"}}},
-    ChatPromptTemplate.from_messages([("human", "{style}")]).as_tool(name="as_runnable", description="x"),
+    RUNNABLE,
 ]
 
 
