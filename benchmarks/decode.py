@@ -4,6 +4,7 @@
     python benchmarks/decode.py --every 100           # the same pair with a call dictated every 100 tokens
     python benchmarks/decode.py --student PATH --teacher PATH --every 100 --json
     python benchmarks/decode.py --student vllm:PATH --teacher vllm:PATH --vllm-args '{"enforce_eager": true}'
+    python benchmarks/decode.py --trigger uncertain:1e-9,8   # what a trigger costs that never opens a call
     taskset -c 1 python benchmarks/decode.py --student vllm:PATH --teacher vllm:PATH --student-cpus 0 --teacher-cpus 1
 
 The ideal is the time in which each model alone writes its part of the relay's answers, at the rate that the model has
@@ -32,6 +33,7 @@ from typing import Any
 from benchmarks.command_line import add_output_options, add_task_option, run_benchmark
 from benchmarks.decode_rounds import FreshPrompts, measure_rounds
 from benchmarks.scheduled_calls import DictatedCalls
+from benchmarks.trigger_cost import trigger_cost
 from relay_core import Relay, RelaySettings, engine_from_spec
 from relay_core.engines.base import Engine
 from relay_core.engines.spec import EngineSpec, Scheme
@@ -53,11 +55,23 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     settings = RelaySettings(max_tokens=options.max_tokens, on_teacher_stop="continue", warming=options.warming)
     relay = Relay(relay_student, teacher, settings)
     prompts = FreshPrompts(task_from_spec(options.task), options.seed)
-    result: dict[str, Any] = {"student": student.spec, "teacher": teacher.spec, "every": options.every, "requests": {}}
+    result: dict[str, Any] = {
+        "student": student.spec,
+        "teacher": teacher.spec,
+        "every": options.every,
+        "trigger": options.trigger,
+        "requests": {},
+    }
     try:
         await relay.start()
         for at_once in options.requests:
             answers = options.answers or max(12, 2 * at_once)
+            if options.trigger:
+                result["requests"][str(at_once)] = await trigger_cost(
+                    student, teacher, options.trigger, settings, prompts,
+                    at_once=at_once, answers=answers, rounds=options.rounds,
+                )  # fmt: skip
+                continue
             figures = await measure_rounds(
                 relay, student, teacher, prompts, at_once=at_once, answers=answers, rounds=options.rounds
             )
@@ -73,6 +87,13 @@ def show(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    if result["trigger"]:
+        for requests, figures in result["requests"].items():
+            print(
+                f"{requests} requests: {figures['tokens_per_s']:,.0f} tokens/s with {result['trigger']}, "
+                f"{figures['never_tokens_per_s']:,.0f} with never: {figures['ratio']:.3f} ({figures['calls']} calls)"
+            )
+        return
     schedule = f"a call every {result['every']} student tokens" if result["every"] else "its own calls"
     table = Table(title=f"{result['student']} and {result['teacher']}, {schedule}")
     columns = ("requests", "ratio to ideal", "hand-over, steps", "tokens/s", "student alone", "teacher alone", "calls")
@@ -103,6 +124,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--max-tokens", type=int, default=256, help="tokens of an answer at most")
     add("--every", type=int, default=0, help="dictate a call after so many student tokens; 0: the student's own calls")
     add("--call-tokens", type=int, default=3, help="teacher tokens of a dictated call")
+    add("--trigger", default="", help="measure this trigger against never, in place of the relay against its models")
     add("--warming", choices=("auto", "on", "off"), default="auto", help="as in RelaySettings")
     add("--seed", type=int, default=0, help="seed of the problems")
     add_output_options(parser)

@@ -30,6 +30,16 @@ def test_the_json_has_its_shape(capsys: pytest.CaptureFixture[str]) -> None:
         assert isinstance(figures["handover_steps"], float)
 
 
+def test_a_trigger_is_measured_against_never(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--requests", "2", "--answers", "2", "--rounds", "2", "--max-tokens", "20"]
+    assert decode.main([*PAIR, *arguments, "--trigger", "uncertain:1e-9,8", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["requests"]["2"]
+    assert (figures["calls"], len(figures["ratios_of_rounds"])) == (0, 2)
+    assert figures["ratio"] > 0 and figures["never_tokens_per_s"] > 0
+    assert decode.main([*PAIR, *arguments, "--trigger", "chance:0.5,2"]) == 0
+    assert "with chance:0.5,2" in capsys.readouterr().out
+
+
 def test_a_table_is_printed_on_a_task_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [json.dumps({"question": f"How many pens are {i} pens?", "answer": str(i)}) for i in range(3000)]
     (tmp_path / "pens.jsonl").write_text("\n".join(rows), encoding="utf-8")
