@@ -150,5 +150,8 @@ def _engine_line(engine: dict[str, Any]) -> str:
         if key not in ("answers", "error", "spec") and value not in (None, {})
     ]
     if engine.get("commands") == 0:
-        details.append("no command in one answer: a student calls only if it was trained to (relay_core.train)")
+        details.append(
+            "no command in one answer: a student calls only if it was trained to (relay_core.train) or told to "
+            "(--instructions); --trigger uncertain:0.4,8 calls where it is unsure"
+        )
     return f"{engine['spec']}: {outcome}; {', '.join(details)}"

@@ -326,7 +326,8 @@ class Engine(ABC):
         if not commands and self._answers_without_command == ANSWERS_BEFORE_WARNING:
             LOG.warning(
                 "the student %s has written no command in its first %d answers, so the teacher was never called: a "
-                "student calls only if it was trained to (python -m relay_core.train)",
+                "student calls only if it was trained to (python -m relay_core.train) or told to "
+                "(student_instructions); trigger='uncertain:0.4,8' calls where it is unsure",
                 self.spec, ANSWERS_BEFORE_WARNING,
             )  # fmt: skip
 
