@@ -1,8 +1,8 @@
-"""From messages to a prompt, by the model's own chat template.
+"""Turns messages into a prompt with the model's own chat template.
 
-The template is always the tokenizer's own; thinking is off unless it is requested. Control tokens within messages
+The template is always that of the tokenizer; thinking is off unless it is requested. Control tokens within messages
 (such as ``<|im_end|>`` in a user's text) are encoded as ordinary characters, so that no message can open another turn.
-A template has a limited time, since one without end would otherwise stop the process.
+The time of a template is limited, since a template that never ends would block the process.
 
 Supported roles: ``system``, ``user``, ``assistant`` (with ``tool_calls``), ``tool``. Content is a string or text parts,
 which are joined by newlines; images, audio and other parts are not supported. What a template cannot show as it is
@@ -26,8 +26,8 @@ from relay_core.template_messages import in_form, normalised, normalised_tool
 from relay_core.tokenizer import LONG_TEXT, Tokenizer
 
 ROLES = ("system", "user", "assistant", "tool")
-_SEPARATOR = "\u200b"  # a space without width: splits a control token in a text that a server encodes
-TEMPLATE_S, CHARACTERS_PER_S = 10.0, 100_000  # a template may take 10 s, and 1 s more for so many characters
+_SEPARATOR = "\u200b"  # a zero-width space, which splits a control token in a text that a server encodes
+TEMPLATE_S, CHARACTERS_PER_S = 10.0, 100_000  # a template may take 10 s, and 1 s more per 100,000 characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,9 @@ class Conversation:
 
         Args:
             prompt: a string (one user message), a list of messages, or a conversation.
-            tools: tools on offer, in OpenAI's format; ``None`` keeps those of a given conversation.
-            prefix: text with which the answer must begin; empty keeps that of a given conversation.
-            enable_thinking: whether the template is asked to let the model think; a given conversation may ask too.
+            tools: the tools on offer, in OpenAI's format; with ``None``, a conversation keeps its own tools.
+            prefix: the text with which the answer must begin; if it is empty, a conversation keeps its own prefix.
+            enable_thinking: whether the template lets the model think; a conversation may also request this itself.
 
         Raises:
             ConfigurationError: the prompt is empty or malformed; the message says what to write instead.
@@ -129,9 +129,10 @@ def _check_tool_calls(tool_calls: Any, where: str) -> None:
 class Rendered:
     """A prompt in three forms.
 
-    ``text``: exactly what ``token_ids`` spell. ``guarded_text``: the same for a server that encodes it: control tokens
-    that stand in a message are split by a space without width, so that they are text there too. ``remarks``: what the
-    template could not show as it was given, and how it was written instead.
+    ``text``: the text that ``token_ids`` spell exactly. ``guarded_text``: the text for a server that encodes it;
+    control tokens inside a message are split by a zero-width space, so that the server also treats them as text.
+    ``remarks``: the parts of the conversation that the template could not show in their given form, and how they were
+    written instead.
     """
 
     text: str
@@ -141,10 +142,10 @@ class Rendered:
 
 
 def render(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
-    """Apply the chat template, up to where the assistant's answer begins; ``conversation.prefix`` is not included.
+    """Apply the chat template, up to the beginning of the assistant's answer; ``conversation.prefix`` is not included.
 
     Raises:
-        ConfigurationError: the tokenizer has no chat template, the template rejects the messages, or does not end in
+        ConfigurationError: the tokenizer has no chat template, or the template rejects the messages or does not end in
             time (``TEMPLATE_S``).
     """
     if tokenizer.template_ends and _length(conversation) <= LONG_TEXT:
@@ -158,9 +159,9 @@ def render(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
 
 
 async def render_async(tokenizer: Tokenizer, conversation: Conversation) -> Rendered:
-    """:func:`render` without blocking the event loop, however long the messages and whatever the template does.
+    """:func:`render` without blocking the event loop, even if the messages are long or the template does not end.
 
-    Short messages are rendered at once by a template that has ended in time before: a thread would take longer.
+    Short messages are rendered directly if the template has ended in time before, because a thread would take longer.
     """
     if tokenizer.template_ends and _length(conversation) <= LONG_TEXT:
         return render(tokenizer, conversation)
@@ -185,7 +186,7 @@ async def encode_text_async(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def _length(conversation: Conversation) -> int:
-    """The characters of all messages."""
+    """The number of characters of all messages."""
     return sum(len(message["content"]) for message in conversation.messages)
 
 
@@ -201,7 +202,7 @@ def _no_end(tokenizer: Tokenizer) -> ConfigurationError:
 
 
 class _Marked(NamedTuple):
-    """A rendered prompt with a mark in each control token that stands in a message, the mark, and remarks."""
+    """A rendered prompt with a mark in each control token inside a message; also the mark, and remarks."""
 
     text: str
     mark: str
@@ -243,7 +244,7 @@ def _encode_marked(tokenizer: Tokenizer, marked: _Marked) -> Rendered:
 
 
 def renders_alike(a: Tokenizer, b: Tokenizer) -> bool:
-    """Whether both render every conversation to the same ids: the same vocabulary, template and special tokens."""
+    """Whether both render every conversation to the same ids: vocabulary, template and special tokens are equal."""
     return a is b or (
         a.shares_vocabulary(b)
         and getattr(a.hf, "chat_template", None) == getattr(b.hf, "chat_template", None)
@@ -262,5 +263,5 @@ def encode_text(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def guard_text(tokenizer: Tokenizer, text: str) -> str:
-    """Text that the assistant wrote, for a server that encodes it: special tokens in it are split, and so stay text."""
+    """Text that the assistant wrote, for a server that encodes it; special tokens are split, so that they stay text."""
     return _SEPARATOR.join(pieces(text, tokenizer.special_tokens))

@@ -1,7 +1,7 @@
-"""What a text is held to while it is written: a JSON schema, a regular expression, a choice of texts, or a tool call.
+"""Constraints that a text must follow: a JSON schema, a regular expression, a choice of texts, or a tool call.
 
-An engine that decodes under a constraint rules out every token that cannot lead to a text that follows it, before it
-samples. The engines say which kinds they honour (``Engine.constraints``). ``engines/grammar_text.py`` writes a tool
+Before an engine samples under a constraint, it excludes every token that cannot lead to a text that follows the
+constraint. ``Engine.constraints`` lists the kinds that an engine supports. ``engines/grammar_text.py`` writes a tool
 call as a grammar.
 """
 
@@ -31,8 +31,8 @@ class Kind(StrEnum):
 class CallableTool:
     """A tool that a forced tool call may name.
 
-    ``parameters``: the JSON schema of its arguments. ``strict``: refuse a schema that an engine cannot take as a whole;
-    otherwise the engine leaves the keywords out that it does not know.
+    ``parameters``: the JSON schema of its arguments. ``strict``: whether to refuse a schema with keywords that the
+    engine does not support; otherwise, the engine ignores such keywords.
     """
 
     name: str
@@ -44,8 +44,8 @@ class CallableTool:
 class ToolCall:
     """One forced tool call: the text that follows ``tools.forced_prefix``.
 
-    ``tools``: the tools that may be called. ``is_named``: the prefix names the tool, which is the only one of
-    ``tools``.
+    ``tools``: the tools that may be called. ``is_named``: whether the prefix already names the tool; ``tools`` then
+    holds only this tool.
     """
 
     tools: tuple[CallableTool, ...]
@@ -54,10 +54,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """One constraint. ``value``: what the field of ``Sampling`` with the name ``kind`` holds.
+    """One constraint. ``value``: the value for the field of ``Sampling`` with the name ``kind``.
 
     Raises:
-        ConfigurationError: the value is of the wrong kind.
+        ConfigurationError: the value has the wrong type.
 
     Example:
         >>> Constraint.choice("yes", "no").kind
@@ -95,7 +95,7 @@ class Constraint:
         return None
 
     def fields(self, begun: str) -> dict[str, Any]:
-        """The fields of a ``Sampling``; ``begun`` is the beginning of the text, which the prompt already holds."""
+        """The fields of a ``Sampling``; ``begun`` is the beginning of the text, which is already in the prompt."""
         return {str(self.kind): self.value, "begun": begun}
 
 
@@ -111,7 +111,7 @@ def check_value(kind: Kind, value: Any) -> None:
     """Check the value of a constraint.
 
     Raises:
-        ConfigurationError: it is of the wrong kind.
+        ConfigurationError: the value has the wrong type.
     """
     if kind is Kind.JSON_SCHEMA:
         is_right = isinstance(value, Mapping)

@@ -1,7 +1,7 @@
-"""Control tokens that stand in a message: split, so that they are text and no message can open another turn.
+"""Splits control tokens inside messages, so that they are encoded as text and no message can open another turn.
 
-A mark is put behind the first character of such a token before the chat template is applied, and cut out of what is
-rendered: the two parts are encoded apart.
+Before the chat template is applied, a mark is inserted after the first character of each such token. The rendered text
+is then split at the marks, and its parts are encoded separately.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from relay_core.tokenizer import Tokenizer
 
 # Unicode noncharacters, which ordinary text does not contain. One of them marks where to split a control token.
 _MARKS = [chr(c) for c in range(0xFDD0, 0xFDF0)]
-# what an assistant wrote: the template looks for tags such as <think> in it
+# text that an assistant wrote, in which the template looks for tags such as <think>
 _WRITTEN = ("content", "reasoning", "reasoning_content")
 
 
 def split_in_message(tokenizer: Tokenizer, message: Mapping[str, Any], mark: str) -> dict[str, Any]:
     """The message with every control token in it split by ``mark``.
 
-    In an assistant's earlier text only special tokens are split, since the template looks for ``<think>`` and
+    In earlier text of the assistant, only special tokens are split, since the template looks for ``<think>`` and
     ``<tool_call>`` there.
     """
     written = _WRITTEN if message["role"] == "assistant" else ()
@@ -44,7 +44,7 @@ def split_tokens(value: Any, tokens: Sequence[str], mark: str) -> Any:
 
 
 def pieces(text: str, tokens: Sequence[str]) -> list[str]:
-    """``text`` cut behind the first character of each of ``tokens`` in it: no piece holds one of them."""
+    """``text``, cut after the first character of each of ``tokens``, so that no piece contains one of them."""
     parts = [text]
     for token in tokens:
         if len(token) > 1 and token in text:
@@ -61,7 +61,7 @@ def _cut(text: str, token: str) -> Iterator[str]:
 
 
 def unused_mark(value: Any) -> str:
-    """A noncharacter that no string within ``value`` contains; if they contain all, a longer text of this kind."""
+    """A noncharacter that no string in ``value`` contains; if all are used, a longer text of noncharacters."""
     used: set[str] = set()
     for text in strings(value):
         used.update(mark for mark in _MARKS if mark in text)

@@ -40,37 +40,38 @@ class RelaySettings:
     """Budgets, sampling and prices of an answer.
 
     Args:
-        max_tokens: tokens of the whole answer: student, command and teacher together.
-        max_calls: calls per answer; ``None`` for no limit. The default, 16, is about three times the limit of the
-            paper's evaluation (5); it stops a student that never ceases to call. ``RelayResult.notes`` then says so.
-        max_call_tokens: teacher tokens per call.
-        max_teacher_tokens: teacher tokens per answer.
-        deadline_s: seconds for the whole answer.
-        teacher_timeout_s: seconds for one call; the tokens that came in time stay in the answer.
-        on_teacher_error: with ``"continue"`` the failure is counted and the student goes on; with ``"raise"`` the
-            answer ends with :class:`~relay_core.errors.TeacherUnavailable`, which holds the transcript so far.
+        max_tokens: the most tokens of the whole answer: student, command and teacher together.
+        max_calls: the most calls per answer; ``None`` for no limit. The default, 16, is about three times the limit of
+            the paper's evaluation (5), and limits a student that keeps calling. If the limit is reached,
+            ``RelayResult.notes`` reports it.
+        max_call_tokens: the most teacher tokens per call.
+        max_teacher_tokens: the most teacher tokens per answer.
+        deadline_s: the most seconds for the whole answer.
+        teacher_timeout_s: the most seconds for one call; the tokens that arrived in time stay in the answer.
+        on_teacher_error: with ``"continue"``, the failure is counted and the student continues alone; with ``"raise"``,
+            the answer ends with :class:`~relay_core.errors.TeacherUnavailable`, which holds the transcript so far.
         on_teacher_stop: whether the teacher's end token ends the answer (``"finish"``) or returns control to the
             student (``"continue"``).
-        calls: ``False`` refuses and counts every call (teacher-free inference, in the paper), whatever the trigger.
+        calls: with ``False``, every call of any trigger is refused and counted (teacher-free inference, in the paper).
         trigger: what makes a call (``relay_core/decoding/triggers.py``): ``Commands()`` (the default), ``Uncertain``,
-            ``Chance``, ``Never()`` or one's own; also as a string, such as ``"uncertain:0.4,8"``.
-        student_instructions: text for the student alone that says when to call (``relay_core.instructions``). It is
-            added to the student's system message, and never to the teacher's prompt.
+            ``Chance``, ``Never()`` or a trigger of your own; also as a string, such as ``"uncertain:0.4,8"``.
+        student_instructions: a text that tells the student when to call (``relay_core.instructions``). It is added to
+            the student's system message, and never to the teacher's prompt.
         temperature, top_p, top_k, seed: the student's sampling. ``temperature`` 0 is greedy. A seed makes an answer
-            repeatable if the engine answers nothing else at the time; in a shared batch, engines may not honour it. A
+            repeatable if the engine runs no other request at the same time; in a shared batch, the result can vary. A
             model in bfloat16 or float16 may answer differently in a shared batch at temperature 0 too.
         stop: strings at which the answer ends; the answer does not contain them.
         teacher_temperature: the teacher's temperature; ``None`` means ``temperature``.
-        prices: used for :attr:`RelayResult.cost`; without them the cost is ``None``.
-        warming: whether the teacher gets its prompt at ``<call>``, while the student still writes the command.
+        prices: the prices for :attr:`RelayResult.cost`; without prices, the cost is ``None``.
+        warming: whether the teacher receives its prompt at ``<call>``, while the student is still writing the command.
             ``"auto"`` warms a teacher whose engine recommends it (``Engine.warms``), ``"on"`` every teacher whose
-            engine can be warmed, ``"off"`` none. The answer is the same. Wasted tokens are counted in the usage, and
-            not against the token budgets.
-        enable_thinking: whether both chat templates are asked to let the model think (``<think>``), which the paper
-            leaves off. The thoughts are part of the answer and of its budgets.
+            engine can be warmed, and ``"off"`` none. The answer is the same. Wasted tokens are counted in the usage,
+            but not against the token budgets.
+        enable_thinking: whether the chat templates of both models let the model think (``<think>``). The paper turns
+            thinking off. Thoughts are part of the answer and count towards its budgets.
 
     Raises:
-        ConfigurationError: a value of the wrong kind or outside its range.
+        ConfigurationError: a value has the wrong type or is outside its range.
         BudgetError: budgets that contradict each other or can never be met.
     """
 
@@ -157,10 +158,10 @@ class RelaySettings:
         return self.trigger if self.calls else Never()
 
     def merged(self, overrides: Mapping[str, Any]) -> RelaySettings:
-        """A copy of these settings with the values of ``overrides``; it is checked too.
+        """A copy of these settings with the values of ``overrides``; the copy is checked, too.
 
         Raises:
-            ConfigurationError: an unknown name (the nearest known one is suggested) or a bad value.
+            ConfigurationError: a name is unknown (the message suggests the closest known name), or a value is invalid.
         """
         if not overrides:
             return self
@@ -172,7 +173,7 @@ def check_setting_names(names: Iterable[str]) -> None:
     """Refuse names that no setting has.
 
     Raises:
-        ConfigurationError: an unknown name; the nearest known one is suggested.
+        ConfigurationError: a name is unknown; the message suggests the closest known name.
     """
     known = {f.name for f in fields(RelaySettings)}
     for name in names:

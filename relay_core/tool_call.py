@@ -1,8 +1,8 @@
-"""One tool call: the pieces that the parser gives of it, and the tool call while it is being written.
+"""One tool call: the pieces that the parser returns for it, and its state while it is being written.
 
-``tool_parser.py`` finds the tags in the stream; here the JSON between them is read. What small models write in place of
-JSON alone is read too: a fence (```` ```json ````) around it, a list of tool calls, the key ``parameters``, and, where
-nothing of it was given yet, Python's quotes.
+``tool_parser.py`` finds the tags in the stream; this module reads the JSON between them. It also reads the variants
+that small models write: a fence (```` ```json ````) around the JSON, a list of tool calls, the key ``parameters``, and
+Python's quotes (if no part of the tool call has been returned yet).
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import Any
 from relay_core.tools import TOOL_CALL_CLOSE, TOOL_CALL_OPEN
 
 TAG = re.compile(f"{TOOL_CALL_OPEN}|{TOOL_CALL_CLOSE}")
-# what may stand before the first object: a fence, and the bracket of a list
+# what may precede the first object: a fence, and the bracket of a list
 _LEAD = re.compile(r"\s*(?:`{1,3}|```\w*\s*)?(?:\[\s*)?")
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)+")\s*,\s*"arguments"\s*:\s*')
 # characters to stop at: outside strings, also those that no JSON has there
 _OUTSIDE_STRINGS = re.compile(r'["{}\[\]]|[^\s:,\w.+-]')
 _INSIDE_STRINGS = re.compile(r'["\\<]')
 _FENCE = re.compile(r"^```\w*\s*|\s*```$")
-_MOST_PYTHON = 20_000  # characters of a body that is tried as Python
+_MOST_PYTHON = 20_000  # the most characters of a body that is parsed as Python
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
     """The next part of tool call number ``index``.
 
-    The first delta of a tool call has its ``name`` and no arguments. The later ones have no name, and their
-    ``arguments``, joined, are its JSON. ``start``: the offset of this part in the parsed text.
+    The first delta of a tool call has its ``name`` and no arguments. The later deltas have no name; their joined
+    ``arguments`` are the JSON of the arguments. ``start``: the offset of this part in the parsed text.
     """
 
     index: int
@@ -45,7 +45,7 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A whole tool call, given after its deltas. ``start``: the offset of its opening tag in the parsed text."""
+    """A complete tool call, which follows its deltas. ``start``: the offset of its opening tag in the parsed text."""
 
     index: int
     id: str
@@ -64,7 +64,7 @@ class InvalidToolCall:
     id: str
     #: the tool's name; ``None`` if it could not be read
     name: str | None
-    #: the arguments' JSON as far as deltas gave it before the tool call broke
+    #: the part of the arguments' JSON that deltas held before the tool call broke
     arguments: str
     #: the whole text of the tool call, tags included
     source: str
@@ -83,10 +83,10 @@ class Progress(Enum):
 
 
 class OpenToolCall:
-    """A tool call that is being written: its body is read once, as far as the text has come.
+    """A tool call that is being written; each part of its body is read once, when it arrives.
 
-    A tag inside a string belongs to the string if the JSON becomes complete, and otherwise ends the tool call. So the
-    deltas stop before the first such tag until the JSON is complete.
+    A tag inside a string belongs to the string if the JSON becomes complete; otherwise it ends the tool call. The
+    deltas therefore stop before the first such tag until the JSON is complete.
 
     Args:
         index: its number in the answer, from 0.
@@ -98,7 +98,7 @@ class OpenToolCall:
     def __init__(self, index: int, tool_call_id: str, start: int, tag: str = TOOL_CALL_OPEN) -> None:
         self.index, self.id, self.start = index, tool_call_id, start
         self.body_start = start + len(tag)
-        #: what stands before the JSON: the opening tag and, once the JSON begins, a fence and the bracket of a list
+        #: the text before the JSON: the opening tag and, once the JSON begins, a fence and the bracket of a list
         self.lead = tag
         #: the offset up to which the body was read
         self.offset = self.body_start
@@ -127,10 +127,10 @@ class OpenToolCall:
         self.offset += len(text)
 
     def read(self, text: str, position: int, *, is_last: bool) -> list[ToolCallDelta]:
-        """Read on at ``position`` of ``text``, which stands at :attr:`offset`.
+        """Read ``text`` from ``position`` on, which has the offset :attr:`offset` in the parsed text.
 
-        Reading ends behind the first JSON value, before a character that breaks it, at the end of ``text``, or, unless
-        the text ``is_last``, before what may become a tag inside a string.
+        Reading ends after the first JSON value, before a character that breaks it, or at the end of ``text``. Unless
+        the text ``is_last``, reading also ends before characters that may become a tag inside a string.
         """
         base, begin = self.offset - position, position
         name_deltas: list[ToolCallDelta] = []
@@ -179,7 +179,7 @@ class OpenToolCall:
             self.progress = Progress.BROKEN
 
     def _read_outside_strings(self, char: str, offset: int) -> bool:
-        """Read a character that is no space, name or number; ``False`` if no JSON has it there."""
+        """Read a character that is not part of a space, name or number; ``False`` if JSON does not allow it there."""
         if self.progress is Progress.BROKEN or (char in "[`" and not self._depth):
             pass
         elif char == "{" or (char == "[" and self._depth):
@@ -198,7 +198,7 @@ class OpenToolCall:
         return self.progress is not Progress.BROKEN
 
     def _begin_arguments(self, offset: int) -> list[ToolCallDelta]:
-        """The delta with the name, if an object at ``offset`` is the arguments and the name stands before it."""
+        """The delta with the name, if the object at ``offset`` holds the arguments and the name precedes it."""
         head = _HEAD.fullmatch(self.body(offset))
         self._name = None if head is None else _name(head[1])
         if self._name is None:
@@ -210,7 +210,7 @@ class OpenToolCall:
         return [ToolCallDelta(self.index, self.id, self._name, "", offset)]
 
     def _arguments_delta(self, text: str, base: int) -> list[ToolCallDelta]:
-        """The delta with the arguments that were read last; ``text`` stands at offset ``base``."""
+        """The delta with the arguments that were read last; ``text`` begins at offset ``base``."""
         if not self._name_was_given or (self.tag_in_string is not None and self._given_to >= self.tag_in_string[0]):
             return []
         end = min(self.offset, self._arguments_end or self.offset)
@@ -223,9 +223,9 @@ class OpenToolCall:
         return [delta]
 
     def whole(self) -> list[ToolCallDelta | ToolCall]:
-        """What is left to give of a complete tool call, and last the tool call itself.
+        """The remaining pieces of a complete tool call, the last of which is the tool call itself.
 
-        Empty if the JSON is no tool call after all: then this tool call is broken.
+        Empty if the JSON is not a tool call; this tool call is then broken.
         """
         body = self.body(self.offset)
         try:
@@ -244,7 +244,7 @@ class OpenToolCall:
     def in_python(self, end: int) -> list[ToolCallDelta | ToolCall]:
         """The pieces of a broken tool call whose body, which ends at offset ``end``, is a dict in Python's notation.
 
-        Empty if it is not, or if a part of it was given already.
+        Empty if the body is not such a dict, or if a part of the tool call has already been returned.
         """
         body = self.body(end).strip()
         is_candidate = "'" in body and "\\" not in body and len(body) <= _MOST_PYTHON
@@ -261,7 +261,7 @@ class OpenToolCall:
     def _pieces(
         self, name: str | None, arguments: Any, arguments_json: str, start: int
     ) -> list[ToolCallDelta | ToolCall]:
-        """What is left to give of a complete tool call whose arguments stand at offset ``start``."""
+        """The remaining pieces of a complete tool call whose arguments begin at offset ``start``."""
         if name is None:
             return self._break("it names no tool")
         self._name = name
@@ -281,7 +281,7 @@ class OpenToolCall:
         return []
 
     def invalid(self, end: int, closing_tag: str) -> InvalidToolCall:
-        """This tool call, broken or cut off; its body ends at offset ``end``."""
+        """This tool call as an invalid one, because it is broken or cut off; its body ends at offset ``end``."""
         body = self.body(end)
         if not self._error:
             try:
@@ -296,7 +296,7 @@ class OpenToolCall:
 
 
 def may_become_tag(text: str, position: int) -> bool:
-    """Whether ``text`` ends with the beginning of a tag that stands at ``position``."""
+    """Whether ``text`` ends with the beginning of a tag that starts at ``position``."""
     rest = text[position : position + len(TOOL_CALL_CLOSE)]
     return position + len(rest) == len(text) and any(
         len(rest) < len(tag) and tag.startswith(rest) for tag in (TOOL_CALL_OPEN, TOOL_CALL_CLOSE)
@@ -316,7 +316,7 @@ def _name_of(body: Any) -> str | None:
 
 
 def _arguments_of(body: Any) -> Any:
-    """The arguments in a tool call's JSON; some models write them as a string of JSON, or leave them out."""
+    """The arguments in a tool call's JSON; some models write them as a JSON string, or leave them out."""
     arguments = body.get("arguments", body.get("parameters")) if isinstance(body, dict) else None
     if isinstance(arguments, str):
         with contextlib.suppress(ValueError, RecursionError):

@@ -1,13 +1,14 @@
-"""Tool calls that a model wrote, parsed out of its answer: whole (:func:`parse_answer`) or as a stream.
+"""Parses the tool calls in a model's answer, from a whole answer (:func:`parse_answer`) or from a stream.
 
-The parser needs the whole answer. A prefix with which the answer was made to begin (``tools.Offer.prefix``) is not part
-of ``result.text``, so it goes first:
+The parser needs the answer from its beginning. A forced prefix (``tools.Offer.prefix``) is not part of ``result.text``,
+so it must be added:
 
     parsed = parse_answer(offered.prefix + result.text)        # .content, .tool_calls, .invalid_tool_calls
 
-A tool call is the first whole JSON value behind its opening tag, whatever its strings hold. Its closing tag may be
-missing: what follows is text. A tool call whose JSON never becomes whole ends at the first tag behind its opening tag.
-A tag may hold a list of tool calls, and a fence around them.
+A tool call is the first complete JSON value after its opening tag, even if its strings contain tags. If its closing tag
+is missing, the text after the JSON value is ordinary text. If the JSON value is never completed, the tool call ends at
+the first tag after its opening tag. The text between the tags may also be a list of tool calls, and may be inside a
+fence.
 """
 
 from __future__ import annotations
@@ -65,12 +66,12 @@ def parse_answer(text: str, new_id: Callable[[int], str] | None = None) -> Parse
 class ToolCallParser:
     """Splits a stream of text into content and tool calls.
 
-    The pieces, joined, do not depend on how the stream is cut, and the work is linear in its length. Text without a
-    tool call comes out unchanged. Space between a tool call and its neighbours is not content.
+    The joined pieces do not depend on how the stream is cut, and the work is linear in its length. Text without a tool
+    call is returned unchanged. White space between a tool call and its neighbours is not content.
 
     Args:
-        new_id: from a tool call's index (from 0) to its id; by default unique ones,
-            :func:`~relay_core.tools.tool_call_ids`.
+        new_id: returns the id of a tool call for its index (from 0); by default, the ids are unique
+            (:func:`~relay_core.tools.tool_call_ids`).
 
     Example:
         >>> parser = ToolCallParser()
@@ -84,18 +85,18 @@ class ToolCallParser:
 
     def __init__(self, new_id: Callable[[int], str] | None = None) -> None:
         self._new_id = new_id or tool_call_ids()
-        # the text is read at _position of _text, which begins at offset _start of the parsed text; what was read is
-        # dropped with the next part
+        # reading is at _position of _text, which begins at offset _start of the parsed text; the next call of feed
+        # drops the text that was read
         self._text, self._start, self._position = "", 0, 0
         self._open: OpenToolCall | None = None
         self._next_index = 0
-        self._space: list[str] = []  # read last, and content only if more content follows
+        self._space: list[str] = []  # the latest white space, which is content only if more content follows
         self._space_start = 0
         self._has_content = False
-        self._after_tool_call = False  # only space has come since the last tool call
-        self._is_unclosed = False  # the last tool call's closing tag may still come
-        # what stood before the last tool call, and what may follow it in the same tag: a list goes on by a comma and a
-        # brace, and ends by a bracket; a fence ends
+        self._after_tool_call = False  # whether only white space has arrived since the last tool call
+        self._is_unclosed = False  # whether the last tool call's closing tag may still arrive
+        # the text before the last tool call, which determines what may follow in the same tag: a list continues with a
+        # comma and a brace, and ends with a bracket; a fence ends
         self._lead, self._expected = "", ""
 
     def feed(self, text: str) -> list[AnswerPiece]:
@@ -123,7 +124,7 @@ class ToolCallParser:
                 goes_on = yield from self._read_tool_call(self._open, is_last=is_last)
 
     def _next_tag(self, *, is_last: bool) -> tuple[int, str]:
-        """The position of the next tag, and the tag; else the position up to which there is none, and no tag."""
+        """The position of the next tag, and the tag; without a tag, the position up to which there is none, and ""."""
         tag = TAG.search(self._text, self._position)
         if tag is not None:
             return tag.start(), tag[0]
@@ -145,7 +146,7 @@ class ToolCallParser:
         return bool(tag)
 
     def _begin_tool_call(self, start: int, tag: str) -> None:
-        """Open a tool call whose ``tag`` stands at offset ``start``; within a list there is no tag."""
+        """Open a tool call whose ``tag`` begins at offset ``start``; within a list, the tag is empty."""
         self._space = []
         self._open = OpenToolCall(self._next_index, self._new_id(self._next_index), start, tag)
         self._next_index += 1
@@ -170,7 +171,7 @@ class ToolCallParser:
         return True
 
     def _read_tool_call(self, call: OpenToolCall, *, is_last: bool) -> Generator[AnswerPiece, None, bool]:
-        """Read on in the open tool call; returns whether it ended before the text did."""
+        """Continue to read the open tool call; returns whether it ended before the text did."""
         if call.progress is Progress.INCOMPLETE:
             yield from call.read(self._text, self._position, is_last=is_last)
             self._position = call.offset - self._start
@@ -202,7 +203,7 @@ class ToolCallParser:
         return bool(tag)
 
     def _go_back(self, call: OpenToolCall, offset: int) -> None:
-        """Read on at ``offset``, which is inside the body of ``call``."""
+        """Continue reading at ``offset``, which is inside the body of ``call``."""
         if offset < self._start:
             read_again = call.body(call.offset)[offset - call.body_start :]
             self._text, self._start = read_again + self._text[self._position :], offset

@@ -1,19 +1,18 @@
-"""Tools on their way to the models: the schemas on offer, and earlier tool calls and results as chat messages.
+"""Tools in prompts: the schemas on offer, and earlier tool calls and results as chat messages.
 
-A model that was trained for tools in Qwen's manner writes, once or several times in an answer,
+A model that was trained for tools in Qwen's format writes the following once or several times in an answer:
 
     <tool_call>
     {"name": "price", "arguments": {"item": "tea"}}
     </tool_call>
 
-Nothing here keeps state. :func:`offer` gives the schemas for the template and the prefix
-with which the answer must begin:
+:func:`offer` returns the schemas for the template, and the prefix with which the answer must begin:
 
     offered = offer(tools, tool_choice)
     events = relay.astream(messages, tools=offered.tools, prefix=offered.prefix, constraint=offered.constraint)
 
-``tool_parser.py`` reads the tool calls of the answer. Running tools, and the frameworks' own message classes, are left
-to the plugins.
+``tool_parser.py`` reads the tool calls of the answer. The plugins run the tools, and convert the messages of the
+frameworks.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 class Offer:
     """The tools that an answer may call.
 
-    ``tools``: schemas for the template, in OpenAI's function form; without any, no text of the answer is read as a tool
-    call. ``prefix``: the text with which the assistant's turn must begin. ``constraint``: what the text behind the
-    prefix is held to by engines that can.
+    ``tools``: schemas for the template, in OpenAI's function form; if there are none, no text of the answer is read as
+    a tool call. ``prefix``: the text with which the assistant's turn must begin. ``constraint``: the constraint that
+    engines with constrained decoding apply to the text after the prefix.
     """
 
     tools: tuple[dict[str, Any], ...] = ()
@@ -55,13 +54,13 @@ def offer(tools: Sequence[Mapping[str, Any]] | None, tool_choice: Any = None) ->
     """Offer ``tools`` under ``tool_choice``.
 
     Args:
-        tools: schemas, each as :func:`function_schema` takes them.
-        tool_choice: ``None`` or ``"auto"`` leaves the choice to the model. ``"none"`` shows it no tool. With ``"any"``,
-            ``"required"`` or ``True`` the answer begins inside a tool call. With a tool's name, or OpenAI's
-            ``{"type": "function", "function": {"name": ...}}``, it begins inside a tool call of that tool.
+        tools: schemas, in a form that :func:`function_schema` accepts.
+        tool_choice: ``None`` or ``"auto"`` leaves the choice to the model. ``"none"`` shows no tool to the model.
+            ``"any"``, ``"required"`` or ``True`` forces the answer to begin with a tool call. The name of a tool, or
+            OpenAI's ``{"type": "function", "function": {"name": ...}}``, forces a call of that tool.
 
     Raises:
-        ConfigurationError: a schema has no name, or ``tool_choice`` names no tool on offer.
+        ConfigurationError: a schema has no name, or ``tool_choice`` names a tool that is not on offer.
     """
     schemas = tuple(function_schema(tool) for tool in tools or ())
     names = [schema["function"]["name"] for schema in schemas]
@@ -82,7 +81,7 @@ def offer(tools: Sequence[Mapping[str, Any]] | None, tool_choice: Any = None) ->
 
 
 def _constraint(tools: Sequence[Mapping[str, Any]], name: str | None) -> Constraint:
-    """What follows the forced prefix of the tool ``name``, or of any of ``tools``."""
+    """The constraint for the text after the forced prefix of the tool ``name``, or of any of ``tools``."""
     callable_tools = []
     for tool in tools:
         function = function_schema(tool)["function"]
@@ -94,7 +93,7 @@ def _constraint(tools: Sequence[Mapping[str, Any]], name: str | None) -> Constra
 
 
 def forced_prefix(name: str | None = None) -> str:
-    """The beginning of an answer that must call a tool: any tool, or the one called ``name``.
+    """The beginning of an answer that must call a tool: any tool, or the tool ``name``.
 
     The prefix ends at a token boundary of the usual spelling, so that the model continues as it was trained to.
     """
@@ -109,7 +108,7 @@ def function_schema(tool: Mapping[str, Any]) -> dict[str, Any]:
         tool: that form, or only its inner part.
 
     Raises:
-        ConfigurationError: the tool has no name, or its parameters are no JSON schema.
+        ConfigurationError: the tool has no name, or its parameters are not a JSON schema.
     """
     function = tool.get("function", tool) if isinstance(tool, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
@@ -145,7 +144,7 @@ def tool_call_entry(tool_call_id: str | None, name: str, arguments: Mapping[str,
     """One entry of an assistant message's ``tool_calls``.
 
     Args:
-        arguments: the arguments as an object, or as JSON text; text that is no valid JSON is kept as it is.
+        arguments: the arguments as an object or as JSON text; invalid JSON is kept unchanged.
     """
     arguments_json = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     function = {"name": name, "arguments": without_tags(arguments_json)}
@@ -164,19 +163,19 @@ def tool_message(content: str, tool_call_id: str) -> dict[str, Any]:
 
 
 def tool_call_ids() -> Callable[[int], str]:
-    """A function from the index of a tool call in one answer to its id.
+    """A function that returns the id of a tool call for its index in one answer.
 
-    The ids have a random part, so that no two answers share one: a batch may hold the same question twice. The parts of
-    one answer agree, because they are made with one function.
+    The ids have a random part, so that different answers have different ids, even if a batch holds the same question
+    twice. All parts of one answer use the same function, so their ids agree.
     """
     answer = secrets.token_hex(10)
     return lambda index: f"call_{answer}{index:04x}"
 
 
 def without_tags(arguments_json: str) -> str:
-    """The same JSON without a tag or control token in it.
+    """The same JSON without tags or control tokens.
 
-    Templates write arguments as they are, and models read tags wherever they stand. JSON has ``<`` only inside strings,
-    where it may be escaped as ``\\u003c``.
+    Templates write arguments unchanged, and models recognise tags anywhere. JSON has ``<`` only inside strings, where
+    it can be escaped as ``\\u003c``.
     """
     return re.sub(r"<(?=[|/a-z])", r"\\u003c", arguments_json)

@@ -1,7 +1,8 @@
 """JSON under a schema: the relay writes its answer, then one engine writes that answer again, constrained.
 
-Decoding under a grammar leaves no room for a command, so the two steps are apart: first the answer with its calls, then
-its JSON, by the side that ``structured_by`` names. The usage of the JSON is added to the answer's.
+Constrained decoding leaves no room for a command, so there are two steps: the relay writes the answer with its calls,
+and then the model that ``structured_by`` names writes the JSON. The usage of the JSON is added to the usage of the
+answer.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ INSTRUCTION = "Write your last answer again as JSON, and nothing else. The JSON 
 
 
 def constraining_engine(relay: Relay, by: Role) -> Engine:
-    """The engine of side ``by``, which must be able to decode under a schema.
+    """The engine of the role ``by``, which must be able to decode under a schema.
 
-    The engine of an endpoint knows that for certain only after its start: see :func:`start_constraining_engine`.
+    The engine of an endpoint knows only after its start whether it can: see :func:`start_constraining_engine`.
 
     Raises:
-        ConfigurationError: there is no such engine, or it cannot decode under a schema; the message names those that
-            can.
+        ConfigurationError: there is no such engine, or it cannot decode under a schema; the message names the engines
+            that can.
     """
     if by not in ("student", "teacher"):
         raise ConfigurationError(f"structured_by is {by!r}: write 'student' or 'teacher'")
@@ -54,10 +55,11 @@ def constraining_engine(relay: Relay, by: Role) -> Engine:
 
 
 async def start_constraining_engine(relay: Relay, by: Role, schema: Mapping[str, Any]) -> Engine:
-    """Start the engine of side ``by`` and check it and the schema; before the answer, so that a refusal costs nothing.
+    """Start the engine of the role ``by``, and check it and the schema. Call it before the answer, so that a refusal is
+    free.
 
     Raises:
-        ConfigurationError: as :func:`constraining_engine`; or the engine cannot decode under ``schema``.
+        ConfigurationError: as :func:`constraining_engine`, or the engine cannot decode under ``schema``.
     """
     await constraining_engine(relay, by).start()
     engine = constraining_engine(relay, by)
@@ -76,21 +78,21 @@ async def write_json(
 ) -> AsyncGenerator[Event, None]:
     """Write ``answer`` again as JSON under ``schema``, event by event; the last event is ``Finished``.
 
-    The text and segments of its result are the JSON. Usage, seconds and failures are those of the answer and the JSON
-    together, and so are the limits ``max_tokens``, ``deadline_s`` and, where the teacher writes the JSON,
-    ``max_teacher_tokens``.
+    The text and segments of the result are the JSON. Usage, seconds and failures are the sums over the answer and the
+    JSON. The limits ``max_tokens``, ``deadline_s`` and, if the teacher writes the JSON, ``max_teacher_tokens`` also
+    apply to the answer and the JSON together.
 
     Args:
         relay: the relay that wrote ``answer``.
         messages: the conversation that ``answer`` ends.
         schema: a JSON schema.
-        by: the side that writes the JSON.
+        by: the role of the model that writes the JSON.
         settings: the settings under which ``answer`` was written.
 
     Raises:
-        ConfigurationError: as :func:`constraining_engine`; or ``by="teacher"`` with ``calls=False``.
+        ConfigurationError: as :func:`constraining_engine`, or ``by="teacher"`` with ``calls=False``.
         BudgetError: the answer left no tokens for its JSON.
-        EngineError: the engine failed, or its text is no JSON.
+        EngineError: the engine failed, or its text is not JSON.
     """
     constraining_engine(relay, by)
     if by == "teacher" and not settings.calls:
@@ -147,7 +149,7 @@ async def _prompt(
 
 
 def _check(text: str, by: Role) -> None:
-    """Refuse text that is no JSON: some endpoints accept a schema and ignore it."""
+    """Refuse text that is not JSON, because some endpoints accept a schema and ignore it."""
     try:
         json.loads(text)
     except ValueError as error:
@@ -159,7 +161,7 @@ def _check(text: str, by: Role) -> None:
 
 
 class _JsonText:
-    """The JSON as far as it is written, and the usage that its stream reports."""
+    """The JSON that has been written so far, and the usage that its stream reports."""
 
     def __init__(self, author: Author) -> None:
         self._author = author
@@ -179,7 +181,7 @@ class _JsonText:
         return TextDelta(self._author, text, ids) if text else None
 
     def result(self, answer: RelayResult, prompt: Prompt, finish: FinishReason, seconds: float) -> RelayResult:
-        """``answer`` with the JSON in place of its text, and the usage of both."""
+        """``answer`` with the JSON instead of its text, and the usage of both."""
         ids = tuple(token.id for token in self._tokens if token.id is not None)
         logprobs = tuple(token.logprob for token in self._tokens if token.id is not None)
         written = self._written(has_ids=bool(ids))
@@ -194,7 +196,7 @@ class _JsonText:
         )
 
     def _written(self, *, has_ids: bool) -> int:
-        """The number of tokens of the JSON; a token without an id may hold several, so the engine's count is better."""
+        """The number of tokens of the JSON: without ids, the engine's count, as a text may stand for several tokens."""
         reported = None if self._usage is None else self._usage.completion_tokens
         return len(self._tokens) if reported is None or has_ids else reported
 

@@ -1,7 +1,7 @@
-"""The budgets of an answer: tokens in all, teacher tokens per call and per answer, calls, and the models' contexts.
+"""The budgets of an answer: all tokens, teacher tokens per call and per answer, calls, and the models' contexts.
 
-The budget of seconds is in ``deadline.py``. The sampling of each request to an engine is here too, because its
-``max_tokens`` is a budget, and its seed depends on what was written before.
+``deadline.py`` enforces the limits in seconds. This module also makes the sampling of each request, because its
+``max_tokens`` is a budget, and its seed depends on the tokens written before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from relay_core.errors import ContextOverflow
 from relay_core.settings import RelaySettings
 from relay_core.transcript import Author, Transcript
 
-# Two primes, so that a student's and a teacher's request of one answer hardly ever get the same seed.
+# Two primes, so that a student's request and a teacher's request of one answer almost never have the same seed.
 _STUDENT_SEED_STEP, _TEACHER_SEED_STEP = 7919, 104_729
 _SEEDS = 2**63  # engines take seeds below this number
 
@@ -40,7 +40,7 @@ class Budget:
         """How many teacher tokens a call may have now; 0 refuses the call.
 
         Args:
-            requested: the tokens that the call asks for; ``None`` for the most that any call may have now.
+            requested: the tokens that the call requests; ``None`` means the most that any call may have now.
         """
         s = self._settings
         if not self._has_teacher or (s.max_calls is not None and len(self._calls) >= s.max_calls):
@@ -86,11 +86,11 @@ def student_sampling(
 
     Args:
         max_tokens: the most tokens of this request.
-        written: the number of entries in the transcript. The seed depends on it: with one seed for all its requests,
-            an answer would repeat the same random draws.
+        written: the number of entries in the transcript. The seed depends on this number, because an answer would
+            repeat the same random draws if all its requests had the same seed.
         may_call: whether a command can open a call; if so, the engine stops at the closing tag.
         top_logprob: whether the trigger needs the probability of the likeliest token.
-        halt: where the engine is to end the stream for the trigger.
+        halt: the token at which the engine ends the stream for the trigger.
         halt_after: the tokens before that which are written in any case.
         held_to: the constraint of the request (``constrained.py``).
     """
@@ -108,7 +108,7 @@ def _halts_later(halt: Halt, after: int, written: int, token: Token) -> bool:
 
 
 def teacher_sampling(settings: RelaySettings, max_tokens: int, *, call: int, **held_to: Any) -> Sampling:
-    """The sampling of the teacher in call number ``call`` (from 0); the same for a request that is begun early.
+    """The sampling of the teacher in call number ``call`` (from 0), also for a request that is begun early.
 
     ``held_to`` is the constraint of the request (``constrained.py``).
     """

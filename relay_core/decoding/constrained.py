@@ -1,9 +1,9 @@
-"""An answer under a constraint: what each of its requests is held to, and whether calls may interrupt it.
+"""An answer under a constraint: the constraint of each request, and whether calls are allowed.
 
-The constraint is on the reader's text behind the prefix. The student's request begins where that text stands, whoever
-wrote it, and so does the teacher's: both are held to the same grammar, and the whole follows it. Where one of the two
-engines cannot begin within a constraint, the calls of the answer are refused. A command is text that the constraint
-must allow, so in JSON it stands within a string; it is taken out before the next request begins.
+The constraint applies to the reader's text after the prefix. Each request of either model begins at the end of this
+text and follows the same grammar, so the whole text follows it. If one of the two engines cannot begin in the middle of
+a constrained text, the calls of the answer are refused. The constraint must also allow the text of a command. In JSON,
+a command can therefore only be inside a string; it is removed before the next request begins.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from relay_core.transcript import Transcript
 
 
 async def applicable(constraint: Constraint | None, student: Engine) -> Constraint | None:
-    """The constraint, checked by the student's engine; ``None`` if nothing is to be constrained.
+    """The constraint, which the student's engine has checked; ``None`` if there is no constraint.
 
-    A forced tool call on an engine that cannot be held to one is written without constraint.
+    If the engine cannot constrain a forced tool call, the tool call is written without a constraint.
 
     Raises:
-        ConfigurationError: the engine cannot hold a text to the constraint.
+        ConfigurationError: the engine cannot apply the constraint.
     """
     if constraint is None or (constraint.kind is Kind.TOOL_CALL and constraint.kind not in student.constraints):
         return None
@@ -30,10 +30,10 @@ async def applicable(constraint: Constraint | None, student: Engine) -> Constrai
 
 
 class Hold:
-    """What one answer is held to.
+    """The constraint of one answer.
 
     Args:
-        constraint: as :func:`applicable` gives it.
+        constraint: the result of :func:`applicable`.
         student: the student's engine.
         teacher: the teacher's; ``None`` if there is none.
     """
@@ -43,7 +43,7 @@ class Hold:
 
     @property
     def allows_calls(self) -> bool:
-        """Whether the teacher can go on within the constraint, and the student after it."""
+        """Whether the teacher can continue within the constraint, and the student after the teacher."""
         kind, teacher = None if self._constraint is None else self._constraint.kind, self._teacher
         return kind is None or (
             teacher is not None
@@ -54,8 +54,7 @@ class Hold:
 
     @property
     def stops_at_commands(self) -> bool:
-        """Whether a command ends the student's request even if it opens no call, so that the next one begins without
-        it."""
+        """Whether a command ends the student's request even if it opens no call, so that the next request omits it."""
         return self._constraint is not None and self._student.resumes_constraints
 
     def student(self, transcript: Transcript) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
     student's engine streams -> scanner -> call? -> teacher's engine streams at most n tokens -> student again
 
-Every step appends to the transcript and yields an event. One :class:`Answer` answers one prompt. Many answers run at
-once, and the engines batch their requests, so that no answer waits for another one's turn. The other modules of this
-folder do the parts of a step; this module knows no concrete engine.
+Every step appends to the transcript and yields an event. One :class:`Answer` answers one prompt. Many answers run
+concurrently, and the engines batch their requests, so that no answer waits for a turn of another answer. The other
+modules of this folder implement the parts of a step. This module depends on no concrete engine.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from relay_core.transcript import Author, Transcript
 
 
 class Answer:
-    """One answer: its steps, and the state that they share.
+    """One answer: its steps, and the state that the steps share.
 
     Args:
         student: a started engine.
         teacher: the engine to call; without one, every call is refused.
-        prompts: the prompts of both, with the student's rendered; the answer's transcript is theirs.
+        prompts: the prompts of both models, of which the student's is rendered; they hold the answer's transcript.
         settings: budgets, sampling, prices, and the trigger.
         deadline: the event loop's time at which the answer must end; ``None`` for no deadline.
-        constraint: what the answer is held to, checked by the student's engine; ``None`` for free text.
+        constraint: the constraint of the answer, which the student's engine has checked; ``None`` for free text.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Answer:
         self._finish: FinishReason | None = None
 
     async def run(self) -> AsyncGenerator[Event, None]:
-        """Yield the answer's events; the last one is :class:`Finished`.
+        """Yield the answer's events; the last event is :class:`Finished`.
 
         Raises:
-            RelayError: the answer cannot go on; ``transcript`` holds the answer so far.
+            RelayError: the answer cannot be continued; ``transcript`` holds the answer so far.
         """
         try:
             while not self._is_over:
@@ -165,18 +165,18 @@ class Answer:
         )  # fmt: skip
 
     def _check_top_logprob(self, tokens: Sequence[Token]) -> None:
-        """Refuse a student whose first token comes without the probability that the trigger needs."""
+        """Refuse a student whose first token does not have the probability that the trigger needs."""
         if len(self._transcript) or self._calls or not tokens or tokens[0].is_tool_call:
             return
         if tokens[0].top_logprob is None:
             raise no_top_logprob(self._student, self._settings.active_trigger)
 
     def _end_turn(self, chunk: Chunk, token_count: int) -> None:
-        """Handle the end of the student's stream, which no call has cut short.
+        """Handle the end of a student's stream that was not ended by a call.
 
         Args:
             chunk: the stream's last chunk.
-            token_count: the tokens of the whole stream.
+            token_count: the number of tokens of the whole stream.
         """
         if chunk.finish is Finish.END and not self._text.opens_call_at_end(chunk.end_token):
             if chunk.end_token is not None and self._transcript.total < self._settings.max_tokens:
@@ -185,8 +185,8 @@ class Answer:
         elif chunk.finish is Finish.LENGTH:
             self._finish = FinishReason.LENGTH
         elif not token_count and chunk.finish is not Finish.END:
-            # A stop at a closing tag that opened no call does not end the answer: the student gets another turn. After
-            # an empty turn, the next one would be empty too, without end.
+            # A stop at a closing tag that opened no call does not end the answer: the student gets another turn. But
+            # after an empty turn, all further turns would be empty, too.
             raise EngineError("it stopped without writing anything", role="student")
 
     # -- the call ------------------------------------------------------------------------------------------
@@ -265,12 +265,12 @@ class Answer:
         return coalesce(deltas)
 
     def _timeout_error(self, *, received: int) -> str:
-        """The error of a call that ran into ``teacher_timeout_s`` after ``received`` entries of the transcript."""
+        """The error of a call that reached ``teacher_timeout_s`` after ``received`` entries of the transcript."""
         reason = f"no complete answer within {self._settings.teacher_timeout_s} s"
         return reason if received else self._teacher_engine.timed_out(reason)
 
     async def _teacher_prompt(self, deadline: float | None, before: int | None = None) -> Prompt:
-        """Start the teacher's engine; returns the prompt of the next call, as :meth:`Prompts.teacher` makes it."""
+        """Start the teacher's engine; returns the prompt of the next call (see :meth:`Prompts.teacher`)."""
         await within(self._teacher_engine.start(), deadline)
         prompt = await within(self._prompts.teacher(len(self._calls), before), deadline)
         self._budget.check_fits(self._teacher_engine, prompt)
@@ -288,7 +288,7 @@ class Answer:
     # -- warming -------------------------------------------------------------------------------------------
 
     async def _warm(self) -> None:
-        """Begin or drop the teacher's early stream, as the student's text demands."""
+        """Begin or drop the teacher's early stream, depending on the student's text."""
         if not self._is_over and not self._text.has_call:
             await self._warmer.follow(self._text.open_command, may_begin=self._may_warm)
 
@@ -339,7 +339,7 @@ class Answer:
 
 
 def unanswered(settings: RelaySettings, seconds: float) -> RelayResult:
-    """The result if the student had not started, or its prompt was not rendered, by the deadline: an empty answer."""
+    """The empty answer, if by the deadline the student has not started or its prompt has not been rendered."""
     transcript = Transcript()
     return RelayResult(
         text="",

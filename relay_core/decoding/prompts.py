@@ -1,7 +1,7 @@
 """The student's and the teacher's prompt at any moment of an answer.
 
-student    the messages in the student's chat template, with the instructions that are for the student alone, then all
-           of its view: its text, commands, the teacher's words
+student    the messages in the student's chat template, with the instructions that only the student reads, then the
+           student's whole view: its text, its commands and the teacher's words
 teacher    the messages in the teacher's chat template, then exactly the reader's text so far, without any command
 """
 
@@ -26,12 +26,13 @@ from relay_core.transcript import Transcript
 
 
 class Prompts:
-    """The prompts of one answer. It also makes ``transcript``, which begins with the student's rendered prompt.
+    """The prompts of one answer. This class also creates ``transcript``, which begins with the student's rendered
+    prompt.
 
     Args:
         student: a started engine, so that its tokenizer is known.
-        teacher: an engine that is started before :meth:`teacher` is called; ``None`` if there is no teacher.
-        conversation: the messages, tools and prefix that both prompts are made from.
+        teacher: an engine that must be started before :meth:`teacher` is called; ``None`` if there is no teacher.
+        conversation: the messages, tools and prefix from which both prompts are made.
         instructed: the conversation as the student reads it, with its instructions.
         rendered: ``instructed`` in the student's template; ``None`` for a student without a tokenizer.
         prefix_ids: the conversation's prefix in the student's vocabulary.
@@ -61,10 +62,10 @@ class Prompts:
     async def render(
         cls, student: Engine, teacher: Engine | None, conversation: Conversation, instructions: str | None = None
     ) -> Prompts:
-        """Render the student's prompt, without blocking the event loop; arguments as for the class.
+        """Render the student's prompt without blocking the event loop; the other arguments are those of the class.
 
         Args:
-            instructions: text for the student's system message alone.
+            instructions: a text that is added to the student's system message only.
 
         Raises:
             ConfigurationError: the student's chat template cannot render the conversation.
@@ -89,7 +90,7 @@ class Prompts:
 
     @property
     def vocabulary_is_shared(self) -> bool:
-        """Whether student and teacher have one vocabulary, so that one reads the other's ids unchanged."""
+        """Whether student and teacher have the same vocabulary, so that each can read the other's ids unchanged."""
         vocabulary = self._student_vocabulary
         return (
             vocabulary is not None
@@ -115,7 +116,7 @@ class Prompts:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What the chat templates could not show as it was given, by ``student_template`` and ``teacher_template``."""
+        """What the chat templates could not show unchanged, under ``student_template`` and ``teacher_template``."""
         rendered = {"student": self._student_rendered, "teacher": self._teacher_rendered}
         return {f"{role}_template": "; ".join(r.remarks) for role, r in rendered.items() if r is not None and r.remarks}
 
@@ -134,13 +135,13 @@ class Prompts:
         """The teacher's prompt for call number ``call`` (from 0).
 
         Args:
-            before: leave out the student's text from this character on. A request that is begun early passes the
-                place where an unfinished command begins.
+            before: the student's character from which the student's text is left out. A request that is begun early
+                passes the beginning of the unfinished command.
         """
         assert self._teacher is not None
         tokenizer = self._teacher.tokenizer
         text = self._conversation.prefix + self.transcript.visible_text(end=before)
-        if tokenizer is None:  # the server renders the messages; their text in its template is not known here
+        if tokenizer is None:  # the server renders the messages, so their rendered text is unknown here
             return self._prompt(self._conversation, "", None, text, call)
         rendered, view = await self._teacher_parts(tokenizer)
         answer_ids = view.update(self.transcript) if before is None else view.foresee(self.transcript, before)
@@ -148,7 +149,7 @@ class Prompts:
         return self._prompt(self._conversation, prompt_text, rendered.token_ids + answer_ids, text, call)
 
     async def _teacher_parts(self, tokenizer: Tokenizer) -> tuple[Rendered, ReaderView]:
-        """The messages in the teacher's chat template, and the reader's text in its vocabulary; made once."""
+        """The messages in the teacher's chat template, and the reader's text in its vocabulary; created once."""
         if self._teacher_rendered is None or self._teacher_view is None:
             student_tokenizer = self._student.tokenizer
             if (
@@ -171,7 +172,7 @@ class Prompts:
     def _prompt(
         conversation: Conversation, text: str, token_ids: Sequence[int] | None, continuation: str, number: int
     ) -> Prompt:
-        """A prompt for the request with this number (from 0) among the answer's requests to one engine."""
+        """The prompt of one request; ``turn`` counts the answer's requests to the engine, from 0."""
         return Prompt(
             text, token_ids, conversation.messages, continuation, conversation.tools or None, number,
             enable_thinking=conversation.enable_thinking,

@@ -1,8 +1,8 @@
-"""The student's tokens in; text for the reader, and at most one call, out.
+"""Takes the student's tokens, and returns text for the reader and at most one call.
 
-Tokens are added to the transcript, and their text goes to the scanner. Text that may yet become a command is held back
-together with the ids of its tokens. All other text goes through the filter for stop strings to the reader.
-``transcript.py`` defines the student's characters, by which places in the student's text are counted here.
+Tokens are added to the transcript, and their text goes to the scanner. Text that may still become a command is held
+back together with the ids of its tokens. All other text goes through the filter for stop strings to the reader.
+Positions in the student's text are counted in student's characters, which ``transcript.py`` defines.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class StudentText:
     """Turns the student's tokens into the text that the reader may see, and finds the calls in them.
 
     Args:
-        transcript: gets the tokens.
+        transcript: the transcript to which the tokens are added.
         stops: searches the reader's text for stop strings.
         decider: the answer's trigger.
         allowance: :meth:`~relay_core.decoding.budget.Budget.allowance` of the answer's budget.
         tally: counts refused and malformed commands, and discarded tokens.
-        ends_in_character: whether ids of the student's vocabulary end in the middle of a character.
+        ends_in_character: returns whether ids of the student's vocabulary end in the middle of a character.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class StudentText:
 
     @property
     def has_call(self) -> bool:
-        """Whether a call is to be made now. A call that opens in the middle of a character waits for its end."""
+        """Whether a call must be made now. If a call opens in the middle of a character, it waits for its end."""
         return self._call is not None and (self._at_end or not self._ends_in_character(self._transcript.student_ids))
 
     def begin_turn(self, *, may_call: bool) -> None:
@@ -91,7 +91,7 @@ class StudentText:
         return call
 
     def opens_call_at_end(self, end_token: Token | None) -> bool:
-        """Whether a call is made although the student ends: in place of its end token, or one that waited."""
+        """Whether a call is made although the student has ended: instead of its end token, or because it waited."""
         if end_token is not None and self._may_ask:
             self._try_call_instead_of(end_token)
         self._at_end = self._call is not None
@@ -132,7 +132,7 @@ class StudentText:
                 self._waiting.append((self._transcript.student_offset, len(self._transcript) - 1, token.id))
                 deltas += self._scan(token)
             if self.has_call or self._stops.hit is not None:
-                if self._asks_trigger and self._stops.hit is None:  # the call waited for a character's end
+                if self._asks_trigger and self._stops.hit is None:  # the call has waited for the end of a character
                     self._tally.discarded += sum(map(_count, tokens[i + 1 :]))
                 break
         return coalesce(deltas)
@@ -141,9 +141,10 @@ class StudentText:
         """End the answer; returns the text that was held back, unless it is a command that was cut off.
 
         Args:
-            cut_off: a budget ended the answer, not the student. Even the beginning of an opening tag is hidden then.
+            cut_off: whether a budget, not the student, ended the answer. In this case, even the beginning of an opening
+                tag is hidden.
         """
-        self._tally.refused += self._call is not None  # the answer ended before the character did
+        self._tally.refused += self._call is not None  # the answer ended in the middle of a character
         return self._release_held(cut_off=cut_off) + self._stops.flush()
 
     # -- deciding ------------------------------------------------------------------------------------------
@@ -154,7 +155,7 @@ class StudentText:
         return self._asks_trigger and self._call is None and not self._must_write
 
     def _try_call_instead_of(self, token: Token) -> None:
-        """Open a call in place of this token if the trigger and the budgets agree."""
+        """Open a call instead of this token if the trigger proposes one and the budgets allow it."""
         requested = self._decider.before_token(Candidate(token, self._transcript.total, self.since_call))
         if requested > 0 and not self._try_open(requested):
             self._tally.refused += 1
@@ -167,7 +168,7 @@ class StudentText:
         return tokens > 0
 
     def _scan(self, token: Token) -> list[TextDelta]:
-        """Feed one token's text to the scanner, and handle the pieces that are now decided."""
+        """Feed one token's text to the scanner, and handle the pieces that are now certain."""
         end = self._transcript.student_offset - len(token.text) - len(self._scanner.held)
         deltas: list[TextDelta] = []
         pieces = self._scanner.feed(token.text)
@@ -177,7 +178,7 @@ class StudentText:
             if not isinstance(piece, Call):
                 continue
             if self._call is not None or not self._try_open(self._decider.on_command(piece)):
-                self._tally.refused += 1  # by the trigger or a budget, or this token has opened a call already
+                self._tally.refused += 1  # by the trigger or a budget, or because this token has already opened a call
             elif token.id is None:  # a text-only engine may have written past the command; that text is dropped
                 dropped = [*pieces[i + 1 :], *self._scanner.flush()]
                 self._transcript.drop_tail(sum(len(_source(piece)) for piece in dropped))
@@ -195,7 +196,7 @@ class StudentText:
         return deltas + self._show("", end)
 
     def _pass_on(self, piece: Piece, begin: int, end: int) -> list[TextDelta]:
-        """Show text or hide a command, which the student wrote as its characters ``begin`` to ``end``."""
+        """Show text, or hide a command; the piece has the student's characters ``begin`` to ``end``."""
         if isinstance(piece, Text):
             return self._show(piece.text, end)
         self._tally.malformed += isinstance(piece, Malformed)

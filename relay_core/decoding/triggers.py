@@ -1,17 +1,16 @@
 """Triggers: what makes a call.
 
-A :class:`Trigger` is a frozen value that any number of answers share. For each answer it makes a :class:`Decider`,
-which holds the state that belongs to this answer (a random generator). The loop asks it at two points:
+A :class:`Trigger` is a frozen value that any number of answers share. For each answer, it makes a :class:`Decider`,
+which holds the state of this answer (such as a random generator). The loop asks the decider at two points:
 
-    on_command      the student wrote `<call>n</call>`; how many tokens to ask the teacher for?
-    before_token    the student sampled a token that is not written yet; write it, or ask the teacher instead?
+    on_command the student has written `<call>n</call>`: how many tokens to request from the teacher?
+    before_token the student has sampled a token, which is not written yet: write it, or call the teacher instead?
 
-A trigger proposes a call, and a budget may refuse it. A call that is opened while the student stands in the middle of a
-character waits until the character is complete. The loop, the transcript, budgets, usage and events are the same for
-every trigger.
+A trigger proposes a call, and a budget may refuse it. If a call opens in the middle of a character, it waits until the
+character is complete. The loop, the transcript, budgets, usage and events are the same for every trigger.
 
 To write a trigger, subclass :class:`Trigger` and :class:`Decider`; docs/triggers.md has an example. The triggers that
-ship can also be read from a string (:func:`parse_trigger`), and ``str`` writes that string.
+ship can also be parsed from a string (:func:`parse_trigger`); ``str`` returns this string.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from relay_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from relay_core.engines.base import Engine, Token
 
-#: asks for as many tokens as the budgets allow
+#: requests as many tokens as the budgets allow
 REST = 10**9
-#: Whether a stream ends with this token, which is not to be written. The first argument is the number of tokens that
-#: the request has written before it. An engine may call this on any thread.
+#: A function that returns whether a stream ends with a token, which is then not written. Its first argument is the
+#: number of tokens that the request has written before this token. An engine may call it on any thread.
 Halt = Callable[[int, "Token"], bool]
 
 
@@ -40,7 +39,7 @@ Halt = Callable[[int, "Token"], bool]
 class Candidate:
     """A token that the student sampled and that is not written yet.
 
-    ``token``: its id, text and log-probabilities, as the student's engine delivered them; the end token is one, too.
+    ``token``: the id, text and log-probabilities that the student's engine delivered; it may be the end token.
     ``position``: the number of tokens in the answer before it, by both models. ``since_call``: the number of tokens
     that the student has written since the latest call; ``None`` before the first call.
     """
@@ -53,25 +52,25 @@ class Candidate:
 class Decider:
     """Decides about the calls of one answer. This class never calls; subclasses override the methods they need."""
 
-    #: whether a command can open a call; if not, the student's engine need not stop at a command, and no teacher is
-    #: warmed
+    #: whether a command can open a call; if not, the student's engine need not stop at a command, and the teacher is
+    #: not warmed
     reads_commands: bool = False
     #: whether the loop asks ``before_token`` about every token
     reads_tokens: bool = False
 
     def on_command(self, command: Call) -> int:
-        """How many tokens to ask the teacher for at this command; 0 refuses it. Budgets apply afterwards."""
+        """How many tokens to request from the teacher at this command; 0 refuses it. Budgets apply afterwards."""
         return 0
 
     def before_token(self, candidate: Candidate) -> int:
-        """How many tokens to ask the teacher for in place of this token; 0 writes the token."""
+        """How many tokens to request from the teacher instead of this token; 0 writes the token."""
         return 0
 
     def halt(self, since_call: int | None) -> Halt | None:
-        """For engines that can end a stream by themselves: at which token of the next request to end it.
+        """The token at which the next request should end, for engines that can end a stream by themselves.
 
-        The loop asks :meth:`before_token` about this token all the same. Without a ``halt``, the loop closes the
-        stream, and what the engine has sampled meanwhile is discarded.
+        The loop still asks :meth:`before_token` about this token. Without a ``halt``, the loop closes the stream, and
+        tokens that the engine has sampled in the meantime are discarded.
 
         Args:
             since_call: as in :class:`Candidate`, at the beginning of the request.
@@ -112,11 +111,12 @@ class Commands(Trigger):
     """A call opens when the student has written `<call>n</call>` (paper, section 3.1).
 
     Args:
-        n: ``None`` asks for as many tokens as the student wrote; a number replaces it (100 is the paper's Fixed-100);
-            ``"rest"`` lets the teacher finish the answer, as far as the budgets allow.
+        n: with ``None``, the number in the command is requested; a number replaces the number in the command (100 is
+            the paper's Fixed-100); ``"rest"`` requests as many tokens as the budgets allow, so that the teacher can
+            finish the answer.
 
     Raises:
-        ConfigurationError: ``n`` is none of these.
+        ConfigurationError: ``n`` has another value.
     """
 
     n: int | Literal["rest"] | None = None
@@ -134,7 +134,7 @@ class Commands(Trigger):
 
 @dataclass(frozen=True, slots=True)
 class Never(Trigger):
-    """No call opens (teacher-free inference; what ``calls=False`` means). A command is refused, counted and hidden."""
+    """No call opens (teacher-free inference, like ``calls=False``). Commands are refused, counted and hidden."""
 
     def decider(self, seed: int | None) -> Decider:
         return Decider()
@@ -165,18 +165,19 @@ class _Doubts(Decider):
 
 @dataclass(frozen=True, slots=True)
 class Uncertain(Trigger):
-    """A call opens where the student is unsure: before a place whose likeliest token has a probability under ``below``.
+    """A call opens where the student is unsure: at a token position whose likeliest token has a probability below
+    ``below``.
 
-    The probability is that of the student's own distribution (temperature 1, no cut-offs). The token is not written;
-    the teacher writes ``n`` tokens from there.
+    The probability is that of the student's own distribution (temperature 1, no cut-offs). The sampled token is not
+    written; the teacher writes ``n`` tokens instead.
 
     Args:
         below: the bound, above 0 and at most 1.
-        n: teacher tokens of a call.
-        gap: how many tokens the student writes after a call before the next one may open.
+        n: the number of teacher tokens that a call requests.
+        gap: the number of tokens that the student must write after a call before the next call can open.
 
     Raises:
-        ConfigurationError: a value outside its range.
+        ConfigurationError: a value is outside its range.
     """
 
     below: float
@@ -226,14 +227,15 @@ class _Draws(Decider):
 
 @dataclass(frozen=True, slots=True)
 class Chance(Trigger):
-    """A call opens in place of each of the student's tokens with probability ``p``, drawn from the answer's seed.
+    """Instead of each of the student's tokens, a call opens with probability ``p``; the draws depend on the answer's
+    seed.
 
     Args:
         p: the probability, above 0 and at most 1.
-        n: teacher tokens of a call.
+        n: the number of teacher tokens that a call requests.
 
     Raises:
-        ConfigurationError: a value outside its range.
+        ConfigurationError: a value is outside its range.
     """
 
     p: float
@@ -251,7 +253,7 @@ class Chance(Trigger):
 
 
 def no_top_logprob(student: Engine, trigger: Trigger) -> ConfigurationError:
-    """The error if the student's engine does not give what ``trigger`` needs."""
+    """The error if the student's engine does not report the probability that ``trigger`` needs."""
     return ConfigurationError(
         f"the trigger {trigger} needs the probability of the student's likeliest token, which {student.spec} does not "
         "give: use a student in this process (transformers:, vllm:) or an endpoint with top_logprobs, or write "
@@ -266,10 +268,10 @@ ACCEPTED_TRIGGERS = _FORMS + "chance:0.02,8 (p, n), never"
 
 
 def parse_trigger(text: str) -> Trigger:
-    """Read a trigger from a string; ``str`` of a trigger gives one that this function reads.
+    """Parse a trigger from a string; this function can parse the ``str`` of a trigger.
 
     Raises:
-        ConfigurationError: the string is none of :data:`ACCEPTED_TRIGGERS`, or a value is outside its range.
+        ConfigurationError: the string does not match any of :data:`ACCEPTED_TRIGGERS`, or a value is outside its range.
     """
     name, colon, rest = text.strip().partition(":")
     values = [value.strip() for value in rest.split(",")] if colon else []
@@ -291,10 +293,10 @@ def parse_trigger(text: str) -> Trigger:
 
 
 def as_trigger(value: object) -> Trigger:
-    """A trigger as it is, or read from a string.
+    """Return a trigger unchanged, or parse it from a string.
 
     Raises:
-        ConfigurationError: ``value`` is neither.
+        ConfigurationError: ``value`` is neither a trigger nor a string that names one.
     """
     if isinstance(value, Trigger):
         return value

@@ -1,4 +1,4 @@
-"""Constraints as text for the libraries that decode under them: JSON schemas as they take them, a tool call in Lark.
+"""Writes constraints in the formats of the libraries for constrained decoding: JSON schemas, and tool calls in Lark.
 
 llguidance (``TransformersEngine``) and vLLM's backends read the same variant of Lark, with ``%json`` for a schema.
 """
@@ -12,19 +12,20 @@ from typing import Any
 from relay_core.constraint import Constraint, Kind, ToolCall
 from relay_core.tools import TOOL_CALL_CLOSE
 
-#: How JSON is spaced: at most one space behind a colon or comma. Without a limit, a small model that is sampled may
-#: write space without end wherever JSON allows it.
+#: The white space of JSON: at most one space after a colon or comma. Without this limit, a small sampled model may
+#: write endless white space wherever JSON allows it.
 SPACING = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 _FORMATS = frozenset("date-time time date duration email hostname ipv4 ipv6 uuid uri".split())
 _APPLICATORS = ("allOf", "anyOf", "oneOf", "$ref", "if", "patternProperties")
 
 
 def prepared_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """``schema`` as a model is best held to it; every text that follows the result follows ``schema``, formats aside.
+    """A stricter version of ``schema`` for decoding; every text that follows it also follows ``schema``, except for
+    formats.
 
-    An object has only the properties that its schema names, unless the schema says otherwise: a small model would
-    invent further ones. Formats that llguidance cannot check are left out, since JSON Schema (2020-12, section 7.2.1)
-    makes formats annotations.
+    Unless the schema says otherwise, an object may have only the properties that its schema names, because a small
+    model would invent further properties. Formats that llguidance cannot check are left out, since JSON Schema
+    (2020-12, section 7.2.1) treats formats as annotations.
     """
     closes_objects = not _has_intersection(schema)  # a closed object has no intersection with another one
     prepared: dict[str, Any] = _prepared(schema, closes_objects=closes_objects)
@@ -81,7 +82,7 @@ def tool_call_grammar(call: ToolCall, closing_id: int | None = None) -> str:
 
 
 def structured_outputs(constraint: Constraint) -> dict[str, Any]:
-    """A constraint as vLLM takes it: the arguments of its ``StructuredOutputsParams``, and the server's field."""
+    """A constraint for vLLM: the arguments of its ``StructuredOutputsParams``, and the value of the server's field."""
     if constraint.kind is Kind.TOOL_CALL:
         return {"grammar": tool_call_grammar(constraint.value)}
     if constraint.kind is Kind.JSON_SCHEMA:
@@ -100,5 +101,5 @@ def json_text(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """``text`` as a literal of Lark, which are written as JSON's strings are."""
+    """``text`` as a literal of Lark, which has the form of a JSON string."""
     return json.dumps(text, ensure_ascii=False)

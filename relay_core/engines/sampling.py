@@ -1,4 +1,4 @@
-"""How one request is sampled: its limits, its random draws, what it is held to, where it ends."""
+"""The sampling settings of one request: its limits, its random draws, its constraint, and where it ends."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ class Sampling:
         top_p: nucleus sampling, above 0; 1 turns it off.
         top_k: sample among the k likeliest tokens; ``None`` turns it off.
         seed: the seed of this request's random draws, below 2**63; ``None`` lets the engine choose one.
-        stop: strings in the *generated* text at which to end; the token that completes one is delivered whole.
+        stop: strings in the *generated* text at which to end; the token that completes a stop string is delivered
+            whole.
         json_schema: a JSON schema that the text must follow.
         regex: a regular expression that the whole text must match.
         choice: texts, one of which must be written.
         tool_call: a forced tool call. At most one of these four is set, to one of the engine's ``constraints``.
         begun: the beginning of the constrained text, which the prompt already holds (``Engine.resumes_constraints``).
-        top_logprob: whether each token's ``top_logprob`` is wanted.
-        halt: ends the stream with the first token of which it is true; it gets the number of tokens that the request
-            has written before, and the token. Engines that cannot end a stream by themselves ignore it.
+        top_logprob: whether each token must have its ``top_logprob``.
+        halt: a function that is called with the number of tokens that the request has written before, and with the next
+            token; the stream ends with the first token for which it returns true. Engines that cannot end a stream by
+            themselves ignore it.
 
     Raises:
-        ConfigurationError: a value of the wrong kind or outside its range. No engine gets such a value.
+        ConfigurationError: a value has the wrong type or is outside its range. Engines never receive such values.
     """
 
     max_tokens: int

@@ -1,18 +1,19 @@
 """Attention over the paged cache, request by request, for models without a flash implementation.
 
-transformers' ``sdpa`` computes the scores of every query in a batch against every key in it and masks those of other
-requests. With 64 requests that is 64 times the work, and most of a step's time. :func:`paged_attention` computes each
-request's queries against that request's keys only: decoding requests are padded to a common length and computed
-together, prompts (there are few in a step) one by one. The result is the same up to rounding.
+transformers' ``sdpa`` computes the scores of every query in a batch with every key in the batch, and masks the scores
+with keys of other requests. With 64 requests, this is 64 times the necessary work, and takes most of a step's time.
+:func:`paged_attention` computes each request's queries only with that request's keys. Decoding requests are padded to a
+common length and computed together; prompts, of which a step has few, are computed one by one. The result is the same
+up to rounding.
 
-A layer with a sliding window attends to the last keys only. Its older keys stay in the cache all the same
-(``attention_setup.py`` says why), and are not read. Layers with soft-capped scores (Gemma 2) or attention sinks
-(gpt-oss) are computed by the formula, the others by torch's ``scaled_dot_product_attention``.
+A layer with a sliding window attends only to the last keys. Its older keys stay in the cache (``attention_setup.py``
+says why), but are not read. Layers with soft-capped scores (Gemma 2) or attention sinks (gpt-oss) are computed with the
+formula, all others with torch's ``scaled_dot_product_attention``.
 
-transformers offers attention functions no public access to the cache's tensors, so this module reads private
-attributes. How a layer hands the cache on depends on the version: until 5.23 as a keyword argument of the attention
-function; from 5.24 on the layer calls ``cache.update`` itself (see :func:`attention_setup.serve`). An attention
-function that gets no cache raises.
+transformers gives attention functions no public access to the tensors of the cache, so this module reads private
+attributes. How a layer passes on the cache depends on the version of transformers: up to 5.23, as a keyword argument of
+the attention function; from 5.24 on, the layer itself calls ``cache.update`` (see :func:`attention_setup.serve`). If
+the attention function receives no cache, it raises an error.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from relay_core.engines.transformers.attention_plan import Plan, causal_mask, ma
 
 NAME = "relay_paged"
 IN_PLACE_OF_EAGER = "relay_paged_eager"  # the same function; the name says which attention the model had before
-#: arguments of other attentions, which change the result and are not computed here
+#: arguments of other attention functions that would change the result and are not implemented here
 UNSUPPORTED = ("position_bias", "indices", "block_indices")
 
 
@@ -52,7 +53,7 @@ def paged_attention(
         query: shape [1, heads, tokens, head_dim].
         key, value: shape [1, key heads, tokens, head_dim].
         cache: the manager's cache.
-        sliding_window: how many tokens a query attends to, its own included; ``None`` is all.
+        sliding_window: the number of tokens to which a query attends, including its own; ``None`` means all.
         softcap: scores s become ``softcap * tanh(s / softcap)``.
         s_aux: the heads' sinks, shape [heads]: logits that take part in the softmax and have no value.
 
@@ -60,8 +61,8 @@ def paged_attention(
         The output, shape [1, tokens, heads, head_dim], and no attention weights.
 
     Raises:
-        RuntimeError: the model does not hand the cache to its attention function, or the layer needs an attention
-            that is not computed here. Either would give plausible but wrong text.
+        RuntimeError: the model does not pass the cache to its attention function, or the layer needs an attention that
+            is not implemented here. In both cases, the text would be plausible but wrong.
     """
     if cache is None:
         raise RuntimeError(
@@ -95,7 +96,7 @@ def paged_attention(
 
 
 class _Step:
-    """What the layers of one step share: the ranges of its requests, and a plan for each window."""
+    """The data that the layers share in one step: the ranges of its requests, and a plan for each window."""
 
     __slots__ = ("_ends_k", "_ends_q", "_plans", "read_index")
 
@@ -115,7 +116,7 @@ class _Step:
 
 
 class _Formula:
-    """How a layer turns scores into weights; the arguments are those of :func:`paged_attention`."""
+    """The way in which a layer turns scores into weights; the arguments are those of :func:`paged_attention`."""
 
     __slots__ = ("scaling", "sinks", "softcap")
 
@@ -147,7 +148,7 @@ class _Formula:
 
     @property
     def is_plain(self) -> bool:
-        """Whether torch's own attention computes it."""
+        """Whether torch's own attention can compute it."""
         return self.softcap is None and self.sinks is None
 
 

@@ -33,7 +33,7 @@ class Request:
         sampling: how to sample.
         limit: the most tokens to write; :meth:`shorten` lowers it while the request runs.
         end_ids: the model's end tokens.
-        grammar: what the text is held to; ``None`` if nothing.
+        grammar: the grammar that the text must follow; ``None`` if there is none.
     """
 
     __slots__ = (
@@ -83,8 +83,8 @@ class Request:
         self.is_over = False
         self.ticket: Ticket | None = None
         self.generator: torch.Generator | None = None  # of a request with a seed
-        self.unsent: list[Token] = []  # sampled, not sent to the consumer yet
-        self.sent_at = 0.0  # the monotonic time of the last sending
+        self.unsent: list[Token] = []  # sampled tokens that have not been sent to the consumer yet
+        self.sent_at = 0.0  # the monotonic time at which tokens were last sent
         self._decoder = tokenizer.decoder(self.ids)
         self._longest_stop = max(map(len, sampling.stop), default=0)
         self._tail = ""  # the end of the text, as long as the longest stop string
@@ -97,7 +97,8 @@ class Request:
     # -- on the manager's thread ---------------------------------------------------------------------------
 
     def accept(self, token_id: int, logprob: float, top_logprob: float | None = None) -> Finish | None:
-        """Append a sampled token with its text; returns why the stream ends with it, or ``None`` if it goes on.
+        """Append a sampled token with its text; returns why the stream ends with it, or ``None`` if the stream
+        continues.
 
         Raises:
             EngineError: the request's grammar has failed.
@@ -126,7 +127,7 @@ class Request:
         return finish
 
     def is_cut_short(self, finish: Finish | None) -> bool:
-        """Whether the manager would go on after the last token, which has ended the stream with ``finish``."""
+        """Whether the manager would continue after the last token, with which the stream ended (``finish``)."""
         if finish is Finish.END:
             return not self._has_end_token
         return finish in (Finish.STOP, Finish.HALT) or (finish is Finish.LENGTH and self.is_shortened)
@@ -137,15 +138,15 @@ class Request:
         return self.ids[-1] in self.end_ids
 
     def fail(self, cause: BaseException, *, keep_unsent: bool = True) -> None:
-        """Have the consumer get an EngineError once it has taken the tokens sampled so far.
+        """End the request with an EngineError, which the consumer receives after the tokens sampled so far.
 
-        From any thread; while the manager's thread may be sending tokens, only with ``keep_unsent=False``, which drops
-        the tokens that are not sent yet.
+        Can be called from any thread. While the manager's thread may be sending tokens, call it only with
+        ``keep_unsent=False``, which drops the tokens that have not been sent yet.
         """
         self.is_over = True
         error = EngineError(f"generation stopped: {_describe(cause)}")
         error.__cause__ = cause
-        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits for the error
+        with contextlib.suppress(RuntimeError):  # if the loop is closed, no consumer waits for the error
             self.loop.call_soon_threadsafe(self.receive, self.unsent if keep_unsent else [], None, error)
 
     # -- on the consumer's loop ----------------------------------------------------------------------------
@@ -163,7 +164,7 @@ class Request:
         self.is_shortened, self.limit = True, min(limit, self.limit)
 
     async def next_chunk(self) -> Chunk:
-        """Everything received since the last chunk: at least one token, or the end.
+        """Everything that has been received since the last chunk: at least one token, or the end.
 
         Raises:
             EngineError: the manager failed or was closed.
@@ -185,15 +186,15 @@ class Request:
 
     @property
     def wasted_tokens(self) -> int:
-        """Tokens that were sampled and not yielded; the end token of an answer yielded whole is not one of them."""
+        """The number of tokens that were sampled but not yielded, without the end token of a complete answer."""
         end_token = self._finish is Finish.END and self._has_end_token and self._yielded_count < self.limit
         return max(0, self.sampled_count - self._yielded_count - end_token)
 
 
 class Ticket:
-    """One submission of a request to the manager. A request submitted again gets another ticket.
+    """One submission of a request to the manager. If the request is submitted again, it gets another ticket.
 
-    The manager keeps calling back for a cancelled submission until its next step; the id tells old from new.
+    Until its next step, the manager still makes callbacks for a cancelled submission; the id tells old and new apart.
     """
 
     __slots__ = ("id", "request")
@@ -208,18 +209,18 @@ class Ticket:
 
     @property
     def is_current(self) -> bool:
-        """Whether the request still runs under this ticket."""
+        """Whether the request is still running under this ticket."""
         return self.request.ticket is self and not self.request.is_over
 
     def fail(self, cause: BaseException) -> None:
-        """End the request with an error if it still runs under this ticket; from any thread."""
+        """End the request with an error if it is still running under this ticket. Can be called from any thread."""
         if self.is_current:
             self.request.fail(cause)
 
 
 def _describe(cause: BaseException) -> str:
-    """The cause's message; after running out of memory, with the option that leaves more of it."""
-    import torch  # loaded long since, as a model has run
+    """The cause's message; if memory ran out, with the option that leaves more memory."""
+    import torch  # already loaded, because a model has run
 
     if isinstance(cause, (MemoryError, torch.OutOfMemoryError)):
         return f"{cause} {memory.advice()}"

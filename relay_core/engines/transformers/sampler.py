@@ -1,9 +1,9 @@
-"""Sampling, stopping and delivery inside transformers' continuous batching loop; all of it on the manager's thread.
+"""Sampling, stopping and delivery inside transformers' continuous batching loop; everything runs on the manager's
+thread.
 
-The manager's own logits processors support no stop strings, no seeds and no greedy request beside a sampled one in
-one batch, and its log-probabilities are taken after temperature. Therefore a single logits processor,
-:class:`Sampler`, samples for the whole batch and masks all other logits, so that the manager's argmax returns the
-sampled token.
+The manager's own logits processors do not support stop strings, seeds, or greedy and sampled requests in one batch, and
+the manager computes log-probabilities after temperature. Therefore a single logits processor, :class:`Sampler`, samples
+for the whole batch and masks all other logits, so that the manager's argmax returns the sampled token.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from relay_core.engines.transformers.masks import Masks
 from relay_core.engines.transformers.request import Request, Ticket
 
 REQUESTS_PER_BUFFERED_TOKEN = 2  # in a batch of n requests, a stream buffers up to n // 2 tokens
-MAX_TEMPERATURE = 1e30  # uniform; a higher one may exceed float32
-MAX_BUFFER_S = 0.2  # reached from about fifty requests on, on two cores; a lone request buffers nothing
+MAX_TEMPERATURE = 1e30  # gives a uniform distribution; a higher temperature may exceed float32
+MAX_BUFFER_S = 0.2  # on two cores, about fifty requests reach this limit; a single request buffers nothing
 
 Delivery = tuple[Request, list[Token], Finish | None]
 
@@ -60,7 +60,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         rows = scores[: len(tickets)]  # the rows after these belong to prompts that are still being read
         if not tickets:
             return scores
-        normalizers = rows.logsumexp(-1)  # log-probabilities are those before constraints
+        normalizers = rows.logsumexp(-1)  # log-probabilities are computed before constraints are applied
         wants_top = any(ticket.request.sampling.top_logprob for ticket in tickets)
         tops = rows.amax(-1) - normalizers if wants_top else None
         held = [i for i, ticket in enumerate(tickets) if ticket.request.grammar is not None]
@@ -111,8 +111,8 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
     def _deliver(self, tickets: list[Ticket], ids: list[int], logprobs: list[float], top_logprobs: list[float]) -> None:
         """Append each sampled token to its request and send what is due.
 
-        In a large batch, waking a consumer takes about half as long as computing one token, so these streams buffer
-        several tokens. The end of a stream is sent at once, so that no hand-over waits.
+        In a large batch, waking a consumer takes about half as long as computing a token, so its streams buffer several
+        tokens. The end of a stream is sent immediately, so that no hand-over waits.
         """
         by_loop: dict[asyncio.AbstractEventLoop, list[Delivery]] = {}
         now, max_buffered = time.monotonic(), len(tickets) // REQUESTS_PER_BUFFERED_TOKEN
@@ -122,7 +122,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
             request = ticket.request
             try:
                 finish = request.accept(token_id, logprob, top if request.sampling.top_logprob else None)
-            except Exception as error:  # of decoding: it ends this request, and no other of the batch
+            except Exception as error:  # decoding failed: this ends only this request, not others of the batch
                 ticket.fail(error)
                 self._cancel(ticket.id)
                 continue
@@ -135,7 +135,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         for loop, deliveries in by_loop.items():
             try:
                 loop.call_soon_threadsafe(_receive, deliveries)
-            except RuntimeError:  # the loop is closed, so nobody waits for these tokens
+            except RuntimeError:  # the loop is closed, so no consumer waits for these tokens
                 for request, _, _ in deliveries:
                     if request.ticket is not None:
                         self._cancel(request.ticket.id)
@@ -147,7 +147,8 @@ def _receive(deliveries: list[Delivery]) -> None:
 
 
 def _mask_by_top_k_and_top_p(logits: torch.Tensor, settings: list[Sampling]) -> torch.Tensor:
-    """The logits with -inf where a row's top_k or, among what top_k leaves, its top_p excludes a token.
+    """The logits, with -inf for tokens that a row's top_k or top_p excludes; top_p applies to the tokens that top_k
+    keeps.
 
     At least one token of each row remains.
     """
@@ -164,7 +165,7 @@ def _mask_by_top_k_and_top_p(logits: torch.Tensor, settings: list[Sampling]) -> 
 
 
 class Router(OutputRouter):  # type: ignore[misc]
-    """Receives the manager's results. :class:`Sampler` has sent all tokens already, so only failures matter here."""
+    """Receives the manager's results. :class:`Sampler` has already sent all tokens, so only failures matter here."""
 
     def deliver(self, output: object) -> None:
         """Ignore a finished request."""
