@@ -1,10 +1,10 @@
-"""Benchmarks: one script a question, run as ``python benchmarks/NAME.py``; docs/benchmarks.md explains their figures.
+"""Benchmarks: one script per question, run as ``python benchmarks/NAME.py``; docs/benchmarks.md explains the figures.
 
 Scripts
     decode.py        how near the relay comes to the speed of its two models; what a hand-over costs
     serving.py       the relay over two real vLLM servers, against each model alone and against lock-step rounds
-    streams.py       hundreds of streams through one process: are all answers right, and does memory stay flat?
-    plugins.py       what LangChain and LlamaIndex add to the time of the relay itself
+    streams.py       hundreds of streams through one process: are all answers right, and does memory stay constant?
+    plugins.py       the time that LangChain and LlamaIndex add to that of the relay itself
     startup.py       how long imports and ``relay --help`` take
     windows.py       what a hand-over costs behind a long context, with sliding windows and without
     random_pair.py   writes a pair of models with random weights, for decode.py and serving.py
@@ -13,9 +13,9 @@ Scripts
 
 Modules that scripts share
     command_line.py      the options that several scripts have; printing the result, and the exit status
-    scheduled_calls.py   engines that call the teacher on a schedule, whatever their model writes
-    lockstep.py          the published way of relaying: rounds of blocking batch calls
+    scheduled_calls.py   engines that call the teacher on a schedule, regardless of what their model writes
+    lockstep.py          the published loop: rounds of blocking batch requests
 
-The other modules belong to the script that their names begin with. A module must not be named like a module of the
-standard library: Python puts this folder first on the path when it runs a script.
+The name of each other module begins with the name of its script. A module must not have the name of a module of the
+standard library, because Python puts this folder first on the path when it runs a script.
 """

@@ -7,19 +7,20 @@
     python benchmarks/decode.py --trigger uncertain:1e-9,8   # what a trigger costs that never opens a call
     taskset -c 1 python benchmarks/decode.py --student vllm:PATH --teacher vllm:PATH --student-cpus 0 --teacher-cpus 1
 
-The ideal is the time in which each model alone writes its part of the relay's answers, at the rate that the model has
-alone in the same engine, in the same run and with as many concurrent requests:
+The ideal is the time that each model, running alone, would take for its part of the relay's answers, summed over both
+models. The rates are those that the models reach alone in the same engine, in the same run and with the same number of
+concurrent requests:
 
     ideal = student tokens / student-alone rate + teacher tokens / teacher-alone rate
     ratio = ideal / relay's time
 
-A hand-over is timed by itself: from the command's last token to the student's next one, less the time that the
-teacher's tokens and that one student token take at those rates. It is given in steps of the student with as many
-concurrent requests.
+Each hand-over is also timed: from the command's last token to the student's next token, minus the time that the
+teacher's tokens and this student token take at those rates. The result is given in student steps: one step is the time
+of one student token at the same number of concurrent requests.
 
-Rounds of relay, student alone and teacher alone take turns, so that a change in the machine's speed meets all three.
-Each has problems of its own, so that none finds another's prompts in the prefix cache. Accuracy is not measured here
-(see ``relay demo``).
+Rounds of relay, student alone and teacher alone take turns, so that a change in the machine's speed affects all three.
+Each turn uses new problems, so that the prefix cache does not contain its prompts. Accuracy is not measured here (see
+``relay demo``).
 """
 
 from __future__ import annotations

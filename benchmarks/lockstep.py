@@ -1,12 +1,12 @@
-"""The published way of relaying, for comparison: rounds of blocking batch calls that pass text on.
+"""The published loop, for comparison: rounds of blocking batch requests that exchange text.
 
 In each round the loop sends every unfinished answer of a batch to the student at once. The student writes up to its
 next command or its end. When the slowest request is back, the loop sends all answers with a command to the teacher at
 once; when the slowest of these is back, the next round begins. Every request holds the whole text so far, which the
 server encodes anew (faults 1 and 2 of the published code, docs/method.md).
 
-This loop does not repeat fault 3, which changes the answers: a command leaves no space behind, and the teacher's prompt
-is not stripped. Decoding is greedy. Both loops thus give the same answers, and only their speed differs.
+This loop does not have fault 3, which changes the answers: no space replaces a command, and the teacher's prompt is not
+stripped. Decoding is greedy. Both loops therefore give the same answers, and only their speed differs.
 """
 
 from __future__ import annotations

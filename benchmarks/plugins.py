@@ -1,16 +1,16 @@
-"""What a plugin adds to the relay itself: the same prompts to `Relay` and through the plugin, 64 at once.
+"""The time that a plugin adds to the relay itself: the same prompts go to ``Relay`` and through the plugin, 64 at once.
 
     python benchmarks/plugins.py                    # the bundled pair, then scripted engines
     python benchmarks/plugins.py --requests 64 --rounds 5 --json
 
 The first part runs real models in this process, which shows the time that a user waits. The overhead of an interface is
-the median over rounds of (interface / relay - 1), for wall time and for this process's CPU time. Trust the CPU time
-where other work shares the machine. All interfaces take turns in every round, each time in another order, on the same
-prompts. A first round, which is not counted, brings the prompts into the prefix cache for all of them.
+the median over rounds of (interface / relay - 1), for wall time and for this process's CPU time. If the machine does
+other work, rely on the CPU time. All interfaces take turns in every round, each time in a different order, on the same
+prompts. A first round, which is not counted, brings the prompts into the prefix cache for all interfaces.
 
-The second part runs engines that play back a script, so that only Python's work is left. It gives CPU microseconds per
-token: how much more each interface takes than the relay's own, and, as a floor, how much the framework takes around a
-model that only hands over ready texts. What lies above the floor is the plugin's.
+The second part runs scripted engines, so that only the work of Python code is measured. It gives CPU microseconds per
+token: the time that each interface takes in addition to the relay's own, and, as a floor, the time of the framework
+with a model that only returns prepared texts. The difference between the two is the cost of the plugin.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Students that call the teacher on a schedule: the speed of a relay can be measured whatever the student has learned.
+"""Students that call the teacher on a schedule, so that a relay's speed does not depend on what the student has learnt.
 
-Both engines wrap the student's own engine, which decodes every token at its usual cost. The tokens in the place of a
-command then get the ids of ``<call>n</call>``. The wrapped engine has cached what the student really wrote there, so
-each hand-over reads the command's tokens again (eight in Qwen3's vocabulary), which it would not for a trained student.
+Both engines wrap the student's own engine, which decodes every token at its usual cost. Some of its tokens are then
+replaced with the ids of ``<call>n</call>``. The wrapped engine has cached the tokens that the student really wrote
+there, so each hand-over reads the command's tokens again (eight in Qwen3's vocabulary), which would not be necessary
+with a trained student.
 """
 
 from __future__ import annotations

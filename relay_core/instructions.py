@@ -1,10 +1,11 @@
-"""Instructions: text that tells a student when to call, so that a model without training for it can be one.
+"""Instructions: texts that tell a student when to call, so that a model can be a student without training.
 
     settings = RelaySettings(student_instructions=CALCULATIONS, trigger="commands:8")
 
-An instructed model of about 1B parameters or more follows such a text; smaller ones do not. It knows when to call, and
-not for how many tokens: ``trigger="commands:8"`` fixes the number. The text stands in the student's system message and
-never in the teacher's prompt. docs/instructions.md has the figures of each text, with the commands that measured them.
+An instruct model of about 1B parameters or more follows such a text; smaller models do not. The model knows when to
+call, but not how many tokens to request: ``trigger="commands:8"`` fixes the number. The text is added to the student's
+system message, and never to the teacher's prompt. docs/instructions.md has the figures of each text, with the commands
+that measured them.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ _FORM = (
 
 
 def instructions(when: str, example: str, n: int = 8) -> str:
-    """Instructions for one's own purpose.
+    """Write instructions for a purpose of your own.
 
     Args:
-        when: when the student is to call, as the beginning of a sentence: ``"When a date is due"``.
-        example: a text in which it does, with the command: ``"The treaty was signed in <call>8</call>."``
+        when: when the student should call, as the beginning of a sentence: ``"When a date is due"``.
+        example: a text in which the student calls, with the command: ``"The treaty was signed in <call>8</call>."``
         n: the number in the command that the instructions show.
 
     Raises:
@@ -65,10 +66,10 @@ BY_NAME = {"calculations": CALCULATIONS, "facts": FACTS, "passages": PASSAGES, "
 
 
 def named(name: str) -> str:
-    """The instructions of this name, for command lines and recipes.
+    """The instructions with this name, for command lines and recipes.
 
     Raises:
-        ConfigurationError: there are none of this name.
+        ConfigurationError: no instructions have this name.
     """
     if name not in BY_NAME:
         raise ConfigurationError(f"no instructions are called {name!r}; {did_you_mean(name, BY_NAME)}")

@@ -1,4 +1,4 @@
-"""Why a chat template refused a conversation, in words that say what to write instead."""
+"""Explains why a chat template refused a conversation, and what to write instead."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from itertools import pairwise
 
 from relay_core.template import Template
 
-# the shortest conversations in which a role can stand
+# the shortest conversations in which a role can occur
 _SHORTEST = {"assistant": ("user", "assistant"), "system": ("system", "user"), "tool": ("user", "assistant", "tool")}
 
 
 def refusal(template: Template, roles: Sequence[str], error: Exception) -> str:
-    """The reason of a refusal.
+    """The reason for a refusal.
 
     Args:
         template: the template that raised ``error``.
-        roles: the roles of the messages that it was given, in order.
-        error: what it raised: by ``raise_exception`` on purpose, or because something that it reads is missing.
+        roles: the roles of the messages that the template received, in order.
+        error: the exception, which the template raised on purpose (``raise_exception``), or because it read a value
+            that is missing.
     """
     return f"{error} (the roles, in order: {', '.join(roles)}){_advice(template, roles)}"
 
 
 def _advice(template: Template, roles: Sequence[str]) -> str:
-    """What to write instead, if probes show that an order of roles is what is refused."""
+    """What to write instead, if probes show that the template refuses the order of the roles."""
     turns = [role for role in roles if role != "system"]
     if not template.accepts({"role": "user", "content": "a"}):
         return ""

@@ -1,7 +1,8 @@
-"""What a chat template can do, found out once per template by rendering probes.
+"""Finds out once per template, by rendering probes, what a chat template can do.
 
-A template is a program, and its text does not say what it shows of a conversation: whether it has a system role,
-whether it knows tools, and in which form it takes their calls. A probe shows it: it is in the prompt, or it is not.
+A template is a program. Its source does not say which parts of a conversation it shows: whether it has a system role,
+whether it knows tools, and in which form it takes tool calls. We therefore render a probe, and check whether its text
+is in the prompt.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from relay_core.tool_parser import parse_answer
 
 Message = Mapping[str, Any]
 
-PROBES_S = 10.0  # all probes may take so long
+PROBES_S = 10.0  # the most seconds for all probes together
 _USER = {"role": "user", "content": "probe question"}
 _ASSISTANT = {"role": "assistant", "content": "probe answer"}
 _SYSTEMS = [{"role": "system", "content": f"probe instruction {n}"} for n in "123"]
@@ -31,11 +32,12 @@ _TOOLS = [
 
 @dataclass(frozen=True, slots=True)
 class ToolForm:
-    """How a template takes the tool calls of an assistant's message.
+    """The form in which a template takes the tool calls of an assistant's message.
 
-    ``arguments_as_text``: their arguments as JSON text; most templates take a mapping. ``without_content``: a message
-    without text has the content ``None``; with ``""``, the template would not show its calls. ``is_parsed``: a call, as
-    the template shows it, is one that ``tool_parser.py`` reads, so that the model writes calls that can be run.
+    ``arguments_as_text``: whether their arguments must be JSON text; most templates take a mapping.
+    ``without_content``: whether a message without text must have the content ``None``, because the template would not
+    show its tool calls with ``""``. ``is_parsed``: whether the template shows tool calls in a form that
+    ``tool_parser.py`` reads, so that the model writes tool calls that can be run.
     """
 
     arguments_as_text: bool = False
@@ -57,7 +59,7 @@ class Template:
     def render(
         self, messages: Sequence[Message], tools: Sequence[Message] = (), *, enable_thinking: bool = False
     ) -> str:
-        """The prompt as text, up to where the answer begins; raises whatever the template raises."""
+        """The prompt as text, up to the beginning of the answer; raises the template's own exceptions."""
         return str(
             self.hf.apply_chat_template(
                 list(messages),
@@ -74,20 +76,20 @@ class Template:
 
     @cached_property
     def content_as_parts(self) -> bool:
-        """Whether content must be ``[{"type": "text", "text": ...}]``: the template does not show a string."""
+        """Whether content must be ``[{"type": "text", "text": ...}]``, because the template does not show a string."""
         text = _USER["content"]
         return text not in (self._probe([_USER]) or "") and text in (self._probe([_in_parts(_USER)]) or "")
 
     @cached_property
     def renders_system(self) -> bool:
-        """Whether a system message is shown. A template that does not either refuses it or leaves it out."""
+        """Whether the template shows a system message. Other templates refuse it or leave it out."""
         system = _SYSTEMS[0]
         rendered = self._probe(self._formed([system, _USER]))
         return (rendered is not None and system["content"] in rendered) or not self.accepts(_USER)
 
     @cached_property
     def renders_several_systems(self) -> bool:
-        """Whether several system messages are shown, at the beginning and later."""
+        """Whether the template shows several system messages, at the beginning and later."""
         first, second, third = _SYSTEMS
         rendered = self._probe(self._formed([first, second, _USER, _ASSISTANT, third, _USER])) or ""
         places = [rendered.find(system["content"]) for system in _SYSTEMS]
@@ -95,12 +97,12 @@ class Template:
 
     @cached_property
     def wants_turns(self) -> bool:
-        """Whether two user messages in a row are refused."""
+        """Whether the template refuses two consecutive user messages."""
         return self.accepts(_USER) and not self.accepts(_USER, _USER)
 
     @cached_property
     def tool_form(self) -> ToolForm | None:
-        """How to pass tool calls; ``None`` if the template leaves out tools, their calls or their results."""
+        """How to pass tool calls; ``None`` if the template leaves out tools, tool calls or results."""
         for arguments_as_text in (False, True):
             for without_content in (False, True):
                 is_parsed = self._shows_tools(arguments_as_text, without_content)
@@ -110,11 +112,11 @@ class Template:
 
     @property
     def tools_as_text(self) -> bool:
-        """Whether tools, their calls and results must be written into the messages as text (``tool_text.py``)."""
+        """Whether tools, tool calls and results must be written into the messages as text (``tool_text.py``)."""
         return self.tool_form is None or not self.tool_form.is_parsed
 
     def _shows_tools(self, arguments_as_text: bool, without_content: bool) -> bool | None:
-        """Whether a call is shown in a form that is parsed; ``None`` if it, its tool or its result is not shown."""
+        """Whether a tool call is shown in a form that we parse; ``None`` if it, its tool or its result is not shown."""
         arguments = '{"probe_key": "probe value"}' if arguments_as_text else _ARGUMENTS
         function = {"name": "probe_tool", "arguments": arguments}
         call = {"id": "probe1234", "type": "function", "function": function}  # Mistral's ids have nine characters
@@ -147,7 +149,7 @@ class Template:
 
 
 def template_of(tokenizer: Tokenizer) -> Template:
-    """The tokenizer's chat template, with all that is known of it."""
+    """The tokenizer's chat template, with everything that is known about it."""
     template = tokenizer.template
     if template is None or template.source != getattr(tokenizer.hf, "chat_template", None):
         template = tokenizer.template = Template(tokenizer.hf)
@@ -155,14 +157,14 @@ def template_of(tokenizer: Tokenizer) -> Template:
 
 
 def renders_system(tokenizer: Tokenizer) -> bool:
-    """Whether the tokenizer's chat template shows a system message; where not, its text goes into a user message."""
+    """Whether the tokenizer's chat template shows a system message; if not, its text goes into a user message."""
     return template_of(tokenizer).renders_system
 
 
 def describe(tokenizer: Tokenizer | None) -> dict[str, str]:
-    """How the tokenizer's chat template gets tools and system messages, for reports.
+    """How tools and system messages are passed to the tokenizer's chat template, for reports.
 
-    Empty without a tokenizer, without a template, and for a template that does not end in time.
+    Empty if there is no tokenizer or no template, or if the template does not end in time.
     """
     if tokenizer is None or not getattr(tokenizer.hf, "chat_template", None):
         return {}

@@ -1,8 +1,9 @@
-"""A conversation's messages in the form that one chat template takes.
+"""Converts a conversation's messages into the form that one chat template takes.
 
-:func:`normalised` is the same for every template: arguments of tool calls as mappings, results with the names of their
-tools. :func:`in_form` is what the template can show: tools as text if it knows none, the system text in the first user
-message if it has no system role, content as a string or as parts.
+The result of :func:`normalised` is the same for every template: arguments of tool calls are mappings, and results have
+the names of their tools. The result of :func:`in_form` depends on the template: tools are text if the template knows no
+tools, the system text is in the first user message if the template has no system role, and content is a string or a
+list of parts.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Message = dict[str, Any]
 
 
 class Formed(NamedTuple):
-    """What the template is given, and ``remarks`` about what it could not show."""
+    """The input of the template, and ``remarks`` about the parts that it could not show unchanged."""
 
     messages: list[Message]
     tools: list[Mapping[str, Any]]
@@ -27,13 +28,13 @@ class Formed(NamedTuple):
 
 
 def normalised(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """The messages with what templates expect, whatever the caller left out."""
+    """The messages, completed with the fields that templates expect."""
     open_calls: list[tuple[Any, str]] = []  # id and name of the calls whose results have not come
     formed: list[Message] = []
     for message in messages:
         message = dict(message)
         if "tool_calls" in message and not message["tool_calls"]:
-            del message["tool_calls"]  # templates look whether the key is there
+            del message["tool_calls"]  # templates check whether the key exists
         if "tool_calls" in message:
             message["tool_calls"] = [_with_mapping(call) for call in message["tool_calls"]]
             open_calls = [(call.get("id"), call["function"]["name"]) for call in message["tool_calls"]]
@@ -42,14 +43,14 @@ def normalised(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
             if name is not None:
                 message.setdefault("name", name)
         reasoning = message.get("reasoning_content", message.get("reasoning"))
-        if isinstance(reasoning, str):  # templates know the one or the other
+        if isinstance(reasoning, str):  # each template knows one of the two keys
             message |= {"reasoning": reasoning, "reasoning_content": reasoning}
         formed.append(message)
     return formed
 
 
 def normalised_tool(tool: Mapping[str, Any]) -> Message:
-    """The schema of a tool in the order of keys that models were trained on, with an empty description for none.
+    """The schema of a tool with its keys in the order that models were trained on; a missing description becomes empty.
 
     Raises:
         ConfigurationError: as :func:`~relay_core.tools.function_schema`.
@@ -68,9 +69,11 @@ def _with_mapping(call: Mapping[str, Any]) -> Message:
 
 
 def arguments_mapping(arguments: Any) -> dict[str, Any]:
-    """The arguments of a tool call, given as a mapping or as JSON text; what is no JSON object gives no arguments.
+    """The arguments of a tool call, from a mapping or from JSON text; text that is not a JSON object gives no
+    arguments.
 
-    The arguments of an earlier, broken tool call are left out, for models repeat the form of what they wrote before.
+    The arguments of an earlier, broken tool call are left out, because models repeat the form of what they wrote
+    before.
     """
     if isinstance(arguments, str):
         try:
@@ -81,7 +84,7 @@ def arguments_mapping(arguments: Any) -> dict[str, Any]:
 
 
 def _tool_name(tool_call_id: Any, open_calls: list[tuple[Any, str]]) -> str | None:
-    """The name of the tool that a result is from: by its id or, without one, the first call without a result."""
+    """The name of a result's tool: that of the tool call with its id or, without an id, the first without a result."""
     for i, (call_id, name) in enumerate(open_calls):
         if call_id == tool_call_id or not tool_call_id:
             del open_calls[i]
@@ -90,7 +93,7 @@ def _tool_name(tool_call_id: Any, open_calls: list[tuple[Any, str]]) -> str | No
 
 
 def in_form(template: Template, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> Formed:
-    """Normalised messages and tools, as ``template`` takes them."""
+    """Normalised messages and tools, in the form that ``template`` takes."""
     formed, remarks = list(messages), []
     offered = ""
     if tools or any(message["role"] == "tool" or "tool_calls" in message for message in messages):
@@ -133,7 +136,7 @@ def _with_text(call: Mapping[str, Any]) -> Message:
 
 
 def _with_system(template: Template, messages: list[Message], offered: str) -> tuple[list[Message], list[str]]:
-    """The messages with the system text, and after it the tools on offer, where the template shows it."""
+    """The messages with the system text, followed by the tools on offer, at a place that the template shows."""
     systems = [message for message in messages if message["role"] == "system"]
     others = [message for message in messages if message["role"] != "system"]
     if not template.renders_system:

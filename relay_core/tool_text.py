@@ -1,6 +1,6 @@
-"""Tools as text, for chat templates that know none: what is on offer, earlier tool calls, and results.
+"""Tools as text, for chat templates that know no tools: the tools on offer, earlier tool calls, and results.
 
-The text has the form that ``tool_parser.py`` reads, so that a model that follows it writes tool calls that can be run:
+The text has the form that ``tool_parser.py`` reads, so that a model that imitates it writes tool calls that can be run:
 
     system      … # Tools … <tools>{schemas}</tools> … how to call one
     assistant   <tool_call>\\n{"name": "price", "arguments": {"item": "tea"}}\\n</tool_call>
@@ -31,7 +31,7 @@ For each function call, return a json object with function name and arguments wi
 
 
 def offer_text(tools: Sequence[Mapping[str, Any]]) -> str:
-    """What the model is told of the tools on offer, for the end of the system message."""
+    """The description of the tools on offer, for the end of the system message."""
     schemas = "\n".join(without_tags(json.dumps(tool, ensure_ascii=False)) for tool in tools)
     return _OFFER.format(schemas=schemas, open=TOOL_CALL_OPEN, close=TOOL_CALL_CLOSE)
 
@@ -51,8 +51,8 @@ def as_text(messages: Sequence[Mapping[str, Any]], *, wants_turns: bool) -> list
     """The messages with tool calls and results in their content, and without ``tool_calls`` and the role ``tool``.
 
     Args:
-        wants_turns: whether two user messages in a row are refused; then a question that follows a result is joined
-            to it. Results in a row are always joined.
+        wants_turns: whether the template refuses two consecutive user messages; a question after a result is then
+            joined to the result. Consecutive results are always joined.
     """
     written: list[dict[str, Any]] = []
     before = ""

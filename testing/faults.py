@@ -1,4 +1,4 @@
-"""Faults for ``FaultyProxy``: what networks and servers do to a response."""
+"""Faults for ``FaultyProxy``, which networks and servers cause in a response."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def event(payload: Any, name: str = "") -> bytes:
 
 
 def cut_after(events: int, *, clean: bool = False) -> Fault:
-    """Relay this many events, then reset the connection, or with ``clean`` end the body as if it were complete."""
+    """Relay this many events, then reset the connection or, with ``clean``, end the body as if it were complete."""
 
     async def fault(exchange: Exchange) -> None:
         count = 0
@@ -75,7 +75,7 @@ def cut_after(events: int, *, clean: bool = False) -> Fault:
 
 
 def cut_after_tokens(tokens: int, per_event: int = 1) -> Fault:
-    """Relay this many tokens, after the first one at least ``per_event`` an event, then reset the connection.
+    """Relay this many tokens (after the first token, at least ``per_event`` per event), then reset the connection.
 
     Tokens cannot be counted by events, since a server under load sends several tokens in one.
     """
@@ -173,7 +173,7 @@ def late(seconds: float) -> Fault:
 
 
 def _payload(event: bytes) -> dict[str, Any]:
-    """An event's JSON; empty for an event without."""
+    """An event's JSON; empty if the event has none."""
     payload: dict[str, Any] = json.loads(event[6:]) if event.startswith(b"data: {") else {}
     return payload
 

@@ -4,9 +4,9 @@
         proxy.faults += [status(500), status(429, {"Retry-After": "2"}), cut_after(3)]
         engine = OpenAIEngine("tiny", proxy.url)
 
-A fault is an async function that answers an :class:`Exchange`; ``testing/faults.py`` has them. Each fault in ``faults``
-answers one streamed POST, in order; ``always`` answers every other request, and by default relays it unchanged.
-``delay_s`` delays every request. ``down`` and ``up`` simulate a crash of the server and its restart.
+A fault is an async function that answers an :class:`Exchange`; ``testing/faults.py`` defines the faults. Each fault in
+``faults`` answers one streamed POST, in order; ``always`` answers every other request, and by default relays it
+unchanged. ``delay_s`` delays every request. ``down`` and ``up`` simulate a crash of the server and its restart.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ Fault = Callable[[Exchange], Awaitable[None]]
 
 
 class FaultyProxy:
-    """The proxy described at the head of this module.
+    """The proxy that the docstring of this module describes.
 
     Args:
         upstream: the real server's URL, without a path.

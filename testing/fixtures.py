@@ -1,4 +1,4 @@
-"""A pytest plugin with the fixtures that need a server or vLLM: each server starts once a session."""
+"""A pytest plugin with the fixtures that need a server or vLLM; each server starts once per session."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def servers(
 ) -> Iterator[Mapping[str, Callable[[], str]]]:
     """The servers that this session's tests need, by fixture name.
 
-    They start at the same time, since each takes half a minute of one core. Calling one waits for its URL.
+    The servers start at the same time, since each needs half a minute of one core. Calling a value waits until its
+    server answers, and returns the URL.
     """
     logs = tmp_path_factory.mktemp("servers")
     options_of_the_pair: dict[str, Any] = {

@@ -1,4 +1,5 @@
-"""The grammar of the command, written a second time as a regular expression; tests compare the scanner with it."""
+"""An independent implementation of the command's grammar, as a regular expression, with which tests compare the
+scanner."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ _TAG = re.compile("<call>")
 def pieces(text: str, *, behind_command: bool = False) -> Iterator[tuple[bool, str]]:
     """``text`` in pieces: (whether it is hidden, the piece); ordinary text comes character by character.
 
-    ``behind_command``: the student's stream of text had a command directly before it.
+    ``behind_command``: whether a command comes directly before ``text`` in the student's stream.
     """
     at = 0
     while at < len(text):
@@ -30,17 +31,17 @@ def pieces(text: str, *, behind_command: bool = False) -> Iterator[tuple[bool, s
 
 
 def hidden(text: str) -> list[str]:
-    """The pieces of ``text`` that no reader may see."""
+    """The pieces of ``text`` that the reader must not see."""
     return [piece for is_hidden, piece in pieces(text) if is_hidden]
 
 
 def visible(text: str, *, behind_command: bool = False) -> str:
-    """What a reader may see of ``text``; ``behind_command`` as for :func:`pieces`."""
+    """The part of ``text`` that the reader may see; ``behind_command`` as for :func:`pieces`."""
     return "".join(piece for is_hidden, piece in pieces(text, behind_command=behind_command) if not is_hidden)
 
 
 def ends_in_command(text: str, *, behind_command: bool = False) -> bool:
-    """Whether the last thing in ``text`` is a command or a piece of one; ``behind_command`` as for :func:`pieces`."""
+    """Whether ``text`` ends with a command or a part of one; ``behind_command`` as for :func:`pieces`."""
     for is_hidden, _ in pieces(text, behind_command=behind_command):
         behind_command = is_hidden
     return behind_command

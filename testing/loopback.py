@@ -1,10 +1,10 @@
-"""A server on loopback that answers with bytes of a test's own choice: what no honest server sends.
+"""A server on loopback that answers with bytes that a test chooses, even bytes that no real server sends.
 
     async with loopback(lambda request: http_response(json.dumps({"choices": []}))) as server:
         engine = OpenAIEngine("m", server.url)
 
-An answer is the whole HTTP response as bytes, or an async generator of its parts. :func:`chat_endpoint` builds an
-answer function for an endpoint that lists no models and answers chats.
+An answer is a complete HTTP response as bytes, or an async generator of its parts. :func:`chat_endpoint` builds an
+answer function for an endpoint that does not list its models and answers chats.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ async def loopback(answer: Callable[[Request], Answer]) -> AsyncIterator[Loopbac
                 async for part in parts:
                     writer.write(part)
                     await writer.drain()
-                    await asyncio.sleep(0)  # drain alone lets nobody else run
+                    await asyncio.sleep(0)  # drain alone does not let other tasks run
             await writer.drain()
         writer.close()
 

@@ -43,7 +43,7 @@ def rest(prompt: str, *, calls: bool) -> str:
 
     Args:
         prompt: a question about an item, and the answer so far.
-        calls: stop at the next call and write its command; otherwise continue to the end of the answer.
+        calls: whether to stop at the next call and write its command; otherwise, continue to the end of the answer.
 
     Raises:
         ValueError: the answer so far is not a beginning of the item's answer.

@@ -1,6 +1,7 @@
 """OpenAI-compatible servers as child processes on loopback, and the tiny random model that they serve.
 
-vLLM's server and `transformers serve` are the real ones. Each is stopped with all its children when its context ends.
+vLLM's server and ``transformers serve`` are the real servers. Each server is stopped with all its children when its
+context ends.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import httpx
 import psutil
 
 Starting = AbstractContextManager[Callable[[], str]]
-# Runs the model within vLLM's engine process. By default the model has a worker process, and the two processes wait for
-# each other by spinning, so that two servers on two cores make no progress for seconds.
+# Runs the model in vLLM's engine process. By default, the model has a worker process, and the two processes wait for
+# each other in a busy loop, so that two servers on two cores make no progress for seconds.
 EXECUTOR = "uni"
 READY_TIMEOUT_S = 400  # for a machine that is busy with other work
 

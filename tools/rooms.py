@@ -5,9 +5,9 @@
 It prints the largest modules, the longest functions and the median module, then one line for each violation. The exit
 code is 1 if there is a violation, else 0. CONTRIBUTING.md draws the rooms; ruff (PLR0912) counts branches.
 
-An import counts wherever it stands: at the top of a module, inside a function, under TYPE_CHECKING, or as a string that
-names one of our modules (``"relay_core.relay"``, ``"relay_core.bundled.task:BundledTask"``), since ``import_module``
-takes such strings.
+Every import counts: at the top of a module, inside a function, under TYPE_CHECKING, or as a string that names one of
+our modules (``"relay_core.relay"``, ``"relay_core.bundled.task:BundledTask"``), since ``import_module`` takes such
+strings.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ USERS_OF_CORE = (*(f"relay_core.{room}" for room in ("serve", "evaluate", "train
 
 @dataclass(frozen=True)
 class Rule:
-    """The modules in ``importers`` import no module in ``forbidden``, apart from those in ``allowed``.
+    """The modules in ``importers`` must not import a module in ``forbidden``, except those in ``allowed``.
 
-    Each entry names a module or a package with everything in it. ``excluded`` takes modules out of ``importers``.
+    Each entry names a module, or a package with everything in it. ``excluded`` removes modules from ``importers``.
     """
 
     importers: tuple[str, ...]
@@ -86,7 +86,7 @@ RULES = (
     Rule(PACKAGES, ("tools",), "tools are for developers and do not ship"),
 )
 
-#: (importer, imported): why this one import against a rule is right
+#: (importer, imported): why this import is allowed although it breaks a rule
 EXCEPTIONS = {
     ("relay_core.engines.spec", "relay_core.bundled"): "a user names it: the spec bundled or bundled:NAME",
     ("relay_core.engines.scripted", "relay_core.bundled"): 'a user names it: ScriptedEngine(tokenizer="bundled")',
@@ -110,7 +110,7 @@ class Module:
 
     @property
     def package(self) -> str:
-        """The package that relative imports start from."""
+        """The package at which relative imports start."""
         return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
 
     def functions(self) -> Iterator[tuple[str, int]]:

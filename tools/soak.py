@@ -1,12 +1,12 @@
-"""Answers that are left at random points, closes during use, forks and spawns: no hang, no leak.
+"""Checks that nothing hangs or leaks: abandons answers at random points, closes engines in use, forks and spawns.
 
     python tools/soak.py                  9,000 answers, some minutes on two cores
     python tools/soak.py --answers 200    a short run, as the tests make it
-    python tools/soak.py --seconds 600    at most so long
+    python tools/soak.py --seconds 600    at most this long
 
-Each worker leaves its answers in one of several ways: it cancels the task, closes the stream, drops the iterator, reads
-to the end, or has a deadline cut the answer. Meanwhile engines are closed, and children are forked and spawned that
-answer by themselves. The engines are scripted ones, the bundled pair, and the scripted server of ``testing/`` on
+Each worker ends its answers in one of several ways: it cancels the task, closes the stream, drops the iterator, reads
+to the end, or lets a deadline cut off the answer. Meanwhile, engines are closed, and children that generate answers are
+forked and spawned. The engines are scripted engines, the bundled pair, and the scripted server of ``testing/`` on
 loopback. The run fails if an answer takes longer than ``PATIENCE_S``, if a whole answer is wrong, or if streams, tasks,
 threads, files or memory have grown at the end.
 """

@@ -67,11 +67,11 @@ class Grammar:
 
 
 class Grammars:
-    """The grammars of one engine; from any thread.
+    """The grammars of one engine. Can be used from any thread.
 
     Args:
-        tokenizer: the model's.
-        size: the rows of the model's embedding.
+        tokenizer: the model's tokenizer.
+        size: the number of rows of the model's embedding.
         end_ids: the model's end tokens, which are allowed where the grammar accepts.
     """
 
@@ -83,12 +83,12 @@ class Grammars:
         self._lock = threading.Lock()
 
     def begin(self, constraint: Constraint, begun: str) -> Grammar:
-        """A request's grammar, behind the text ``begun``; blocking, 1 s for an engine's first constraint.
+        """The grammar of a request whose text so far is ``begun``. Blocks; an engine's first constraint takes 1 s.
 
         Raises:
             MissingExtraError: llguidance is not installed.
-            ConfigurationError: the constraint cannot be taken.
-            EngineError: ``begun`` does not follow it.
+            ConfigurationError: the constraint is not supported.
+            EngineError: ``begun`` does not follow the constraint.
         """
         vocabulary, compiled = self.compile(constraint)
         matcher = compiled.deep_copy()
@@ -97,11 +97,11 @@ class Grammars:
         return Grammar(matcher, vocabulary.vocab_size)
 
     def compile(self, constraint: Constraint) -> tuple[LLTokenizer, LLMatcher]:
-        """The vocabulary, and the grammar before its first token, which is kept for further requests.
+        """The vocabulary, and the grammar before its first token, which is cached for further requests.
 
         Raises:
             MissingExtraError: llguidance is not installed.
-            ConfigurationError: the constraint cannot be taken.
+            ConfigurationError: the constraint is not supported.
         """
         with self._lock:
             if self._vocabulary is None:
@@ -116,7 +116,7 @@ class Grammars:
             return self._vocabulary, matcher
 
     def _text(self, constraint: Constraint, vocabulary: LLTokenizer) -> str:
-        """The grammar as llguidance reads it, in Lark."""
+        """The grammar in Lark, in the form that llguidance reads."""
         from llguidance import regex_to_lark
 
         value = constraint.value
@@ -133,7 +133,7 @@ class Grammars:
 
 
 def failure(matcher: LLMatcher) -> EngineError:
-    """The error of a grammar that cannot go on."""
+    """The error for a grammar that no text can continue."""
     return EngineError(f"the constraint cannot be followed: {_first_line(matcher.get_error())}")
 
 
@@ -154,7 +154,7 @@ def _compiled(constraint: Constraint, vocabulary: LLTokenizer, text: str) -> LLM
 
 
 def _vocabulary(tokenizer: Tokenizer, size: int, end_ids: frozenset[int]) -> tuple[LLTokenizer, str]:
-    """The vocabulary as llguidance has it, and the options that grammars need with it."""
+    """The vocabulary in llguidance's form, and the options that grammars need with it."""
     try:
         from llguidance import LLTokenizer
         from llguidance.hf import from_tokenizer
@@ -173,7 +173,7 @@ def _vocabulary(tokenizer: Tokenizer, size: int, end_ids: frozenset[int]) -> tup
 
 
 class _Spelled:
-    """A vocabulary for llguidance by what each token adds to a text, in the form that ``TokenizerWrapper`` takes."""
+    """A vocabulary for llguidance: the text that each token adds, in the form that ``TokenizerWrapper`` takes."""
 
     def __init__(self, tokenizer: Tokenizer, size: int, end_ids: list[int]) -> None:
         self.bos_token_id, self.eos_token_id = None, end_ids[0] if end_ids else size - 1
@@ -189,7 +189,7 @@ class _Spelled:
 
 
 def _unanchored(pattern: str) -> str:
-    """The pattern without the anchors around it, since the whole text has to match it anyway."""
+    """The pattern without the anchors around it, since the whole text must match it anyway."""
     return re.sub(r"^\^|(?<!\\)\$$", "", pattern)
 
 

@@ -1,7 +1,7 @@
-"""The tokens that constrained requests may write next: computed while the model's forward pass runs, then applied.
+"""Masks of the tokens that constrained requests may write next; they are computed during the model's forward pass.
 
-A thread computes the masks of all constrained requests of a step together; llguidance does so without Python's lock.
-Where no request has a constraint, nothing here runs, and there is no thread.
+A thread computes the masks of all constrained requests of a step together; llguidance releases Python's lock meanwhile.
+If no request has a constraint, no code of this module runs, and there is no thread.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Masks:
     """The masks of one manager's requests.
 
     Args:
-        device: where the logits are. On a CPU the thread unpacks the masks; a device gets them packed.
+        device: the device of the logits. On a CPU, the thread unpacks the masks; other devices receive packed masks.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -32,7 +32,7 @@ class Masks:
         self._executor: LLExecutor | None = None
 
     def prepare(self, grammars: Sequence[Grammar]) -> None:
-        """Begin to compute the masks of the next step."""
+        """Begin computing the masks of the next step."""
         if not grammars:
             return
         if self._thread is None:
@@ -53,7 +53,7 @@ class Masks:
             grammars: the constrained requests, each with its row.
 
         Returns:
-            the rows whose grammar has failed, which are left as they were, each with its error.
+            the rows whose grammar has failed, each with its error; these rows are not changed.
         """
         self.prepare([grammar for _, grammar in grammars if grammar.mask is None])
         masks, held, failed = [], [], []
@@ -61,7 +61,7 @@ class Masks:
             try:
                 masks.append(_mask(grammar))
                 held.append(i)
-            except Exception as error:  # of one grammar: it ends that request, and no other of the batch
+            except Exception as error:  # one grammar failed: this ends only its request, not others of the batch
                 failed.append((i, error))
         if held:
             forbidden = _forbidden(torch.stack(masks).to(rows.device), rows.shape[-1])
@@ -89,7 +89,7 @@ class Masks:
 
 
 def _mask(grammar: Grammar) -> torch.Tensor:
-    """The row of ``grammar`` in the masks of its step; waits for the thread if it is not done yet."""
+    """The row of ``grammar`` in the masks of its step; waits for the thread if necessary."""
     assert grammar.mask is not None
     masks, row = grammar.mask
     mask = masks.result()[row]
@@ -101,7 +101,7 @@ def _mask(grammar: Grammar) -> torch.Tensor:
 
 
 def _forbidden(masks: torch.Tensor, width: int) -> torch.Tensor:
-    """The forbidden ones among ``width`` tokens, shape [masks, width]; tokens beyond the vocabulary are forbidden."""
+    """Which of ``width`` tokens are forbidden, shape [masks, width]; tokens beyond the vocabulary are forbidden."""
     if masks.dtype is not torch.bool:
         shifts = torch.arange(8, dtype=torch.uint8, device=masks.device)
         masks = ((masks.unsqueeze(-1) >> shifts) & 1).flatten(1) == 0
