@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from relay_core.train.store import write_json
+from relay_core.evaluate.store import write_json
 
 ROOT = Path(__file__).parents[2]
 _DUMP_BEFORE_END_S = 3.0

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.results import ROOT
-from relay_core.train.store import write_json
+from relay_core.evaluate.store import write_json
 
 ERROR_CHARACTERS = 6000
 POLL_S = 0.5

@@ -14,9 +14,7 @@
     trainer.py       arguments, checkpoints and progress of TRL's trainers
     unpadded.py      TRL's GRPO trainer without the work on padding
     models.py        a student's weights: the folder of an engine spec, the loaded model, an engine on it
-    store.py         files that survive a kill: journals of JSON lines, JSON files that are written atomically
     plot.py          the plot of a run
-    progress.py      the progress display of a stage
 
 Problems and grades come from a task (``relay_core.evaluate.task``); no module of this folder imports the bundled task.
 """

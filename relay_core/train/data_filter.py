@@ -15,7 +15,7 @@ from relay_core.events import RelayResult
 from relay_core.relay import Relay
 from relay_core.train.recipe import Filter
 from relay_core.train.sampling import answer_all
-from relay_core.train.store import Journal
+from relay_core.evaluate.store import Journal
 
 
 def pass_rates(

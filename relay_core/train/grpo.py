@@ -22,7 +22,7 @@ from relay_core.train.policy import LivePolicy
 from relay_core.train.recipe import Recipe
 from relay_core.train.rollout import Rollout
 from relay_core.train.scoring import GroupReward
-from relay_core.train.store import Journal
+from relay_core.evaluate.store import Journal
 from relay_core.train.trainer import TrainerProgress, arguments, common_values, last_checkpoint
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from relay_core.keys import Role
 from relay_core.relay import Relay
 from relay_core.train import data_filter, grpo, models, plot, sampling, warmup
 from relay_core.train.recipe import Recipe, build
-from relay_core.train.store import Journal, write_json
+from relay_core.evaluate.store import Journal, write_json
 
 # The stages draw different problems from the task's split `train`: these numbers are added to 1000 times the seed.
 _WARMUP_DRAW, _FILTER_DRAW = 1, 2

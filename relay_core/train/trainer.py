@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from relay_core.errors import ConfigurationError
-from relay_core.train.progress import Progress
+from relay_core.evaluate.progress import Progress
 
 T = TypeVar("T")
 

@@ -1,6 +1,6 @@
 import json
 
-from relay_core.train.store import Journal, write_json
+from relay_core.evaluate.store import Journal, write_json
 
 
 def test_rows_are_read_back(tmp_path):
