@@ -28,6 +28,8 @@ def test_the_probe_sees_what_is_loaded(loaded_by: Callable[[str], list[str]]) ->
         CLI.format(args=["--help"]),
         CLI.format(args=["ask", "--help"]),
         CLI.format(args=["demo", "--help"]),
+        CLI.format(args=["tune", "--help"]),
+        CLI.format(args=["audit", "--help"]),
     ],
 )
 def test_nothing_heavy_is_loaded(loaded_by: Callable[[str], list[str]], code: str) -> None:

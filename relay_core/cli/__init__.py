@@ -3,7 +3,10 @@
     ask        relay ask: one answer, streamed
     chat       relay chat: a conversation
     demo       relay demo: measures student, relay and teacher on held-out problems
+    tune       relay tune: chooses the numbers of a trigger on one's own prompts
+    audit      relay audit: what a relay would have done on one's own prompts
     doctor     relay doctor: shows what is installed, and whether a model answers
+    on_prompts what tune and audit share
     options    the flags for models and settings that the CLI commands share
     terminal   the output of the CLI commands: styled answers, the usage line, errors, JSON
 
@@ -27,9 +30,11 @@ from typer.core import TyperGroup
 from relay_core import __version__
 from relay_core.cli import terminal
 from relay_core.cli.ask import ask
+from relay_core.cli.audit import audit
 from relay_core.cli.chat import chat
 from relay_core.cli.demo import demo
 from relay_core.cli.doctor import doctor
+from relay_core.cli.tune import tune
 from relay_core.errors import RelayError
 
 
@@ -92,6 +97,8 @@ app = typer.Typer(
 app.command()(ask)
 app.command()(chat)
 app.command()(demo)
+app.command()(tune)
+app.command()(audit)
 app.command()(doctor)
 
 

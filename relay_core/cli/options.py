@@ -31,12 +31,16 @@ JSON_HELP = "Write exactly one JSON object to stdout."
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The values of the shared flags: the engine specs of both models, the settings, and whether to write JSON."""
+    """The values of the shared flags: the engine specs of both models, the settings, and whether to write JSON.
+
+    ``given``: the names of the settings that the command line sets; the others have their defaults.
+    """
 
     student: str
     teacher: str
     settings: RelaySettings
     json: bool
+    given: frozenset[str] = frozenset()
 
     def relay(self) -> Relay:
         """Build the relay from these specs and settings; loads no model.
@@ -116,17 +120,22 @@ _DEFAULTS: dict[str, Any] = {"student": "bundled", "teacher": "bundled", "no_cal
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the parameter ``options`` of a CLI command with the shared flags."""
+    """Replace the parameter ``options`` of a CLI command with the shared flags.
+
+    If the command declares a parameter of its own with the name of a shared flag, it replaces this flag.
+    """
+    own_parameters = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
+    own_names = {p.name for p in own_parameters}
+    shared = {name: annotation for name, annotation in {**_OTHERS, **_SETTINGS}.items() if name not in own_names}
 
     @functools.wraps(command)
     def run(**flags: Any) -> None:
-        shared_flags = {name: flags.pop(name) for name in [*_SETTINGS, *_OTHERS]}
+        shared_flags = {name: flags.pop(name) for name in shared}
         command(options=_read(shared_flags), **flags)
 
-    own_parameters = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
     shared_parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=annotation)
-        for name, annotation in {**_OTHERS, **_SETTINGS}.items()
+        for name, annotation in shared.items()
     ]
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own_parameters] + shared_parameters
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -135,15 +144,15 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _read(flags: dict[str, Any]) -> Options:
-    settings = {name: flags[name] for name in _SETTINGS if flags[name] is not None and flags[name] != []}
-    if flags["no_calls"]:
+    settings = {name: flags[name] for name in _SETTINGS if flags.get(name) not in (None, [])}
+    if flags.get("no_calls"):
         settings["calls"] = False
     if flags["instructions"]:
         text = flags["instructions"]
         settings["student_instructions"] = named(text) if text.isidentifier() else text
     if flags["price"]:
         settings["prices"] = read_prices(flags["price"])
-    return Options(flags["student"], flags["teacher"], RelaySettings(**settings), flags["json"])
+    return Options(flags["student"], flags["teacher"], RelaySettings(**settings), flags["json"], frozenset(settings))
 
 
 def read_prices(items: list[str]) -> Prices:

@@ -8,5 +8,27 @@
     measure.py        measures one method on some problems: accuracy, calls, tokens, cost
     comparison.py     measures student, relay and teacher on a task, as one table
 
+What ``relay tune`` and ``relay audit`` do on a user's own prompts:
+
+    prompts.py        reads prompts: columns, chat logs, lines of text, a task
+    agreement.py      the score of an answer: right, or in agreement with the teacher's own answer
+    answers.py        answers of methods to prompts, kept in a journal
+    figures.py        a method's score, call ratio, calls, tokens, time and cost, with intervals
+    intervals.py      confidence intervals: Wilson and bootstrap
+    doubts.py         the student's own probabilities, and the call ratio that they foretell
+    calibrate.py      finds the ``below`` at which a relay reaches a call ratio
+    tune.py           chooses ``below`` and ``n`` of the trigger ``Uncertain``
+    tune_report.py    the table, the sentence, the JSON and the picture of ``relay tune``
+    audit.py          answers prompts by student, relay and teacher, within a spending limit
+    audit_report.py   the table, the sentence and the JSON of ``relay audit``
+    verdict.py        whether a relay pays
+
+And what training uses, too:
+
+    store.py          files that survive a kill: journals of JSON lines, JSON files that are written atomically
+    progress.py       the progress display: a bar, or plain lines
+    table.py          a table as plain text
+    chart.py          a chart of score against call ratio, as SVG
+
 The modules of this folder import the bundled task only if a user names it.
 """

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relay_core.engines.base import Engine
 from relay_core.evaluate.measure import Answered, Measured, measure
+from relay_core.evaluate.table import aligned
 from relay_core.evaluate.task import Problem, Task
 from relay_core.keys import Role
 from relay_core.relay import Relay
@@ -49,11 +50,17 @@ def three_methods(*, base: Engine, student: Engine, teacher: Engine, settings: R
         student: the student that calls.
         teacher: the teacher, which is also measured alone.
         settings: the settings of every answer.
+
+    Whoever answers alone gets no ``student_instructions``, and the teacher alone gets its own temperature.
     """
+    alone = replace(settings, student_instructions=None, calls=False)
+    temperature = settings.temperature if settings.teacher_temperature is None else settings.teacher_temperature
     return {
-        "student": Method("student alone", Relay(base, None, settings)),
+        "student": Method("student alone", Relay(base, None, alone)),
         "relay": Method("relay", Relay(student, teacher, settings)),
-        "teacher": Method("teacher alone", Relay(teacher, None, settings), written_by="teacher"),
+        "teacher": Method(
+            "teacher alone", Relay(teacher, None, replace(alone, temperature=temperature)), written_by="teacher"
+        ),
     }
 
 
@@ -148,15 +155,7 @@ class Comparison:
     def text(self) -> str:
         """The table and the verdict as plain text."""
         headings = [heading.replace("/\n", "/").replace("\n/", "/").replace("\n", " ") for heading in self.headings]
-        lines = [headings, *self.rows()]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = [
-            "  ".join(
-                [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
-            )
-            for line in lines
-        ]
-        return "\n".join([*table, self.verdict()])
+        return "\n".join([*aligned([headings, *self.rows()]), self.verdict()])
 
     def verdict(self) -> str:
         """One line: the share of the gap that the relay recovers, the teacher's share of the tokens, and the time."""

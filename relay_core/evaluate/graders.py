@@ -47,6 +47,22 @@ def grader_from_spec(spec: str) -> Grader:
     return _regex(rest) if name == "regex" else _imported(name, rest)
 
 
+def agreement_from_spec(spec: str) -> Grader:
+    """A function of two texts, which returns whether both hold the same answer by the grader that ``spec`` names.
+
+    Raises:
+        ConfigurationError: the grader needs a bare answer (``choice``, ``regex``); and as :func:`grader_from_spec`.
+    """
+    grader = grader_from_spec(spec)
+    name = spec.partition(":")[0]
+    if name in ("choice", "regex"):
+        raise ConfigurationError(
+            f"the grader {name} needs the right answers, and cannot compare two texts: name their column, or write "
+            "exact, number, math or MODULE:FUNCTION"
+        )
+    return _same_math if name == "math" else grader
+
+
 def exact(text: str, answer: Any) -> bool:
     """Whether the whole text is the answer; white space at both ends does not count."""
     return text.strip() == str(answer).strip()
@@ -97,13 +113,18 @@ def math(text: str, answer: Any) -> bool:
     The answer may be LaTeX, with or without dollar signs. math-verify's time limits are off, because they work only on
     the main thread, and grading runs on other threads.
     """
+    right = str(answer)
+    return _same_math(text, right if "$" in right or "\\boxed" in right else f"${right}$")
+
+
+def _same_math(text: str, other: str) -> bool:
+    """Whether the last mathematical expressions of two texts are equal."""
     from math_verify import parse, verify
 
     for name in ("parser", "grader"):
         logging.getLogger(f"math_verify.{name}").setLevel(logging.ERROR)  # it warns that its time limits are off
-    right = str(answer)
-    expected = parse(right if "$" in right or "\\boxed" in right else f"${right}$", parsing_timeout=None)
-    return bool(verify(expected, parse(text, parsing_timeout=None), timeout_seconds=None))
+    expected, found = parse(other, parsing_timeout=None), parse(text, parsing_timeout=None)
+    return bool(verify(expected, found, timeout_seconds=None))
 
 
 _GRADERS: dict[str, Grader] = {"exact": exact, "choice": choice, "number": number, "math": math}

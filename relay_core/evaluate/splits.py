@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from relay_core.errors import ConfigurationError, did_you_mean
 from relay_core.evaluate.task import Problem
@@ -34,6 +34,31 @@ def by_share(problems: Sequence[Problem], shares: Mapping[str, float], seed: int
         if (split_name := split_of.get(_prompt(problem))) is not None:
             divided[split_name].append(problem)
     return divided
+
+
+def balanced_halves(
+    problems: Sequence[Problem], weight: Callable[[Problem], float], seed: int
+) -> tuple[list[Problem], list[Problem]]:
+    """Divide problems into two halves that are alike in weight; of problems with the same prompt, the first is kept.
+
+    The problems are sorted by weight, and of each two neighbours one goes to either half, at random (a stratified
+    split in strata of two).
+
+    Args:
+        weight: what the halves are to be alike in.
+        seed: decides which of two neighbours goes where.
+    """
+    distinct = list({_prompt(problem): problem for problem in reversed(problems)}.values())
+    rng = random.Random(f"relay-dataset/halves/{seed}")
+    rng.shuffle(distinct)
+    distinct.sort(key=weight)
+    halves: tuple[list[Problem], list[Problem]] = ([], [])
+    for i in range(0, len(distinct), 2):
+        pair = distinct[i : i + 2]
+        rng.shuffle(pair)
+        for half, problem in zip(halves, pair, strict=False):
+            half.append(problem)
+    return halves
 
 
 def without_shared(splits: Mapping[str, Sequence[Problem]]) -> Splits:

@@ -107,10 +107,8 @@ def task_from_spec(spec: str | Mapping[str, Any] | Task) -> Task:
         ConfigurationError: the spec does not name a task; the message lists what is accepted.
         MissingExtraError: the task needs a package that is not installed.
     """
-    if isinstance(spec, str) and spec in SHIPPED_TASKS:
-        return _imported(SHIPPED_TASKS[spec])
-    if isinstance(spec, str) and _CLASS.fullmatch(spec):
-        return _imported(spec)
+    if isinstance(spec, str) and names_a_class(spec):
+        return _imported(SHIPPED_TASKS.get(spec, spec))
     if isinstance(spec, Mapping) or (isinstance(spec, str) and _is_path_or_hub_id(spec)):
         from relay_core.evaluate.dataset import DatasetTask
 
@@ -118,6 +116,11 @@ def task_from_spec(spec: str | Mapping[str, Any] | Task) -> Task:
     if isinstance(spec, Task):
         return spec
     raise ConfigurationError(f"task is {spec!r}: write {ACCEPTED}")
+
+
+def names_a_class(spec: str) -> bool:
+    """Whether ``spec`` names a task that ships, or is ``MODULE:CLASS``."""
+    return spec in SHIPPED_TASKS or _CLASS.fullmatch(spec) is not None
 
 
 def _is_path_or_hub_id(spec: str) -> bool:

@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from relay_core.errors import ConfigurationError
+from relay_core.evaluate.store import Journal
 from relay_core.evaluate.task import Problem, Task
 from relay_core.events import RelayResult
 from relay_core.relay import Relay
 from relay_core.train.recipe import Filter
 from relay_core.train.sampling import answer_all
-from relay_core.evaluate.store import Journal
 
 
 def pass_rates(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core import portal
 from relay_core.errors import ConfigurationError
+from relay_core.evaluate.store import Journal
 from relay_core.evaluate.task import Problem, Task
 from relay_core.relay import Relay
 from relay_core.train import models
@@ -22,7 +23,6 @@ from relay_core.train.policy import LivePolicy
 from relay_core.train.recipe import Recipe
 from relay_core.train.rollout import Rollout
 from relay_core.train.scoring import GroupReward
-from relay_core.evaluate.store import Journal
 from relay_core.train.trainer import TrainerProgress, arguments, common_values, last_checkpoint
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import Any
 
 from relay_core import portal
 from relay_core.concurrency import map_concurrently
+from relay_core.evaluate.progress import Progress
+from relay_core.evaluate.store import Journal
 from relay_core.evaluate.task import Problem
 from relay_core.events import FinishReason, RelayResult
 from relay_core.relay import Relay
-from relay_core.evaluate.progress import Progress
-from relay_core.evaluate.store import Journal
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay_core.errors import ConfigurationError
+from relay_core.evaluate.store import Journal
 from relay_core.evaluate.task import Problem, Task, in_task_order
 from relay_core.train.recipe import Grpo
 from relay_core.train.rewards import Outcome, Scenario, difficulty_aware, scenario, simple
-from relay_core.evaluate.store import Journal
 
 
 def groups(keys: Sequence[Hashable], size: int) -> list[range]:

@@ -28,12 +28,12 @@ from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.comparison import Comparison, Method
 from relay_core.evaluate.measure import Measured
+from relay_core.evaluate.store import Journal, write_json
 from relay_core.evaluate.task import Problem, task_from_spec
 from relay_core.keys import Role
 from relay_core.relay import Relay
 from relay_core.train import data_filter, grpo, models, plot, sampling, warmup
 from relay_core.train.recipe import Recipe, build
-from relay_core.evaluate.store import Journal, write_json
 
 # The stages draw different problems from the task's split `train`: these numbers are added to 1000 times the seed.
 _WARMUP_DRAW, _FILTER_DRAW = 1, 2

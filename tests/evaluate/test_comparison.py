@@ -44,6 +44,17 @@ async def test_three_methods_and_the_gap(qwen3):
     assert c.as_dict()["methods"]["relay"]["bands"] == {"easy": 1.0, "medium": 1.0, "hard": 0.0}
 
 
+async def test_whoever_answers_alone_is_not_told_to_call():
+    settings = RelaySettings(student_instructions="Write <call>3</call>.", temperature=0.5, teacher_temperature=0.25)
+    student, teacher = (ScriptedEngine("yes", None, record=True) for _ in range(2))
+    methods = three_methods(base=student, student=student, teacher=teacher, settings=settings)
+    for method in methods.values():
+        await method.relay.agenerate("?")
+    told = [[m["role"] for m in prompt.messages] for prompt, _ in [*student.requests, *teacher.requests]]
+    assert told == [["user"], ["system", "user"], ["user"]]  # student alone, relay, teacher alone
+    assert [sampling.temperature for _, sampling in [*student.requests, *teacher.requests]] == [0.5, 0.5, 0.25]
+
+
 async def test_the_table(qwen3):
     c = await compared(qwen3)
     assert c.headings == ["", "all", "easy", "medium", "hard", "call\nratio", "calls/\nanswer", "tokens\n/s"]

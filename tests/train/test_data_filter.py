@@ -4,9 +4,9 @@ import json
 import pytest
 
 from relay_core import ConfigurationError, EngineError, Relay, ScriptedEngine
+from relay_core.evaluate.store import Journal
 from relay_core.train.data_filter import kept, pass_rates
 from relay_core.train.recipe import Filter
-from relay_core.evaluate.store import Journal
 from testing.tasks import FixedTask, problem
 
 PROBLEMS = [problem(name, "yes", "easy") for name in ("always", "half", "never")]

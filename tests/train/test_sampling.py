@@ -1,6 +1,6 @@
 from relay_core import Relay, RelaySettings, ScriptedEngine
-from relay_core.train.sampling import sample
 from relay_core.evaluate.store import Journal
+from relay_core.train.sampling import sample
 from testing.tasks import problem
 
 

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from relay_core import ConfigurationError
+from relay_core.evaluate.store import Journal
 from relay_core.train.recipe import Grpo
 from relay_core.train.rewards import Outcome, Scenario
 from relay_core.train.scoring import GroupReward, score
-from relay_core.evaluate.store import Journal
 from testing.tasks import FixedTask, problem
 
 ALONE = Outcome(True, False, 0.0)

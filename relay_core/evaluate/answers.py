@@ -1,0 +1,123 @@
+"""Answers of methods to prompts, kept in a journal: a run that was killed goes on where it stopped.
+
+    answers = Answers(Journal(folder / "answers.jsonl"))
+    kept = await answers.to(problem, method)        # from the journal, or from the models
+
+An answer is taken from the journal if the prompt, both engines' specs and all settings but the prices are the same.
+A prompt that does not fit into a model's context gets an answer without text (``too_long``), since it would fail again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from relay_core.errors import ContextOverflow, TeacherUnavailable
+from relay_core.evaluate.comparison import Method
+from relay_core.evaluate.doubts import Recording
+from relay_core.evaluate.measure import as_teacher
+from relay_core.evaluate.store import Journal
+from relay_core.evaluate.task import Problem
+from relay_core.settings import Prices
+from relay_core.usage import Usage
+
+_NOT_IN_KEY = ("prices", "warming")  # settings that change no answer
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """One answer.
+
+    ``text``: the reader's text. ``usage``: its tokens and calls; all are the teacher's if it answered alone.
+    ``seconds``: the time that the answer took. ``finish_reason``: why it ended. ``top_logprobs``: if recorded, the
+    log-probability of the likeliest token at each of the student's tokens. ``too_long``: why there is no answer.
+    """
+
+    text: str
+    usage: Usage
+    seconds: float
+    finish_reason: str
+    top_logprobs: Sequence[float] = ()
+    too_long: str | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """Plain values, from which :meth:`of_row` builds the answer again."""
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "usage": asdict(self.usage)}
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> KeptAnswer:
+        """The answer in a row of the journal."""
+        values = {f.name: row[f.name] for f in fields(cls)}
+        return cls(**{**values, "usage": Usage(**row["usage"])})
+
+
+class Answers:
+    """All answers so far, by prompt and method.
+
+    Args:
+        journal: where they are kept; ``None`` keeps them in memory only.
+    """
+
+    def __init__(self, journal: Journal | None = None) -> None:
+        self._journal = journal
+        rows = [] if journal is None else journal.rows
+        self._kept = {row["key"]: KeptAnswer.of_row(row) for row in rows}
+
+    def has(self, problem: Problem, method: Method, *, recorded: bool = False) -> bool:
+        """Whether this answer is there already."""
+        return _key(problem, method, recorded) in self._kept
+
+    def cost(self, prices: Prices) -> float:
+        """The cost of all answers, those of earlier runs included, without caching."""
+        return sum(kept.usage.cost(prices) for kept in self._kept.values())
+
+    async def to(self, problem: Problem, method: Method, *, recorded: bool = False) -> KeptAnswer:
+        """The method's answer to a prompt.
+
+        Args:
+            recorded: record ``top_logprobs``. The student then answers alone, whatever the method's trigger.
+
+        Raises:
+            EngineError: an engine failed.
+        """
+        key = _key(problem, method, recorded)
+        if key not in self._kept:
+            answer = await _answered(problem, method, recorded)
+            if self._journal is not None:
+                self._journal.append({"key": key, "id": problem.id, "method": method.label, **answer.as_row()})
+            self._kept[key] = answer
+        return self._kept[key]
+
+
+async def _answered(problem: Problem, method: Method, recorded: bool) -> KeptAnswer:
+    recording = Recording()
+    overrides: dict[str, Any] = {"trigger": recording} if recorded else {}
+    tools = getattr(problem, "tools", ()) or None
+    try:
+        result = await method.relay.agenerate(problem.messages, tools=tools, **overrides)
+    except ContextOverflow as error:
+        return KeptAnswer("", Usage(), 0.0, "", too_long=str(error))
+    except TeacherUnavailable as error:
+        if not isinstance(error.__cause__, ContextOverflow):
+            raise
+        return KeptAnswer("", Usage(), 0.0, "", too_long=str(error))
+    usage = as_teacher(result.usage) if method.written_by == "teacher" else result.usage
+    tops = [round(top, 6) for top in recording.top_logprobs]
+    return KeptAnswer(result.text, usage, result.seconds, str(result.finish_reason), tops)
+
+
+def _key(problem: Problem, method: Method, recorded: bool) -> str:
+    """A digest of all that decides an answer."""
+    relay = method.relay
+    settings = replace(relay.settings, trigger="never") if recorded else relay.settings  # type: ignore[arg-type]
+    decisive = [
+        problem.id,
+        [dict(message) for message in problem.messages],
+        [dict(tool) for tool in getattr(problem, "tools", ())],
+        [method.written_by, relay.student.spec, None if relay.teacher is None else relay.teacher.spec, recorded],
+        {f.name: repr(getattr(settings, f.name)) for f in fields(settings) if f.name not in _NOT_IN_KEY},
+    ]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:32]

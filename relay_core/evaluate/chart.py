@@ -1,0 +1,91 @@
+"""A chart of score against call ratio as SVG, in one file that needs no package to draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from relay_core.evaluate.intervals import Interval
+
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 420, 64, 24, 24, 56
+_STYLE = (
+    "text{font:13px system-ui,sans-serif;fill:#1f2328}.axis{stroke:#59636e}.grid{stroke:#d0d7de}"
+    ".level{stroke:#59636e;stroke-dasharray:5 4}.point{fill:#b45309}.bar{stroke:#b45309;stroke-width:1.5}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One setting: its name, its call ratio and score (0 to 1), and the score's interval."""
+
+    label: str
+    x: float
+    y: float
+    interval: Interval
+
+
+def chart(points: Sequence[Point], *, student: float, teacher: float, x_title: str, y_title: str) -> str:
+    """The SVG: a point with its interval per setting, and the levels of student and teacher alone.
+
+    Args:
+        points: the settings.
+        student, teacher: the scores of each model alone.
+        x_title, y_title: the titles of the axes.
+    """
+    step = _step(max([p.x for p in points], default=0.0) * 1.25)
+    widest = step * 5
+    parts = [line for i in range(6) for line in _x_tick(step * i, widest)]
+    parts += [line for i in range(6) for line in _y_tick(i / 5)]
+    for level, label in ((student, "student alone"), (teacher, "teacher alone")):
+        y = _y(level)
+        parts.append(f'<line class="level" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{_WIDTH - _RIGHT - 4}" y="{y - 5:.1f}" text-anchor="end">{label} {level:.1%}</text>')
+    for point in points:
+        x, y = _x(point.x, widest), _y(point.y)
+        low, high = (_y(value) for value in point.interval)
+        parts.append(f'<line class="bar" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
+        parts.append(f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
+        parts.append(f'<text x="{x + 7:.1f}" y="{y + 4:.1f}">{escape(point.label)}</text>')
+    centre = (_LEFT + _WIDTH - _RIGHT) / 2
+    parts.append(f'<text x="{centre}" y="{_HEIGHT - 12}" text-anchor="middle">{escape(x_title)}</text>')
+    parts.append(f'<text transform="translate(16 {_HEIGHT / 2}) rotate(-90)">{escape(y_title)}</text>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '
+        f'height="{_HEIGHT}" role="img" aria-label="{escape(y_title)} against {escape(x_title)}">\n'
+        f'<style>{_STYLE}</style>\n<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
+    )
+
+
+def _x(value: float, widest: float) -> float:
+    return _LEFT + value / widest * (_WIDTH - _LEFT - _RIGHT)
+
+
+def _y(value: float) -> float:
+    return _HEIGHT - _BOTTOM - value * (_HEIGHT - _TOP - _BOTTOM)
+
+
+def _x_tick(value: float, widest: float) -> list[str]:
+    x, bottom = _x(value, widest), _HEIGHT - _BOTTOM
+    return [
+        f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 5}"/>',
+        f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{value:.3g}</text>',
+    ]
+
+
+def _y_tick(value: float) -> list[str]:
+    y = _y(value)
+    return [
+        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>',
+        f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.0%}</text>',
+    ]
+
+
+def _step(widest: float) -> float:
+    """A round distance (1, 2 or 5 times a power of ten) of which five cover ``widest``."""
+    least = max(widest, 1e-3) / 5
+    power: float = 10.0 ** math.floor(math.log10(least))
+    return next(power * m for m in (1, 2, 5, 10) if power * m >= least * 0.999)

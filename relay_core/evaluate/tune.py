@@ -1,0 +1,175 @@
+"""Choose ``below`` and ``n`` of the trigger ``Uncertain`` for a call ratio, on somebody's own prompts.
+
+1. The student answers every prompt alone, once; the probability of its likeliest token is recorded at each place.
+   The teacher answers every prompt alone, too.
+2. On one half of the prompts, for each n: the ``below`` that reaches the target (``calibrate.py``).
+3. Of the settings that reach it, the one with the best score is chosen.
+4. On the other half, which nothing was chosen by: the chosen setting and its neighbours (half and twice the call
+   ratio, and the other n), between student and teacher alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+from relay_core.concurrency import map_concurrently
+from relay_core.decoding.triggers import Never, Trigger, Uncertain
+from relay_core.engines.base import Engine
+from relay_core.errors import ConfigurationError
+from relay_core.evaluate import splits
+from relay_core.evaluate.agreement import Scorer
+from relay_core.evaluate.answers import Answers, KeptAnswer
+from relay_core.evaluate.calibrate import TOLERANCE, Round, calibrate, is_near
+from relay_core.evaluate.comparison import Method, three_methods
+from relay_core.evaluate.doubts import foretell, trigger_for
+from relay_core.evaluate.figures import Figures, Scored, figures
+from relay_core.evaluate.task import Problem
+from relay_core.relay import Relay
+from relay_core.settings import Prices, RelaySettings
+
+#: called with the name of a stage and its number of answers; gives a function to call after each answer
+Stage = Callable[[str, int], AbstractContextManager[Callable[[], object]]]
+NEIGHBOURS = (0.5, 2.0)  # the call ratios beside the target that are measured too, as multiples of it
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What was chosen, and what it was chosen from.
+
+    ``chosen``: the trigger. ``rounds``: what was measured on the first half, for each pair of n and gap, the nearest
+    to the target first. ``student``, ``teacher``: each alone on the other half. ``settings``: the chosen trigger and
+    its neighbours there, the chosen one first. ``too_long``: how many prompts did not fit into a model's context.
+    """
+
+    chosen: Uncertain
+    rounds: Sequence[Sequence[Round]]
+    student: Figures
+    teacher: Figures
+    settings: Sequence[tuple[Uncertain, Figures]]
+    too_long: int
+
+    @property
+    def figures(self) -> Figures:
+        """The figures of the chosen trigger on the other half."""
+        return self.settings[0][1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuner:
+    """The models, the prompts and the target.
+
+    Args:
+        student, teacher: both engines.
+        settings: budgets and sampling of every answer; its trigger is replaced.
+        scorer: gives each answer a score.
+        prices: for the costs in the table.
+        answers: where answers are kept.
+        target: the call ratio to reach.
+        ns, gaps: the values of ``n`` and ``gap`` to try.
+        stage: shows progress.
+        concurrency: how many answers run at a time.
+        split_seed: decides which prompts are in which half.
+    """
+
+    student: Engine
+    teacher: Engine
+    settings: RelaySettings
+    scorer: Scorer
+    prices: Prices
+    answers: Answers
+    target: float = 0.05
+    ns: Sequence[int] = (4, 8, 16)
+    gaps: Sequence[int] = (0,)
+    stage: Stage = lambda label, total: nullcontext(lambda: None)
+    concurrency: int = 16
+    split_seed: int = 0
+
+    async def tune(self, problems: Sequence[Problem]) -> Tuned:
+        """Choose a trigger on one half of the problems, and measure it on the other half.
+
+        Raises:
+            ConfigurationError: there are fewer than 4 different prompts, or no setting reaches the target.
+            EngineError: an engine failed.
+        """
+        alone = three_methods(base=self.student, student=self.student, teacher=self.teacher, settings=self.settings)
+        recorded = await self._all(self._method(Never()), problems, "student alone", recorded=True)
+        by_teacher = await self._all(alone["teacher"], problems, "teacher alone")
+        usable = [p for p in problems if recorded[p.id].too_long is None and by_teacher[p.id].too_long is None]
+        first, other = self._halves(usable, {p.id: recorded[p.id].top_logprobs for p in usable})
+        if min(len(first), len(other)) < 2:
+            raise ConfigurationError(
+                f"{len(usable)} prompts, of which {len(first) + len(other)} are different, are too few to tune on: "
+                "write at least 4, better 100"
+            )
+
+        def scored(problem: Problem, answer: KeptAnswer) -> Scored:
+            reference = by_teacher[problem.id]
+            score = self.scorer.score(answer.text, problem, reference.text)
+            return Scored(answer, score, reference.usage.teacher_prompt_tokens)
+
+        async def measured(trigger: Trigger, half: Sequence[Problem]) -> Figures:
+            kept = await self._all(self._method(trigger), half, str(trigger))
+            return self._figures([scored(p, kept[p.id]) for p in half if kept[p.id].too_long is None])
+
+        doubts = [recorded[p.id].top_logprobs for p in first]
+        rounds: list[list[Round]] = []
+        seen: dict[Uncertain, Figures] = {}
+
+        async def call_ratio(trigger: Uncertain) -> float:
+            seen[trigger] = await measured(trigger, first)
+            return seen[trigger].call_ratio
+
+        for n, gap in ((n, gap) for n in self.ns for gap in self.gaps):
+            rounds.append(await calibrate(doubts, self.target, n=n, gap=gap, measure=call_ratio))
+        nearest = [tried[0] for tried in rounds]
+        chosen = self._best(nearest, seen)
+        beside = [trigger_for(doubts, chosen.foretold * f, chosen.trigger.n, chosen.trigger.gap) for f in NEIGHBOURS]
+        to_measure = dict.fromkeys([chosen.trigger, *beside, *(r.trigger for r in nearest)])
+        return Tuned(
+            chosen=chosen.trigger,
+            rounds=rounds,
+            student=self._figures([scored(p, recorded[p.id]) for p in other]),
+            teacher=self._figures([scored(p, by_teacher[p.id]) for p in other]),
+            settings=[(trigger, await measured(trigger, other)) for trigger in to_measure],
+            too_long=len(problems) - len(usable),
+        )
+
+    def _halves(
+        self, problems: Sequence[Problem], doubts: Mapping[str, Sequence[float]]
+    ) -> tuple[list[Problem], list[Problem]]:
+        """Two halves in which the student's own tokens foretell the same number of calls."""
+        typical = trigger_for(list(doubts.values()), self.target, self.ns[0], self.gaps[0])
+        return splits.balanced_halves(problems, lambda p: foretell([doubts[p.id]], typical).calls, self.split_seed)
+
+    def _best(self, nearest: Sequence[Round], seen: dict[Uncertain, Figures]) -> Round:
+        """The round with the best score among those that reach the target; of equal ones, the one with fewer calls."""
+        reached = [r for r in nearest if is_near(r.measured, self.target)]
+        if not reached:
+            tried = ", ".join(f"{r.trigger} ({r.measured:.1%})" for r in nearest)
+            raise ConfigurationError(
+                f"no setting comes within {TOLERANCE:.0%} of the call ratio {self.target:.1%}; the nearest are "
+                f"{tried}: write another --target-ratio or other values of --n, or take more prompts"
+            )
+        return max(reached, key=lambda r: (seen[r.trigger].score, -seen[r.trigger].calls))
+
+    def _method(self, trigger: Trigger) -> Method:
+        return Method(str(trigger), Relay(self.student, self.teacher, replace(self.settings, trigger=trigger)))
+
+    def _figures(self, scored: Sequence[Scored]) -> Figures:
+        return figures(scored, self.prices, graded=self.scorer.graded)
+
+    async def _all(
+        self, method: Method, problems: Sequence[Problem], label: str, *, recorded: bool = False
+    ) -> dict[str, KeptAnswer]:
+        """The method's answers to all problems, by the problem's id."""
+        with self.stage(label, len(problems)) as advance:
+
+            async def answer(problem: Problem) -> KeptAnswer:
+                kept = await self.answers.to(problem, method, recorded=recorded)
+                advance()
+                return kept
+
+            kept = await map_concurrently(answer, problems, limit=self.concurrency)
+        return {problem.id: answer for problem, answer in zip(problems, kept, strict=True)}
