@@ -60,8 +60,8 @@ def make(family: Family, seed: int = 1) -> PreTrainedModel:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 async def test_greedy_is_generate_and_prefixes_are_shared(family: Family, tokenizer: Tokenizer) -> None:
-    model = make(family)
-    plain = make(family)
+    model, plain = make(family), make(family)
+    attention = model.config._attn_implementation
     plain.set_attn_implementation(family.reference)
     engine = TransformersEngine(model, tokenizer, max_batch_tokens=16)  # prompts are read in pieces
     try:
@@ -80,6 +80,7 @@ async def test_greedy_is_generate_and_prefixes_are_shared(family: Family, tokeni
         for row, token in zip(expected, tokens, strict=True):
             assert token.logprob == pytest.approx(float(row[token.id]), abs=2e-3)
         assert engine.describe()["shares_prefixes"]
+        assert model.config._attn_implementation == attention, "a lent model is given back as it was"
     finally:
         await engine.aclose()
 
