@@ -128,6 +128,14 @@ def starting_transformers(model: Path, log: Path) -> Starting:
     return starting(command, f"http://127.0.0.1:{port}", "/health", log, HF_HUB_CACHE=str(log.parent / "none"))
 
 
+def starting_llama_cpp(gguf: Path, log: Path, *, context: int = 4096) -> Starting:
+    """llama.cpp's server (``llama_cpp_server.py``), with a context of ``context`` tokens for each request."""
+    port = free_port()
+    script = str(Path(__file__).with_name("llama_cpp_server.py"))
+    command = [sys.executable, script, str(gguf), str(port), str(context)]
+    return starting(command, f"http://127.0.0.1:{port}", "/health", log)
+
+
 @contextlib.contextmanager
 def scripted_server(log: Path, *, delay_s: float = 0.0, keep_alive_s: int = 5) -> Iterator[str]:
     """``scripted_server.py`` in a child process; yields its URL."""
