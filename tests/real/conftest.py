@@ -48,8 +48,11 @@ def models() -> Path:
 
 @pytest.fixture(scope="session")
 def trio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Engine]]:
-    """The three models in one kind of engine, by name; the kinds follow one another, so that only one is loaded."""
-    with real_engines.engines(request.param, FOLDER, tmp_path_factory.mktemp("logs")) as engines:
+    """The models that this session's tests name, in one kind of engine; one kind is loaded at a time."""
+    specs = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    named = {spec.get(role) for spec in specs if spec.get("trio") == request.param for role in ("student", "teacher")}
+    names = [name for name in MODELS if name in named]
+    with real_engines.engines(request.param, FOLDER, tmp_path_factory.mktemp("logs"), names) as engines:
         yield engines
 
 

@@ -34,13 +34,14 @@ TWICE = '{\\"item'  # arguments that were encoded as a string, and then once mor
 pytestmark = [
     pytest.mark.timeout(60 * (5 + ROUNDS)),
     pytest.mark.kinds(ON_TRANSFORMERS, VLLM_SERVER),
+    pytest.mark.parametrize(("student", "teacher"), [("qwen2.5-coder-1.5b", "smollm2-135m")]),
 ]
 
 
 @pytest.fixture
-def relay(trio: Mapping[str, Engine]) -> Relay:
-    """qwen, with smol as a teacher that it calls for a token now and then."""
-    return Relay(Recorded(trio["qwen2.5-coder-1.5b"]), trio["smollm2-135m"])
+def relay(trio: Mapping[str, Engine], student: str, teacher: str) -> Relay:
+    """The pair; its student keeps what it is asked."""
+    return Relay(Recorded(trio[student]), trio[teacher])
 
 
 def asked_of(relay: Relay) -> list[Prompt]:

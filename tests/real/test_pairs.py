@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.shows("chat")]
 
 
 def topics_of(pair: int) -> Sequence[str]:
-    """Three topics for each pair: over the nine pairs, every topic has every model as its student and as its teacher."""
+    """Three topics for each pair: every model meets every topic as a student, and as a teacher."""
     names = list(TOPICS)
     return [names[(pair + shift) % len(names)] for shift in (0, 3, 7)]
 

@@ -1,4 +1,4 @@
-"""Long prompts, prefixes that are shared, several end tokens, and templates without a system role or with a BOS token."""
+"""Long prompts that are read once, several end tokens, BOS tokens, and a template without a system role."""
 
 from __future__ import annotations
 

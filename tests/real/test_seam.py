@@ -1,4 +1,4 @@
-"""500 answers with calls at random places, by commands and by chance: no character is lost or doubled at any of them."""
+"""500 answers with calls at random places, by commands and by chance: no character is lost or doubled."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_no_character_is_lost_or_doubled(
     answers = all_of(
         answered(
             trio[student], trio[teacher], f"Write about {SUBJECTS[i % len(SUBJECTS)]} ({i}).",
-            chance=0.2 if trigger == "commands" else 0.0, n=1 + i % 5, seed=i, max_tokens=24, on_teacher_stop="continue", temperature=temperature,
-            warming="on" if i % 3 else "off", trigger=trigger,
+            chance=0.2 if trigger == "commands" else 0.0, n=1 + i % 5, seed=i, max_tokens=24,
+            on_teacher_stop="continue", temperature=temperature, warming="on" if i % 3 else "off", trigger=trigger,
         )
         for i in range(63)
     )  # fmt: skip

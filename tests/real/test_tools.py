@@ -1,4 +1,4 @@
-"""Tool calls and structured output of all three models as students, on every kind of engine that can hold one to them."""
+"""Tool calls and structured output: all three models as students, on every kind of engine."""
 
 from __future__ import annotations
 
@@ -33,15 +33,14 @@ class Order(BaseModel):
     pieces: int
 
 
-def relay_of(trio: Mapping[str, Engine], student: str) -> Relay:
-    """The student, and a small model of another vocabulary as the teacher."""
-    return Relay(trio[student], trio["gemma3-270m" if student == "smollm2-135m" else "smollm2-135m"])
+SMALL = ("smollm2-135m", "gemma3-270m")
+PAIRS = [(student, next(name for name in SMALL if name != student)) for student in MODELS]  # of two vocabularies
 
 
 @pytest.mark.shows("forced tool call")
-@pytest.mark.parametrize("student", MODELS)
-def test_a_forced_tool_call(trio: Mapping[str, Engine], student: str, record_property: Say) -> None:
-    chat = ChatRelay(relay=relay_of(trio, student), max_tokens=60)
+@pytest.mark.parametrize(("student", "teacher"), PAIRS)
+def test_a_forced_tool_call(trio: Mapping[str, Engine], student: str, teacher: str, record_property: Say) -> None:
+    chat = ChatRelay(relay=Relay(trio[student], trio[teacher]), max_tokens=60)
     bound = chat.bind_tools([stock], tool_choice="any", parallel_tool_calls=False)
     message = bound.invoke("Are 4 pieces of tea in stock?")
     assert isinstance(message, AIMessage)
@@ -62,9 +61,9 @@ def check_call(message: AIMessage) -> None:
 
 
 @pytest.mark.shows("json_schema")
-@pytest.mark.parametrize("student", MODELS)
-def test_an_answer_under_a_schema(trio: Mapping[str, Engine], student: str, record_property: Say) -> None:
-    chat = ChatRelay(relay=relay_of(trio, student), max_tokens=90)
+@pytest.mark.parametrize(("student", "teacher"), PAIRS)
+def test_an_answer_under_a_schema(trio: Mapping[str, Engine], student: str, teacher: str, record_property: Say) -> None:
+    chat = ChatRelay(relay=Relay(trio[student], trio[teacher]), max_tokens=90)
     structured = chat.with_structured_output(Order, method="json_schema")
     question = "I want 4 pieces of tea."
     if trio[student].constrains:
@@ -77,7 +76,7 @@ def test_an_answer_under_a_schema(trio: Mapping[str, Engine], student: str, reco
 
 
 @pytest.mark.shows("tool of a template that knows none")
-@pytest.mark.parametrize("student", ["smollm2-135m", "gemma3-270m"])
+@pytest.mark.parametrize("student", SMALL)
 def test_a_template_without_tools_shows_them_and_says_so(trio: Mapping[str, Engine], student: str) -> None:
     asked = Recorded(trio[student])
     chat = ChatRelay(relay=Relay(asked, None), max_tokens=8).bind_tools([stock])
