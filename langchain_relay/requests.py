@@ -13,7 +13,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_relay.errors import langchain_errors
 from langchain_relay.replies import Delta, Reply
 from relay_core.adapters.identity import relay_specs
-from relay_core.adapters.structured import start_constraining_engine, write_json
+from relay_core.adapters.structured import start_constraining_engine, with_room_for_json, write_json
 from relay_core.errors import ConfigurationError
 from relay_core.events import Event, Finished, RelayResult, TextDelta
 from relay_core.keys import Role
@@ -86,7 +86,7 @@ class Request:
             "tools": self.offered.tools or None,
             "prefix": prefix,
             "constraint": self.offered.constraint,
-            "settings": self.settings,
+            "settings": self.settings if self.schema is None else with_room_for_json(self.settings),
         }
 
     async def _pieces(self, reply: Reply) -> AsyncGenerator[Delta | RelayResult, None]:

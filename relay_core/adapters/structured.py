@@ -27,6 +27,7 @@ from relay_core.usage import Usage
 
 CONSTRAINING = "TransformersEngine, VLLMEngine and OpenAIEngine (in every mode but 'completions')"
 
+MOST_KEPT = 512  # tokens
 INSTRUCTION = "Write your last answer again as JSON, and nothing else. The JSON follows this schema:\n"
 
 
@@ -52,6 +53,15 @@ def constraining_engine(relay: Relay, by: Role) -> Engine:
             f"{CONSTRAINING}{hint}. Elsewhere write method='function_calling' or 'json_mode'"
         )
     return engine
+
+
+def with_room_for_json(settings: RelaySettings) -> RelaySettings:
+    """The settings of the answer that :func:`write_json` writes again: some of ``max_tokens`` is kept for the JSON.
+
+    Otherwise a model that never ends its answer would leave none.
+    """
+    kept = min(settings.max_tokens // 2, MOST_KEPT)
+    return settings.merged({"max_tokens": settings.max_tokens - kept})
 
 
 async def start_constraining_engine(relay: Relay, by: Role, schema: Mapping[str, Any]) -> Engine:
@@ -87,7 +97,7 @@ async def write_json(
         messages: the conversation that ``answer`` ends.
         schema: a JSON schema.
         by: the role of the model that writes the JSON.
-        settings: the settings under which ``answer`` was written.
+        settings: the settings of both; those of ``answer`` were :func:`with_room_for_json` of them.
 
     Raises:
         ConfigurationError: as :func:`constraining_engine`, or ``by="teacher"`` with ``calls=False``.

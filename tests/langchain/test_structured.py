@@ -90,6 +90,20 @@ def test_by_constrained_decoding(scripted: Make, by: str, schema: Any, expected:
     assert last == expected
 
 
+@pytest.mark.parametrize("max_tokens", [40, 1024, 4000])
+def test_an_answer_without_end_leaves_tokens_for_its_json(scripted: Make, max_tokens: int) -> None:
+    """Small models often go on until the limit; the answer then took all tokens, and there was no JSON."""
+
+    def without_end(prompt: Prompt) -> str:
+        return constrained(prompt) if "JSON" in prompt.text else "tea " * 5000
+
+    student = scripted(without_end, constrains=True)
+    chat = ChatRelay(student=student, teacher=None, max_tokens=max_tokens)
+    answer = chat.with_structured_output(Price, method="json_schema", include_raw=True).invoke(QUESTION)
+    assert answer["parsed"] == PRICE
+    assert answer["raw"].usage_metadata["output_tokens"] <= max_tokens
+
+
 class Endpoint(ScriptedEngine):
     """Such as an OpenAIEngine: what it can do is found out when it starts."""
 
