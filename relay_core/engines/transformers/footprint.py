@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relay_core import extras
 from relay_core.engines import model_folder
 from relay_core.errors import ConfigurationError
 
@@ -44,8 +45,9 @@ def footprint_of(folder: Path, dtype: str) -> Footprint:
     Raises:
         ConfigurationError: the config or the weights cannot be read.
     """
-    import torch
-    from transformers import AutoConfig
+    with extras.importing():
+        import torch
+        from transformers import AutoConfig
 
     tensors = [tensor for path in _weight_files(folder) for tensor in _tensors(path)]
     try:
