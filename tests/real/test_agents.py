@@ -32,7 +32,7 @@ SYSTEM = "You keep a shop. Answer in one short sentence."
 TWICE = '{\\"item'  # arguments that were encoded as a string, and then once more
 
 pytestmark = [
-    pytest.mark.timeout(60 * (5 + ROUNDS)),
+    pytest.mark.timeout(600 + 120 * ROUNDS),
     pytest.mark.kinds(ON_TRANSFORMERS, VLLM_SERVER),
     pytest.mark.parametrize(("student", "teacher"), [("qwen2.5-coder-1.5b", "smollm2-135m")]),
 ]
