@@ -31,6 +31,12 @@ ROOT = Path(__file__).parents[1]
 QUESTION = "A pen costs 62 coins. Sam wants a pen. First, Sam buys 3 pens and then 4 more. What does Sam pay in all?"
 RIGHT = "434"
 
+SMALL = (
+    "--warmup.problems 6 --warmup.trainer.num_train_epochs 1 --relay.max_tokens 200 --filter.problems 3 "
+    "--filter.samples 2 --filter.keep 0 --grpo.updates 1 --grpo.prompts 2 --grpo.group_size 2 --grpo.rollouts 1 "
+    "--measure.problems 4"
+).split()
+
 RELAY = """
 import sys
 from relay_core import Relay
@@ -142,8 +148,10 @@ def try_llamaindex_local(env: Environment) -> None:
 
 
 def try_train(env: Environment) -> None:
-    """``python -m relay_core.train check``, and an answer of the bundled pair."""
-    env.run("python", "-m", "relay_core.train", "check")
+    """All stages of the training in miniature, on the bundled pair, and an answer of that pair."""
+    report = json.loads(env.run("python", "-m", "relay_core.train", "all", "--out", "run", "--json", *SMALL))
+    if not (env.folder / "run" / "training.png").is_file() or "relay" not in report["methods"]:
+        raise RuntimeError(f"the training reports {report}")
     try_local(env)
 
 
