@@ -157,7 +157,7 @@ def try_train(env: Environment) -> None:
 
 def try_eval(env: Environment) -> None:
     """A Parquet file as a task, measured with endpoints on both sides, and the grader of mathematics."""
-    problems = task.problems("test", 10, seed=0)
+    problems = task.problems(10, split="test", form="question")
     rows = [{"question": problem.question, "answer": str(problem.answer)} for problem in problems]
     (env.folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     env.run("python", "-c", PARQUET, "rows.jsonl", "rows.parquet")
