@@ -161,7 +161,6 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--chunk", type=int, default=4, help="tokens per event")
     parser.add_argument("--delay-s", type=float, default=0.0, help="seconds before each event")
-    parser.add_argument("--keep-alive-s", type=int, default=5, help="seconds until an idle connection is closed")
     options = parser.parse_args()
     app = Server(chunk=options.chunk, delay_s=options.delay_s).app()
     uvicorn.run(
@@ -170,5 +169,5 @@ if __name__ == "__main__":
         port=options.port,
         log_level="warning",
         backlog=4096,
-        timeout_keep_alive=options.keep_alive_s,
+        timeout_keep_alive=600,  # a loaded machine may leave a connection idle for seconds
     )

@@ -137,12 +137,11 @@ def starting_llama_cpp(gguf: Path, log: Path, *, context: int = 4096) -> Startin
 
 
 @contextlib.contextmanager
-def scripted_server(log: Path, *, delay_s: float = 0.0, keep_alive_s: int = 5) -> Iterator[str]:
+def scripted_server(log: Path, *, delay_s: float = 0.0, port: int | None = None) -> Iterator[str]:
     """``scripted_server.py`` in a child process; yields its URL."""
-    port = free_port()
+    port = port or free_port()
     script = str(Path(__file__).with_name("scripted_server.py"))
     command = [sys.executable, script, "--port", str(port), "--delay-s", str(delay_s)]
-    command += ["--keep-alive-s", str(keep_alive_s)]
     with running(command, f"http://127.0.0.1:{port}", "/health", log) as url:
         yield url
 

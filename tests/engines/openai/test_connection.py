@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import sys
-import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,27 +23,29 @@ from relay_core.engines.openai.retries import Patience
 from relay_core.engines.openai.transport import MAX_BODY_BYTES
 from testing.loopback import Request, http_response, loopback
 from testing.scripted_server import answer
-from testing.servers import scripted_server
+from testing.servers import free_port, scripted_server
 
 
-async def test_a_connection_that_the_server_closes_is_not_used_again(tmp_path: Path) -> None:
-    with scripted_server(tmp_path / "log", keep_alive_s=3) as url:
-        student, teacher = (
-            OpenAIEngine(role, f"{url}/v1", tokenizer=str(bundled.path("teacher")), retries=0)
-            for role in ("student", "teacher")
-        )
-        relay = Relay(student, teacher, RelaySettings(on_teacher_stop="continue"))
-        try:
-            for batch in range(2):
+async def test_a_connection_that_the_server_closes_is_not_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay_core.engines.openai.connection._KEEP_ALIVE_S", 0.2)  # a server takes longer to start
+    port = free_port()
+    student, teacher = (
+        OpenAIEngine(role, f"http://127.0.0.1:{port}/v1", tokenizer=str(bundled.path("teacher")), retries=0)
+        for role in ("student", "teacher")
+    )
+    relay = Relay(student, teacher, RelaySettings(on_teacher_stop="continue"))
+    try:
+        for batch in range(2):  # another server each: the first closes the connections while this event loop is blocked
+            with scripted_server(tmp_path / f"log{batch}", port=port):
                 items = range(20 * batch, 20 * batch + 20)
                 results = await asyncio.gather(*(relay.agenerate(f"Tell me of Item {item}.") for item in items))
                 assert [result.text for result in results] == [answer(item) for item in items]
                 assert not any(result.failures for result in results)
-                if batch == 0:  # the server closes the connections while this event loop is blocked
-                    time.sleep(3.3)
-        finally:
-            await student.aclose()
-            await teacher.aclose()
+    finally:
+        await student.aclose()
+        await teacher.aclose()
 
 
 # -- what may come back --------------------------------------------------------------------------------------------
