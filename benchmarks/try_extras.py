@@ -89,7 +89,7 @@ class Environment:
         variables |= {"HF_HUB_OFFLINE": "1", "OPENAI_API_KEY": "unused"}
         done = subprocess.run([program, *command[1:]], cwd=self.folder, env=variables, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"{' '.join(command)[:300]}: exit {done.returncode}\n{done.stderr[-3000:]}")
+            raise RuntimeError(f"{' '.join(command)[:300]}: exit {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}")
         return done.stdout
 
     def python(self, code: str, *arguments: str, **values: str) -> str:
@@ -157,7 +157,7 @@ def try_train(env: Environment) -> None:
 
 def try_eval(env: Environment) -> None:
     """A Parquet file as a task, measured with endpoints on both sides, and the grader of mathematics."""
-    problems = task.problems(10, split="test", form="question")
+    problems = task.problems(400, split="test", form="question")  # of a file's rows, a tenth are test
     rows = [{"question": problem.question, "answer": str(problem.answer)} for problem in problems]
     (env.folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     env.run("python", "-c", PARQUET, "rows.jsonl", "rows.parquet")

@@ -1,5 +1,8 @@
 import inspect
+import json
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -46,3 +49,25 @@ def test_every_error_comes_back_from_a_worker_process(error: type[RelayError]) -
     raised = MissingExtraError("this", "vllm") if error is MissingExtraError else error("wrong")
     received = pickle.loads(pickle.dumps(raised))
     assert (type(received), str(received), received.role) == (error, str(raised), raised.role)
+
+
+def test_a_local_model_without_its_extra_says_so() -> None:
+    """Before, whatever of the engine imported torch first raised its bare ModuleNotFoundError."""
+    code = """
+import sys
+sys.modules.update(dict.fromkeys("torch transformers tokenizers safetensors numpy jinja2 psutil".split()))
+from relay_core import MissingExtraError, Relay
+for student in ("bundled", "bundled:teacher"):
+    try:
+        Relay(student, None).generate("?")
+    except MissingExtraError as error:
+        print(error)
+from relay_core.cli import app
+sys.argv = ["relay", "doctor", "--json"]
+app(standalone_mode=False)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    first, second, report = done.stdout.split("\n", 2)
+    assert first == second and "pip install" in first and "torch" in first
+    assert json.loads(report)["bundled"]

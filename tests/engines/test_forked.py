@@ -8,8 +8,8 @@ import relay_core
 
 ROOT = Path(relay_core.__file__).parents[1]
 #: a lock that belongs to a loaded model, which no child uses
-OF_A_LOADED_MODEL = {"relay_core/engines/transformers/manager.py"}
-RENEWING = {"forget_parent", "forget", "renew_lock", "_forget_parent", "_forget", "_renew_lock"}
+OF_A_LOADED_MODEL = {f"relay_core/engines/transformers/{name}.py" for name in ("grammars", "manager")}
+RENEWING = {"forget_parent", "forget", "renew_lock", "_forget_parent", "_forget", "_renew_lock", "_begin_anew"}
 
 
 def locks(node: ast.AST, function: str = "") -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core import extras
 from relay_core.engines import model_folder
-from relay_core.errors import ConfigurationError
+from relay_core.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
     import torch
@@ -44,10 +44,14 @@ def footprint_of(folder: Path, dtype: str) -> Footprint:
 
     Raises:
         ConfigurationError: the config or the weights cannot be read.
+        MissingExtraError: torch or transformers is not installed.
     """
-    with extras.importing():
-        import torch
-        from transformers import AutoConfig
+    try:
+        with extras.importing():
+            import torch
+            from transformers import AutoConfig
+    except ImportError as error:
+        raise MissingExtraError("a model in this process (torch and transformers)", "local") from error
 
     tensors = [tensor for path in _weight_files(folder) for tensor in _tensors(path)]
     try:
