@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -19,11 +20,14 @@ import pytest
 from relay_core import bundled
 from relay_core.bundled import task
 from relay_core.chat import Conversation, render
+from relay_core.constraint import Constraint, Kind
 from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Warming, Waste
 from relay_core.engines.scripted import ScriptedEngine
 from relay_core.engines.vllm import VLLMEngine
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
 from relay_core.relay import Relay
+from relay_core.tool_parser import parse_answer
+from relay_core.tools import offer
 from testing.servers import EXECUTOR, environment
 from testing.streams import collect, text_of
 
@@ -172,6 +176,32 @@ async def test_a_schema_is_followed(engine: VLLMEngine, prompt: Prompt) -> None:
     assert last.finish is Finish.END
     assert last.end_token is not None
     assert last.end_token.id == engine.tokenizer.hf.eos_token_id
+
+
+async def test_other_constraints_are_followed(engine: VLLMEngine, prompt: Prompt) -> None:
+    parameters = {"type": "object", "properties": {"n": {"enum": [1, 22]}}, "required": ["n"]}
+    offered = offer([{"name": "add", "parameters": parameters}, {"name": "sub", "parameters": parameters}], "any")
+    assert offered.constraint is not None
+    for constraint in (Constraint.regex(r"[a-c]{3}"), Constraint.choice("yes", "no, never"), offered.constraint):
+        await engine.check_constraint(constraint)
+        tokens, last = await collect(engine, prompt, Sampling(80, 1.0, **constraint.fields("")))
+        text = text_of(tokens)
+        assert last.finish is Finish.END
+        if constraint.kind is Kind.REGEX:
+            assert re.fullmatch("[a-c]{3}", text)
+        elif constraint.kind is Kind.CHOICE:
+            assert text in ("yes", "no, never")
+        else:
+            parsed = parse_answer(offered.prefix + text)
+            [call] = parsed.tool_calls
+            assert call.name in ("add", "sub")
+            assert call.arguments["n"] in (1, 22)
+            assert not parsed.invalid_tool_calls
+
+
+async def test_a_constraint_that_vllm_cannot_take_is_refused_at_the_check(engine: VLLMEngine) -> None:
+    with pytest.raises(ConfigurationError, match="vLLM cannot decode under this regex"):
+        await engine.check_constraint(Constraint.regex("["))
 
 
 async def test_a_prompt_that_fills_the_context(engine: VLLMEngine) -> None:

@@ -252,7 +252,7 @@ class Recording(Relay):
 
     async def astream(self, prompt: Any, **options: Any) -> AsyncGenerator[Any, None]:
         self.settings_used = options["settings"]
-        assert set(options) <= {"tools", "prefix", "settings"}
+        assert set(options) <= {"tools", "prefix", "constraint", "settings"}
         async for event in super().astream(prompt, **options):
             yield event
 

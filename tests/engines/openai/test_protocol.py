@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from relay_core.engines.base import Prompt, Sampling
 from relay_core.engines.openai.protocol import GO_ON, Dialect, Mode, request_body
+from relay_core.errors import ConfigurationError
 
 PROMPT = Prompt("<user>Hi", [1, 2], [{"role": "user", "content": "Hi"}], "So far")
 
@@ -79,6 +80,14 @@ def test_the_arguments_of_earlier_tool_calls_are_sent_as_text(mode: Mode, argume
     function = {"name": "add", "arguments": sent_as}
     assert sent["tool_calls"] == [{"id": "c1", "type": "function", "function": function}]
     assert call["function"]["arguments"] == arguments, "the caller's message is as it was"
+
+
+def test_other_constraints_are_sent_in_mode_ids_and_refused_in_others() -> None:
+    assert body(Dialect(Mode.IDS), Sampling(7, regex="a+"))["structured_outputs"] == {"regex": "a+"}
+    assert body(Dialect(Mode.IDS), Sampling(7, choice=("a", "b")))["structured_outputs"] == {"choice": ["a", "b"]}
+    for mode in (Mode.COMPLETIONS, Mode.CHAT_CONTINUE, Mode.CHAT):
+        with pytest.raises(ConfigurationError, match=f"mode {mode} has no field for regex"):
+            body(Dialect(mode), Sampling(7, regex="a+"))
 
 
 def test_a_schema_is_sent_as_each_mode_takes_it() -> None:

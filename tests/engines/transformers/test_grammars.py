@@ -18,6 +18,7 @@ from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
+from relay_core import Relay, bundled
 from relay_core.constraint import Constraint
 from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Warming
 from relay_core.engines.transformers import TransformersEngine, grammars
@@ -208,6 +209,24 @@ async def test_a_text_that_is_cut_by_the_limit_says_so(engine: TransformersEngin
     [(text, chunk)] = await texts(engine, 1, max_tokens=4, regex="[a-z]{200}")
     assert chunk.finish is Finish.LENGTH
     assert re.fullmatch("[a-z]+", text)
+
+
+async def test_two_models_of_different_vocabularies_write_one_valid_text(real: TransformersEngine) -> None:
+    student = TransformersEngine(bundled.path("student-relay"))
+    relay = Relay(student, real)
+    try:
+        results = await relay.abatch(
+            ["Hi"] * 12,
+            constraint=Constraint.json_schema(PERSON),
+            trigger="chance:0.2,3",
+            temperature=1.0,
+            warming="off",
+        )
+    finally:
+        await student.aclose()
+    for result in results:
+        jsonschema.validate(json.loads(result.text), PERSON)
+    assert all(sum(getattr(r.usage, f"{side}_tokens") for r in results) > 50 for side in ("student", "teacher"))
 
 
 # -- the life of a request -------------------------------------------------------------------------------------------
