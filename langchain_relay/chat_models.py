@@ -247,7 +247,8 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
             tools: tools in any form that LangChain can convert to a schema.
             tool_choice: ``"auto"``, ``"none"``, ``"any"`` (also ``"required"`` or ``True``) or the name of a tool.
                 ``"any"`` or a name forces the answer to begin with a tool call.
-            strict: added to the schemas; ChatRelay itself ignores it.
+            strict: with ``True``, a forced tool call is refused if the engine cannot hold it to the whole schema;
+                otherwise it is held to the keywords that the engine knows.
             kwargs: further arguments to bind. ``parallel_tool_calls=False`` ends the answer after its first tool call.
 
         Raises:
@@ -277,7 +278,7 @@ class ChatRelay(PickledWithoutKeys, SettingsFields, BaseChatModel):
                 ``chat``; ``"json_schema"`` needs an engine with constrained decoding for the model that
                 ``structured_by`` names.
             include_raw: return a dict with ``raw``, ``parsed`` and ``parsing_error`` instead of the parsed answer.
-            strict: added to the schema; ChatRelay itself ignores it.
+            strict: as for :meth:`bind_tools`; ``"json_schema"`` always refuses a schema that the engine cannot take.
             kwargs: arguments to bind, such as ``structured_by``.
 
         Raises:

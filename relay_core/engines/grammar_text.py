@@ -81,10 +81,16 @@ def tool_call_grammar(call: ToolCall, closing_id: int | None = None) -> str:
     return "\n".join(rules) + "\n"
 
 
-def structured_outputs(constraint: Constraint) -> dict[str, Any]:
-    """A constraint for vLLM: the arguments of its ``StructuredOutputsParams``, and the value of the server's field."""
+def structured_outputs(constraint: Constraint, *, by_guidance: bool = False) -> dict[str, Any]:
+    """A constraint as vLLM takes it: the arguments of its ``StructuredOutputsParams``, and the server's field.
+
+    Args:
+        constraint: the constraint.
+        by_guidance: whether vLLM is made to take its backend ``guidance`` for a tool call. Its default, xgrammar, knows
+            no ``SPACING``.
+    """
     if constraint.kind is Kind.TOOL_CALL:
-        return {"grammar": tool_call_grammar(constraint.value)}
+        return {"grammar": ("%llguidance {}\n" if by_guidance else "") + tool_call_grammar(constraint.value)}
     if constraint.kind is Kind.JSON_SCHEMA:
         return {"json": dict(constraint.value)}
     return {str(constraint.kind): list(constraint.value) if constraint.kind is Kind.CHOICE else constraint.value}

@@ -209,9 +209,14 @@ class VLLMEngine(InProcessEngine):
             params.verify(llm.model_config, None, llm.vllm_config.structured_outputs_config, self.tokenizer.hf)
         except (AttributeError, TypeError):  # another version of vLLM, which checks when the request comes
             return
-        except ValueError as error:
+        except Exception as error:  # vLLM has a class of its own for it, under another name in each version
             message = f"{self.spec}: vLLM cannot decode under this {constraint.kind}: {error}"
             raise ConfigurationError(message) from error
+
+    @staticmethod
+    def _backend(llm: AsyncLLM) -> str:
+        """The library by which vLLM decodes under constraints; ``auto`` if each request chooses."""
+        return str(getattr(getattr(llm.vllm_config, "structured_outputs_config", None), "backend", ""))
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "running": self.running}
@@ -285,7 +290,10 @@ class VLLMEngine(InProcessEngine):
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         constraint = Constraint.of(sampling)
-        held_to = None if constraint is None else StructuredOutputsParams(**structured_outputs(constraint))
+        held_to = None
+        if constraint is not None:
+            by_guidance = self._llm is not None and self._backend(self._llm) in ("auto", "guidance")
+            held_to = StructuredOutputsParams(**structured_outputs(constraint, by_guidance=by_guidance))
         return SamplingParams(
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
