@@ -86,13 +86,13 @@ def structured_outputs(constraint: Constraint, *, by_guidance: bool = False) -> 
 
     Args:
         constraint: the constraint.
-        by_guidance: whether vLLM is made to take its backend ``guidance`` for a tool call. Its default, xgrammar, knows
-            no ``SPACING``.
+        by_guidance: whether vLLM is known to use llguidance; a schema is then taken as ``TransformersEngine`` takes it.
     """
     if constraint.kind is Kind.TOOL_CALL:
-        return {"grammar": ("%llguidance {}\n" if by_guidance else "") + tool_call_grammar(constraint.value)}
+        return {"grammar": tool_call_grammar(constraint.value)}
     if constraint.kind is Kind.JSON_SCHEMA:
-        return {"json": dict(constraint.value)}
+        schema = constraint.value
+        return {"json": {"x-guidance": SPACING, **prepared_schema(schema)} if by_guidance else dict(schema)}
     return {str(constraint.kind): list(constraint.value) if constraint.kind is Kind.CHOICE else constraint.value}
 
 

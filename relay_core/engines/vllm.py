@@ -161,6 +161,10 @@ class VLLMEngine(InProcessEngine):
         }
         if self._priority:
             args.setdefault("scheduling_policy", "priority")
+        if self._uses_guidance:
+            from vllm.config import StructuredOutputsConfig
+
+            args["structured_outputs_config"] = StructuredOutputsConfig(backend="guidance")
         hub.download_options(self._source)  # refuses a model that is neither cached nor reachable
         try:
             config = args_class(model=self._source, **args)
@@ -196,6 +200,11 @@ class VLLMEngine(InProcessEngine):
             with contextlib.suppress(Exception):
                 asyncio.run_coroutine_threadsafe(_end_streams(llm, self._was_closed()), home).result(timeout=2)
 
+    @property
+    def _uses_guidance(self) -> bool:
+        """Whether vLLM uses the library that TransformersEngine uses: unless the caller has chosen."""
+        return "structured_outputs_config" not in self._engine_args
+
     async def check_constraint(self, constraint: Constraint) -> None:
         await super().check_constraint(constraint)
         await asyncio.to_thread(self._check_constraint, constraint)
@@ -212,11 +221,6 @@ class VLLMEngine(InProcessEngine):
         except Exception as error:  # vLLM has a class of its own for it, under another name in each version
             message = f"{self.spec}: vLLM cannot decode under this {constraint.kind}: {error}"
             raise ConfigurationError(message) from error
-
-    @staticmethod
-    def _backend(llm: AsyncLLM) -> str:
-        """The library by which vLLM decodes under constraints; ``auto`` if each request chooses."""
-        return str(getattr(getattr(llm.vllm_config, "structured_outputs_config", None), "backend", ""))
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "running": self.running}
@@ -290,10 +294,11 @@ class VLLMEngine(InProcessEngine):
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         constraint = Constraint.of(sampling)
-        held_to = None
-        if constraint is not None:
-            by_guidance = self._llm is not None and self._backend(self._llm) in ("auto", "guidance")
-            held_to = StructuredOutputsParams(**structured_outputs(constraint, by_guidance=by_guidance))
+        held_to = (
+            None
+            if constraint is None
+            else StructuredOutputsParams(**structured_outputs(constraint, by_guidance=self._uses_guidance))
+        )
         return SamplingParams(
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
