@@ -59,23 +59,26 @@ def _prepared(schema: Any, *, closes_objects: bool) -> Any:
     return prepared
 
 
-def tool_call_grammar(call: ToolCall, closing_id: int | None = None) -> str:
+def closing_tag(token_id: int | None) -> str:
+    """The end of a tool call in Lark; ``token_id`` is the tag's id if llguidance takes it for a control token."""
+    tag = _quoted(TOOL_CALL_CLOSE)
+    return f'"\\n" {tag}' if token_id is None else f'"\\n" ({tag} | <[{token_id}]>)'
+
+
+def tool_call_grammar(call: ToolCall, closing: str = "") -> str:
     """A Lark grammar of what follows ``tools.forced_prefix``.
 
     Args:
         call: the forced tool call.
-        closing_id: the id of the closing tag, if it is a control token of the vocabulary and llguidance knows it.
+        closing: :func:`closing_tag`; empty ends the text with the JSON.
     """
-    closing_tag = _quoted(TOOL_CALL_CLOSE)
-    if closing_id is not None:
-        closing_tag = f"({closing_tag} | <[{closing_id}]>)"
     rules = [f"start: {' | '.join(f'call_{i}' for i in range(len(call.tools)))}"]
     for i, tool in enumerate(call.tools):
         name = json.dumps(tool.name, ensure_ascii=False)[1:-1]
         head = "" if call.is_named else _quoted(f'{name}", "arguments":')
         schema = {"x-guidance": {**SPACING, "lenient": not tool.strict}, **prepared_schema(tool.parameters)}
         rules += [
-            f'call_{i}: {head} " "? arguments_{i} "}}\\n" {closing_tag}',
+            f'call_{i}: {head} " "? arguments_{i} "}}" {closing}',
             f"arguments_{i}: %json {json_text(schema)}",
         ]
     return "\n".join(rules) + "\n"
@@ -88,7 +91,7 @@ def structured_outputs(constraint: Constraint, *, by_guidance: bool = False) -> 
         constraint: the constraint.
         by_guidance: whether vLLM is known to use llguidance; a schema is then taken as ``TransformersEngine`` takes it.
     """
-    if constraint.kind is Kind.TOOL_CALL:
+    if constraint.kind is Kind.TOOL_CALL:  # without the tag: llguidance fails at a text that is one control token
         return {"grammar": tool_call_grammar(constraint.value)}
     if constraint.kind is Kind.JSON_SCHEMA:
         schema = constraint.value

@@ -6,7 +6,7 @@ import pytest
 
 from relay_core import Constraint
 from relay_core.constraint import Kind
-from relay_core.engines.grammar_text import prepared_schema, structured_outputs, tool_call_grammar
+from relay_core.engines.grammar_text import closing_tag, prepared_schema, structured_outputs, tool_call_grammar
 from relay_core.tools import offer
 
 CLOSED = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False}
@@ -50,9 +50,9 @@ def test_a_tool_call_of_any_tool_begins_with_its_name() -> None:
     constraint = offer(tools, "any").constraint
     assert constraint is not None
     assert constraint.kind is Kind.TOOL_CALL
-    grammar = tool_call_grammar(constraint.value, closing_id=77)
+    grammar = tool_call_grammar(constraint.value, closing_tag(77))
     first, second = (line for line in grammar.splitlines() if line.startswith("call_"))
     assert first.startswith(r'call_0: "a\\\"b\", \"arguments\":" " "? arguments_0 ')
-    assert second.endswith('"}\\n" ("</tool_call>" | <[77]>)')
+    assert second.endswith('"}" "\\n" ("</tool_call>" | <[77]>)')
     assert '"lenient": false' in grammar
     assert '"lenient": true' in grammar

@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core.constraint import Constraint, Kind
 from relay_core.engines.base import LOG
-from relay_core.engines.grammar_text import SPACING, choice_grammar, json_text, prepared_schema, tool_call_grammar
+from relay_core.engines.grammar_text import (
+    SPACING,
+    choice_grammar,
+    closing_tag,
+    json_text,
+    prepared_schema,
+    tool_call_grammar,
+)
 from relay_core.errors import ConfigurationError, EngineError, MissingExtraError
 from relay_core.tokenizer import Tokenizer
 from relay_core.tools import TOOL_CALL_CLOSE
@@ -32,7 +39,8 @@ if TYPE_CHECKING:
 
 # "\d" means 0 to 9, not every script's digits. "\D" does not mean everything else then: it keeps its meaning.
 _ASCII, _NOT_DIGIT = "d", r"\D"
-# llguidance encodes a text that has to come, and allows only this spelling of it; here it cannot encode.
+# llguidance encodes a text that has to come, and allows this spelling of it only. It must not where the spelling is a
+# control token, which it then refuses, or where it cannot encode.
 _UNFORCED = '%llguidance {"no_forcing": true}\n'
 CACHED_GRAMMARS = 128  # compiled grammars that an engine keeps; one takes some 10 to 100 KB
 
@@ -78,7 +86,7 @@ class Grammars:
     def __init__(self, tokenizer: Tokenizer, size: int, end_ids: frozenset[int]) -> None:
         self._tokenizer, self._size, self._end_ids = tokenizer, size, end_ids
         self._vocabulary: LLTokenizer | None = None
-        self._options = ""  # the head of every grammar
+        self._is_unforced = False  # for every grammar (_UNFORCED)
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -105,8 +113,8 @@ class Grammars:
         """
         with self._lock:
             if self._vocabulary is None:
-                self._vocabulary, self._options = _vocabulary(self._tokenizer, self._size, self._end_ids)
-            text = self._options + self._text(constraint, self._vocabulary)
+                self._vocabulary, self._is_unforced = _vocabulary(self._tokenizer, self._size, self._end_ids)
+            text = self._text(constraint, self._vocabulary)
             matcher = self._compiled.get(text)
             if matcher is None:
                 matcher = self._compiled[text] = _compiled(constraint, self._vocabulary, text)
@@ -119,17 +127,24 @@ class Grammars:
         """The grammar in Lark, in the form that llguidance reads."""
         from llguidance import regex_to_lark
 
-        value = constraint.value
+        value, closing, tokens = constraint.value, "", self._tokenizer.control_tokens
+        is_unforced = self._is_unforced
         if constraint.kind is Kind.JSON_SCHEMA:
-            return f"start: %json {json_text({'x-guidance': SPACING, **prepared_schema(value)})}\n"
-        if constraint.kind is Kind.REGEX:
-            return f"start: /{regex_to_lark(_unanchored(value), '' if _NOT_DIGIT in value else _ASCII)}/\n"
-        if constraint.kind is Kind.CHOICE:
-            return choice_grammar(value)
-        closing_id = self._tokenizer.vocabulary.get(TOOL_CALL_CLOSE)
-        if closing_id in self._tokenizer.special_ids or not vocabulary.is_special_token(closing_id or 0):
-            closing_id = None  # its text is hidden from the reader, or llguidance reads it as text anyway
-        return tool_call_grammar(value, closing_id)
+            text = f"start: %json {json_text({'x-guidance': SPACING, **prepared_schema(value)})}\n"
+        elif constraint.kind is Kind.REGEX:
+            pattern = regex_to_lark(_unanchored(value), "" if _NOT_DIGIT in value else _ASCII)
+            return f"{_UNFORCED}start: /{pattern}/\n"
+        elif constraint.kind is Kind.CHOICE:
+            text = choice_grammar(value)
+        else:
+            closing_id = self._tokenizer.vocabulary.get(TOOL_CALL_CLOSE)
+            if closing_id in self._tokenizer.special_ids or not vocabulary.is_special_token(closing_id or 0):
+                closing_id = None  # its text is hidden from the reader, or llguidance reads it as text anyway
+            text, closing = tool_call_grammar(value), closing_tag(closing_id)
+            is_unforced = is_unforced or (closing_id is None and TOOL_CALL_CLOSE in tokens)
+        is_unforced = is_unforced or any(token in text for token in tokens)
+        text = tool_call_grammar(value, closing) if closing else text
+        return (_UNFORCED if is_unforced else "") + text
 
 
 def failure(matcher: LLMatcher) -> EngineError:
@@ -153,8 +168,8 @@ def _compiled(constraint: Constraint, vocabulary: LLTokenizer, text: str) -> LLM
     return matcher
 
 
-def _vocabulary(tokenizer: Tokenizer, size: int, end_ids: frozenset[int]) -> tuple[LLTokenizer, str]:
-    """The vocabulary in llguidance's form, and the options that grammars need with it."""
+def _vocabulary(tokenizer: Tokenizer, size: int, end_ids: frozenset[int]) -> tuple[LLTokenizer, bool]:
+    """The vocabulary in llguidance's form, and whether llguidance cannot encode with it."""
     try:
         from llguidance import LLTokenizer
         from llguidance.hf import from_tokenizer
@@ -164,12 +179,12 @@ def _vocabulary(tokenizer: Tokenizer, size: int, end_ids: frozenset[int]) -> tup
     size = max(size, *tokenizer.vocabulary.values(), *end_ids) + 1
     end: Any = sorted(end_ids) or tokenizer.hf.eos_token_id
     try:
-        return from_tokenizer(tokenizer.hf, size, end), ""
+        return from_tokenizer(tokenizer.hf, size, end), False
     except ValueError:  # neither bytes nor a sentencepiece vocabulary with bytes
         from llguidance import TokenizerWrapper
 
         spelled = TokenizerWrapper(_Spelled(tokenizer, size, sorted(end_ids)))
-        return LLTokenizer(spelled, size, end), _UNFORCED
+        return LLTokenizer(spelled, size, end), True
 
 
 class _Spelled:

@@ -102,6 +102,14 @@ async def test_one_of_the_choices_is_written(real: TransformersEngine) -> None:
     assert len(written) > 1
 
 
+async def test_control_tokens_in_a_constraint_are_written_as_text(real: TransformersEngine) -> None:
+    written = ("</tool_call>", "a<|im_end|>", "<think>b")
+    assert {text for text, _ in await texts(real, 12, choice=written)} <= {*written}
+    assert {json.loads(text) for text, _ in await texts(real, 12, json_schema={"enum": [*written]})} <= {*written}
+    [(text, _)] = await texts(real, 1, regex="<think>b{2}</think>")
+    assert text == "<think>bb</think>"
+
+
 @pytest.mark.parametrize("choice", ["price", 'no"w', "any"])
 async def test_a_forced_tool_call_is_valid(real: TransformersEngine, choice: str) -> None:
     offered = offer(TOOLS, choice)
