@@ -89,7 +89,9 @@ class Environment:
         variables |= {"HF_HUB_OFFLINE": "1", "OPENAI_API_KEY": "unused"}
         done = subprocess.run([program, *command[1:]], cwd=self.folder, env=variables, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"{' '.join(command)[:300]}: exit {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}")
+            raise RuntimeError(
+                f"{' '.join(command)[:300]}: exit {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}"
+            )
         return done.stdout
 
     def python(self, code: str, *arguments: str, **values: str) -> str:
