@@ -7,15 +7,15 @@ is in the prompt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from relay_core import time_limit
 from relay_core.tokenizer import Tokenizer
 from relay_core.tool_parser import parse_answer
 
+T = TypeVar("T")
 Message = Mapping[str, Any]
 
 PROBES_S = 10.0  # the most seconds for all probes together
@@ -43,6 +43,22 @@ class ToolForm:
     arguments_as_text: bool = False
     without_content: bool = False
     is_parsed: bool = True
+
+
+class _Fact(Generic[T]):
+    """A property that is found out once.
+
+    ``functools.cached_property`` has one lock for all instances (Python 3.11): a template without end, whose probe is
+    left to its time, would hold up the probes of every other model.
+    """
+
+    def __init__(self, find_out: Callable[[Any], T]) -> None:
+        self._find_out = find_out
+        self.__doc__ = find_out.__doc__
+
+    def __get__(self, template: Template, owner: type[Template]) -> T:
+        fact = template.__dict__[self._find_out.__name__] = self._find_out(template)
+        return fact
 
 
 class Template:
@@ -74,20 +90,20 @@ class Template:
         """Whether the template renders messages of these roles in this order."""
         return self._probe(self._formed(messages)) is not None
 
-    @cached_property
+    @_Fact
     def content_as_parts(self) -> bool:
         """Whether content must be ``[{"type": "text", "text": ...}]``, because the template does not show a string."""
         text = _USER["content"]
         return text not in (self._probe([_USER]) or "") and text in (self._probe([_in_parts(_USER)]) or "")
 
-    @cached_property
+    @_Fact
     def renders_system(self) -> bool:
         """Whether the template shows a system message. Other templates refuse it or leave it out."""
         system = _SYSTEMS[0]
         rendered = self._probe(self._formed([system, _USER]))
         return (rendered is not None and system["content"] in rendered) or not self.accepts(_USER)
 
-    @cached_property
+    @_Fact
     def renders_several_systems(self) -> bool:
         """Whether the template shows several system messages, at the beginning and later."""
         first, second, third = _SYSTEMS
@@ -95,12 +111,12 @@ class Template:
         places = [rendered.find(system["content"]) for system in _SYSTEMS]
         return -1 not in places and places == sorted(places)
 
-    @cached_property
+    @_Fact
     def wants_turns(self) -> bool:
         """Whether the template refuses two consecutive user messages."""
         return self.accepts(_USER) and not self.accepts(_USER, _USER)
 
-    @cached_property
+    @_Fact
     def tool_form(self) -> ToolForm | None:
         """How to pass tool calls; ``None`` if the template leaves out tools, tool calls or results."""
         for arguments_as_text in (False, True):

@@ -1,8 +1,8 @@
 """One tool call: the pieces that the parser returns for it, and its state while it is being written.
 
 ``tool_parser.py`` finds the tags in the stream; this module reads the JSON between them. It also reads the variants
-that small models write: a fence (```` ```json ````) around the JSON, a list of tool calls, the key ``parameters``, and
-Python's quotes (if no part of the tool call has been returned yet).
+that small models write: a fence (```` ```json ````) around the JSON, doubled braces, a list of tool calls, the key
+``parameters``, and Python's quotes (if no part of the tool call has been returned yet).
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from relay_core.tools import TOOL_CALL_CLOSE, TOOL_CALL_OPEN
 TAG = re.compile(f"{TOOL_CALL_OPEN}|{TOOL_CALL_CLOSE}")
 # what may precede the first object: a fence, and the bracket of a list
 _LEAD = re.compile(r"\s*(?:`{1,3}|```\w*\s*)?(?:\[\s*)?")
-_HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)+")\s*,\s*"arguments"\s*:\s*')
+_HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)+")\s*,\s*"(?:arguments|parameters)"\s*:\s*')
+# the beginning of an answer that is a tool call without a tag, and what may become it
+BARE = re.compile(r'(?:```\w*\s*)?\{\{?\s*"name"\s*:\s*("(?:[^"\\]|\\.)+")\s*,\s*"(?:arguments|parameters)"\s*:\s*\{')
+MAY_BECOME_BARE = re.compile(r'`{1,2}|```\w*\s*|(?:```\w*\s*)?\{\{?\s*(?:"(?:n(?:a(?:m(?:e(?:"[^{]*)?)?)?)?)?)?')
 # characters to stop at: outside strings, also those that no JSON has there
 _OUTSIDE_STRINGS = re.compile(r'["{}\[\]]|[^\s:,\w.+-]')
 _INSIDE_STRINGS = re.compile(r'["\\<]')
@@ -92,13 +95,13 @@ class OpenToolCall:
         index: its number in the answer, from 0.
         tool_call_id: its id.
         start: the offset of its opening tag in the parsed text; all offsets here are offsets in that text.
-        tag: the opening tag; empty for a further tool call of a list.
+        tag: the opening tag; empty for a tool call without one, and for a further tool call of a list.
     """
 
     def __init__(self, index: int, tool_call_id: str, start: int, tag: str = TOOL_CALL_OPEN) -> None:
         self.index, self.id, self.start = index, tool_call_id, start
         self.body_start = start + len(tag)
-        #: the text before the JSON: the opening tag and, once the JSON begins, a fence and the bracket of a list
+        #: the text before the JSON: the opening tag and, once the JSON begins, a fence, and a bracket or a brace
         self.lead = tag
         #: the offset up to which the body was read
         self.offset = self.body_start
@@ -148,14 +151,10 @@ class OpenToolCall:
                     break
                 self._read_in_string(found[0], TAG.match(text, position), base + position)
             else:
-                if found[0] in "{[`" and not self._depth:
+                if found[0] in "{[`" and not self._reached_depth_2:
                     self._body.append(text[begin:position])
                     begin = position
-                    self._read_lead(found[0], base + position)
-                elif found[0] == "{" and self._depth == 1 and not self._reached_depth_2:
-                    self._body.append(text[begin:position])
-                    begin = position
-                    name_deltas = self._begin_arguments(base + position)
+                    name_deltas = self._read_opening(found[0], base + position)
                 if not self._read_outside_strings(found[0], base + position):
                     break
             position += 1
@@ -170,13 +169,21 @@ class OpenToolCall:
         else:
             self._in_string, self._escaped = char != '"', char == "\\"
 
-    def _read_lead(self, char: str, offset: int) -> None:
-        """Read a character before the JSON, or the brace at ``offset`` with which it begins."""
-        lead = self.body(offset)
-        if char == "{" and _LEAD.fullmatch(lead):
-            self.lead, self.body_start, self._body = self.lead + lead, offset, []
-        elif char != "{" and not _LEAD.fullmatch(lead + char):
+    def _read_opening(self, char: str, offset: int) -> list[ToolCallDelta]:
+        """Read a character of the lead, the brace at ``offset`` with which the JSON begins, or that of the arguments.
+
+        Returns the delta with the name, if the arguments begin. A brace that is doubled, as some chat templates show
+        it, is of the lead too.
+        """
+        before = self.body(offset)
+        is_doubled = self._depth == 1 and char == "{" == before.rstrip() and "{" not in self.lead
+        if self._depth and not is_doubled:
+            return self._begin_arguments(offset, before) if char == "{" else []
+        if char == "{" and (is_doubled or _LEAD.fullmatch(before)):
+            self.lead, self.body_start, self._body, self._depth = self.lead + before, offset, [], 0
+        elif char != "{" and not _LEAD.fullmatch(before + char):
             self.progress = Progress.BROKEN
+        return []
 
     def _read_outside_strings(self, char: str, offset: int) -> bool:
         """Read a character that is not part of a space, name or number; ``False`` if JSON does not allow it there."""
@@ -197,9 +204,9 @@ class OpenToolCall:
             self.progress = Progress.BROKEN
         return self.progress is not Progress.BROKEN
 
-    def _begin_arguments(self, offset: int) -> list[ToolCallDelta]:
-        """The delta with the name, if the object at ``offset`` holds the arguments and the name precedes it."""
-        head = _HEAD.fullmatch(self.body(offset))
+    def _begin_arguments(self, offset: int, before: str) -> list[ToolCallDelta]:
+        """The delta with the name, if the object at ``offset`` holds the arguments and ``before`` ends with the name."""
+        head = _HEAD.fullmatch(before)
         self._name = None if head is None else _name(head[1])
         if self._name is None:
             return []
@@ -301,6 +308,12 @@ def may_become_tag(text: str, position: int) -> bool:
     return position + len(rest) == len(text) and any(
         len(rest) < len(tag) and tag.startswith(rest) for tag in (TOOL_CALL_OPEN, TOOL_CALL_CLOSE)
     )
+
+
+def bare_name(text: str) -> str | None:
+    """The name in the tool call without a tag that ``text`` begins with; ``None`` if it begins with none."""
+    head = BARE.match(text)
+    return None if head is None else _name(head[1])
 
 
 def _name(quoted: str) -> str | None:

@@ -9,26 +9,32 @@ A tool call is the first complete JSON value after its opening tag, even if its 
 is missing, the text after the JSON value is ordinary text. If the JSON value is never completed, the tool call ends at
 the first tag after its opening tag. The text between the tags may also be a list of tool calls, and may be inside a
 fence.
+
+Some models omit the tags. If the parser is given the names of the tools on offer, an answer that begins with the JSON of
+a tool call of one of them is that tool call.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, field
 
 from relay_core.tool_call import (
+    MAY_BECOME_BARE,
     TAG,
     InvalidToolCall,
     OpenToolCall,
     Progress,
     ToolCall,
     ToolCallDelta,
+    bare_name,
     may_become_tag,
 )
 from relay_core.tools import TOOL_CALL_CLOSE, TOOL_CALL_OPEN, tool_call_ids
 
 _FENCE = "```"
+_HEAD_WITHOUT_NAME = 100  # characters that a tool call without a tag may take up to its arguments, beside the name
 _SPACES = re.compile(r"\s*")
 
 
@@ -52,9 +58,11 @@ class ParsedAnswer:
     invalid_tool_calls: list[InvalidToolCall] = field(default_factory=list)
 
 
-def parse_answer(text: str, new_id: Callable[[int], str] | None = None) -> ParsedAnswer:
-    """Parse a whole answer; ``new_id`` as in :class:`ToolCallParser`."""
-    parser = ToolCallParser(new_id)
+def parse_answer(
+    text: str, new_id: Callable[[int], str] | None = None, tool_names: Collection[str] = ()
+) -> ParsedAnswer:
+    """Parse a whole answer; ``new_id`` and ``tool_names`` as in :class:`ToolCallParser`."""
+    parser = ToolCallParser(new_id, tool_names)
     pieces = parser.feed(text) + parser.flush()
     return ParsedAnswer(
         "".join(piece.text for piece in pieces if isinstance(piece, Content)),
@@ -72,6 +80,7 @@ class ToolCallParser:
     Args:
         new_id: returns the id of a tool call for its index (from 0); by default, the ids are unique
             (:func:`~relay_core.tools.tool_call_ids`).
+        tool_names: the names of the tools that an answer may call without a tag.
 
     Example:
         >>> parser = ToolCallParser()
@@ -83,8 +92,11 @@ class ToolCallParser:
         [{}]
     """
 
-    def __init__(self, new_id: Callable[[int], str] | None = None) -> None:
+    def __init__(self, new_id: Callable[[int], str] | None = None, tool_names: Collection[str] = ()) -> None:
         self._new_id = new_id or tool_call_ids()
+        # the names, until it is certain whether the answer begins with a tool call without a tag
+        self._bare_names = frozenset(tool_names)
+        self._longest_head = _HEAD_WITHOUT_NAME + max(map(len, tool_names), default=0)
         # reading is at _position of _text, which begins at offset _start of the parsed text; the next call of feed
         # drops the text that was read
         self._text, self._start, self._position = "", 0, 0
@@ -96,7 +108,7 @@ class ToolCallParser:
         self._after_tool_call = False  # whether only white space has arrived since the last tool call
         self._is_unclosed = False  # whether the last tool call's closing tag may still arrive
         # the text before the last tool call, which determines what may follow in the same tag: a list continues with a
-        # comma and a brace, and ends with a bracket; a fence ends
+        # comma and a brace, and ends with a bracket; a doubled brace and a fence end
         self._lead, self._expected = "", ""
 
     def feed(self, text: str) -> list[AnswerPiece]:
@@ -116,7 +128,9 @@ class ToolCallParser:
     def _parse(self, *, is_last: bool) -> Iterator[AnswerPiece]:
         goes_on = True
         while goes_on:
-            if self._open is None and self._expected:
+            if self._bare_names:
+                goes_on = yield from self._read_beginning(is_last=is_last)
+            elif self._open is None and self._expected:
                 goes_on = yield from self._read_within_tag(is_last=is_last)
             elif self._open is None:
                 goes_on = yield from self._read_content(is_last=is_last)
@@ -151,10 +165,27 @@ class ToolCallParser:
         self._open = OpenToolCall(self._next_index, self._new_id(self._next_index), start, tag)
         self._next_index += 1
 
+    def _read_spaces(self) -> Iterator[AnswerPiece]:
+        spaces = _SPACES.match(self._text, self._position)
+        begin, self._position = self._position, len(self._text) if spaces is None else spaces.end()
+        yield from self._content(self._text[begin : self._position], self._start + begin)
+
+    def _read_beginning(self, *, is_last: bool) -> Generator[AnswerPiece, None, bool]:
+        """Find out whether the answer begins with a tool call without a tag; returns whether that is certain."""
+        yield from self._read_spaces()
+        text = self._text[self._position : self._position + self._longest_head]
+        if not text:
+            return False
+        if bare_name(text) in self._bare_names:
+            self._begin_tool_call(self._start + self._position, "")
+        elif not is_last and len(text) < self._longest_head and MAY_BECOME_BARE.fullmatch(text):
+            return False
+        self._bare_names = frozenset()
+        return True
+
     def _read_within_tag(self, *, is_last: bool) -> Generator[AnswerPiece, None, bool]:
         """Read what may follow a tool call before its closing tag; returns whether there was text to read."""
-        begin, self._position = self._position, _SPACES.match(self._text, self._position).end()  # type: ignore[union-attr]
-        yield from self._content(self._text[begin : self._position], self._start + begin)
+        yield from self._read_spaces()
         rest = self._text[self._position : self._position + len(_FENCE)]
         if not rest or (rest != _FENCE and _FENCE.startswith(rest) and self._expected == _FENCE and not is_last):
             return False
@@ -181,7 +212,8 @@ class ToolCallParser:
             yield from pieces
             self._tool_call_ended(is_unclosed=True)
             self._lead = call.lead or self._lead  # a further tool call of a list has no lead of its own
-            self._expected = ",]" if "[" in self._lead else _FENCE if _FENCE in self._lead else ""
+            within = "}" if "{" in self._lead else ",]" if "[" in self._lead else ""
+            self._expected = within or (_FENCE if _FENCE in self._lead else "")
             return True
         if call.tag_in_string is not None:  # the tool call ended there, inside a string
             offset, tag = call.tag_in_string

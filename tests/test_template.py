@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from relay_core import time_limit
-from relay_core.chat import Conversation, render
+from relay_core import ConfigurationError, chat, time_limit
+from relay_core.chat import Conversation, render, render_async
 from relay_core.template import Template, ToolForm, describe, renders_system, template_of
 from testing.templates import FAMILIES, source, tokenizer_of, with_template
 
@@ -59,7 +61,10 @@ AS_TEXT = AS_MAPPING.replace("| tojson", "+ ''")
             + TOOLS,
             ToolForm(without_content=True),
         ),
-        (CALLS.replace("{BODY}", "{{ c.function }}") + TOOLS, ToolForm(is_parsed=False)),
+        (
+            CALLS.replace("{BODY}", "{{ c.function.name }}: {{ c.function.arguments | tojson }}") + TOOLS,
+            ToolForm(is_parsed=False),
+        ),
         (CALLS.replace("{BODY}", AS_MAPPING) + TOOLS.replace("{{ tools | tojson }}", ""), None),
         (
             CALLS.replace("{BODY}", AS_MAPPING) + TOOLS.replace("m.content", "'' if m.role == 'tool' else m.content"),
@@ -152,6 +157,19 @@ def test_a_template_without_end_is_reported_as_unknown(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "PROBES_S", 0.3)
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     assert describe(with_template(endless, "<s>", "</s>")) == {}
+
+
+async def test_a_template_without_end_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    hanging, well = with_template(endless, "<s>", "</s>"), with_template(TEXT, "<s>", "</s>")
+    monkeypatch.setattr(chat, "TEMPLATE_S", 3.0)
+    rendering = asyncio.ensure_future(render_async(hanging, Conversation.of("Hi")))
+    await asyncio.sleep(0.1)  # it is probed on a thread of its own now
+    assert describe(well)["tools"] == "as text in the messages"
+    assert render(well, Conversation.of("Hi")).text == "<user>Hi</>"
+    assert not rendering.done()
+    with pytest.raises(ConfigurationError, match="did not end"):
+        await rendering
 
 
 def test_a_probe_that_runs_out_of_time_ends_the_probing(monkeypatch: pytest.MonkeyPatch) -> None:

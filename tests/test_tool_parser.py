@@ -72,6 +72,10 @@ ADD, NOW = '{"name": "add", "arguments": {"a": 1}}', '{"name": "now", "arguments
         (f"[{ADD}] so", 1, " so"),
         (f"```{ADD}`` so", 1, "`` so"),
         (f"[{ADD}]]", 1, "]"),
+        (f"\n{{{ADD}}}\n", 1, ""),
+        (f"{{ {ADD} }}", 1, ""),
+        (f"```json\n{{{ADD}}}\n``` so", 1, "\n so"),
+        (f"{{{ADD} so", 1, " so"),
         ("{'name': 'add', 'arguments': {'a': 1}}", 1, ""),
         ("\n{'name': 'add', \"arguments\": {'a': 1}}\n", 1, ""),
         ("```python\n{'name': 'add', 'arguments': {'a': 1}}\n```", 1, ""),
@@ -90,6 +94,74 @@ def test_what_small_models_write_in_place_of_json_alone(body: str, count: int, c
     pieces = [*(piece for char in text for piece in parser.feed(char)), *parser.flush()]
     assert [piece for piece in pieces if isinstance(piece, ToolCall)] == parsed.tool_calls
     assert "".join(piece.text for piece in pieces if isinstance(piece, Content)) == parsed.content
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        (ADD, ""),
+        (f"\n {ADD}\n", ""),
+        (f"```json\n{ADD}\n```\nI look it up.", "I look it up."),
+        (f"```\n{{{ADD}}}\n```", ""),
+        (f"{{{ADD}}}", ""),
+        (ADD.replace("arguments", "parameters"), ""),
+        (f"{ADD} {ADD}", ADD),
+        (f"{ADD}</tool_call>", ""),
+    ],
+)
+def test_an_answer_that_begins_with_a_call_of_a_known_tool_needs_no_tag(text: str, content: str) -> None:
+    assert parse_answer(text).content == text, "without names, it is text"
+    for names in (["add"], ["now", "add"]):
+        parsed = parse_answer(text, str, names)
+        assert [(call.index, call.name, call.arguments) for call in parsed.tool_calls] == [(0, "add", {"a": 1})]
+        assert (parsed.content, parsed.invalid_tool_calls) == (content, [])
+        parser = ToolCallParser(str, names)
+        pieces = [*(piece for char in text for piece in parser.feed(char)), *parser.flush()]
+        assert [piece for piece in pieces if isinstance(piece, ToolCall)] == parsed.tool_calls
+        assert "".join(piece.text for piece in pieces if isinstance(piece, Content)) == content
+        deltas = [piece for piece in pieces if isinstance(piece, ToolCallDelta)]
+        assert json.loads("".join(delta.arguments for delta in deltas)) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        NOW,
+        f"So: {ADD}",
+        '{"name": "add", "age": 7}',
+        '{"name": "add"}',
+        '{"name": "add", "arguments": [1]}',
+        '{"answer": "add"}',
+        "{",
+        '{"name": "add", "arg',
+        "```python\nprint(1)\n```",
+        "``` \n",
+        "`add`",
+        "{{{",
+        '{"name": "' + "add" * 100 + '", "arguments": {}}',
+        " \n",
+        " Hello. ",
+    ],
+)
+def test_any_other_answer_without_a_tag_is_text(text: str) -> None:
+    assert parse_answer(text, str, ["add"]) == ParsedAnswer(text)
+    parser = ToolCallParser(str, ["add"])
+    pieces = [*(piece for char in text for piece in parser.feed(char)), *parser.flush()]
+    assert "".join(piece.text for piece in pieces if isinstance(piece, Content)) == text
+
+
+def test_text_is_held_back_only_while_it_may_become_a_call_without_a_tag() -> None:
+    parser = ToolCallParser(str, ["add"])
+    assert parser.feed('{"na') == []
+    assert parser.feed("ture") == [Content('{"nature', 0)]
+    parser = ToolCallParser(str, ["add"])
+    assert parser.feed("```python\n") == []
+    assert parser.feed("p") == [Content("```python\np", 0)]
+
+
+def test_a_call_without_a_tag_that_breaks_off_is_broken() -> None:
+    (broken,) = parse_answer('{"name": "add", "arguments": {"a": ', str, ["add"]).invalid_tool_calls
+    assert (broken.name, broken.arguments, broken.source) == ("add", '{"a": ', '{"name": "add", "arguments": {"a": ')
 
 
 @pytest.mark.parametrize(
@@ -220,12 +292,12 @@ PIECES = [
 texts = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 
 
-@given(texts, st.lists(st.integers(0, 400), max_size=30))
-def test_however_the_stream_is_cut_it_says_the_same(text: str, cuts: list[int]) -> None:
-    parser = ToolCallParser(str)
+@given(texts, st.lists(st.integers(0, 400), max_size=30), st.sampled_from([[], ["now", "add"]]))
+def test_however_the_stream_is_cut_it_says_the_same(text: str, cuts: list[int], names: list[str]) -> None:
+    parser = ToolCallParser(str, names)
     edges = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
     pieces = [p for a, b in pairwise(edges) for p in parser.feed(text[a:b])] + parser.flush()
-    whole = parse_answer(text, str)
+    whole = parse_answer(text, str, names)
     assert "".join(p.text for p in pieces if isinstance(p, Content)) == whole.content
     assert [p for p in pieces if isinstance(p, ToolCall)] == whole.tool_calls
     assert [p for p in pieces if isinstance(p, InvalidToolCall)] == whole.invalid_tool_calls
@@ -310,12 +382,12 @@ STREAMS = {  # how a stream begins, and what it repeats
     "calls that break off": ("", OPENED + "</tool_call>" + OPENED),
     "calls that break off at an escape": ("", '<tool_call>{\\"</tool_call>'),
     "whole calls": ("", '<tool_call>{"name": "add", "arguments": {"a": "</tool_call>"}}</tool_call>\n'),
-    "lists": ("", '<tool_call>[{"name": "add", "arguments": {}}, {"name": "add", "arguments": {}}]</tool_call>'),
     "a long list": ("<tool_call>[", '{"name": "add", "arguments": {}}, '),
     "fences": ("", '<tool_call>```json\n{"name": "add", "arguments": {}}\n```</tool_call>'),
     "space after a fence": ('<tool_call>```{"name": "add", "arguments": {}}', " "),
     "space before the JSON": ("<tool_call>", "\n"),
     "dicts of Python": ("", "<tool_call>{'name': 'add', 'arguments': {'a': 1}}</tool_call>"),
+    "doubled braces": ("<tool_call>", "{"),
     "unclosed calls": ("", '<tool_call>{"name": "add", "arguments": {}} so '),
 }
 
@@ -342,7 +414,7 @@ def test_the_work_is_linear(stream: str, way: str, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(tool_call.json, "loads", counted_loads)
     Counted.copied = 0
-    parser = ToolCallParser(str)
+    parser = ToolCallParser(str, ["add"])
     given = 0
     for part in text if way == "in characters" else [text]:
         given += sum(len(p.text) for p in parser.feed(Counted(part)) if isinstance(p, Content))

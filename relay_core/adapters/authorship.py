@@ -90,7 +90,8 @@ class AnswerPieces:
         beginning = offered.prefix or opening
         self.spans = AuthorSpans(len(beginning))
         self._texts = [beginning]
-        self._parser = ToolCallParser() if offered.tools else None
+        names = [tool["function"]["name"] for tool in offered.tools]
+        self._parser = ToolCallParser(tool_names=names) if names else None
         if self._parser is not None and offered.prefix:
             self._parser.feed(offered.prefix)  # returns no pieces, because a prefix is too short
 

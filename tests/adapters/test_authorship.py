@@ -81,3 +81,16 @@ def test_a_forced_beginning_belongs_to_what_was_written() -> None:
     opened = AnswerPieces(Offer(), opening="{")
     assert opened.feed(STUDENT, "}") == [(STUDENT, Content("}", 1))]
     assert opened.full_text == "{}"
+
+
+def test_a_call_without_a_tag_is_read_if_its_tool_is_on_offer() -> None:
+    offered = offer([{"name": "stock", "parameters": {}}])
+    for name, count in (("stock", 1), ("price", 0)):
+        pieces = AnswerPieces(offered)
+        text = f'{{"name": "{name}", "arguments": {{"item": "tea"}}}}'
+        parts = [*pieces.feed(STUDENT, text[:31]), *pieces.feed(TEACHER, text[31:]), *pieces.flush()]
+        assert len([piece for _, piece in parts if isinstance(piece, ToolCall)]) == count
+        assert pieces.full_text == text
+        content = "".join(piece.text for _, piece in parts if isinstance(piece, Content))
+        assert content == ("" if count else text)
+        assert {author for author, _ in parts} == {STUDENT, TEACHER}
