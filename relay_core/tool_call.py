@@ -205,7 +205,7 @@ class OpenToolCall:
         return self.progress is not Progress.BROKEN
 
     def _begin_arguments(self, offset: int, before: str) -> list[ToolCallDelta]:
-        """The delta with the name, if the object at ``offset`` holds the arguments and ``before`` ends with the name."""
+        """The delta with the name, if the object at ``offset`` holds the arguments and ``before`` has the name."""
         head = _HEAD.fullmatch(before)
         self._name = None if head is None else _name(head[1])
         if self._name is None:

@@ -10,8 +10,8 @@ is missing, the text after the JSON value is ordinary text. If the JSON value is
 the first tag after its opening tag. The text between the tags may also be a list of tool calls, and may be inside a
 fence.
 
-Some models omit the tags. If the parser is given the names of the tools on offer, an answer that begins with the JSON of
-a tool call of one of them is that tool call.
+Some models omit the tags. If the parser is given the names of the tools on offer, an answer that begins with the JSON
+of a tool call of one of them is that tool call.
 """
 
 from __future__ import annotations
