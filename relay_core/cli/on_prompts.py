@@ -68,8 +68,13 @@ def settings_of(options: Options) -> RelaySettings:
     """The settings of every answer: a failing teacher ends the run, and calls have no limit unless one was given.
 
     ``max_tokens`` bounds the teacher's tokens of an answer.
+
+    Raises:
+        ConfigurationError: the settings refuse every call.
     """
     settings = options.settings
+    if not settings.calls:
+        raise ConfigurationError("--no-calls leaves no relay to measure: leave it out")
     if "max_calls" not in options.given:
         settings = replace(settings, max_calls=None)
     if "on_teacher_error" not in options.given:

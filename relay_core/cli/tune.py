@@ -51,6 +51,8 @@ def tune(
 
     if not 0 < target_ratio < 1:
         raise ConfigurationError(f"--target-ratio is {target_ratio:g}: write a share above 0 and under 1")
+    if options.settings.student_instructions:
+        raise ConfigurationError("under the trigger uncertain no command opens a call: leave out --instructions")
     drawn = on_prompts.read(options, prompts, question, answers, sample, sample_seed)
     scorer = scorer_for(drawn, grader=grader, has_answers=answers is not None)
     tuned = asyncio.run(_tuned(options, drawn, scorer, target_ratio, n, gap, concurrency, out))

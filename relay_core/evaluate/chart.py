@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from relay_core.evaluate.intervals import Interval
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 420, 64, 24, 24, 56
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 860, 420, 64, 150, 24, 56
+_HIGH = 0.65  # labels of scores above this one lead downwards
 _STYLE = (
-    "text{font:13px system-ui,sans-serif;fill:#1f2328}.axis{stroke:#59636e}.grid{stroke:#d0d7de}"
-    ".level{stroke:#59636e;stroke-dasharray:5 4}.point{fill:#b45309}.bar{stroke:#b45309;stroke-width:1.5}"
+    "text{font:13px system-ui,sans-serif;fill:#1f2328;paint-order:stroke;stroke:#fff;stroke-width:3px}"
+    ".axis{stroke:#59636e}.grid{stroke:#d0d7de}.level{stroke:#59636e;stroke-dasharray:5 4}"
+    ".router{stroke:#0969da}.point{fill:#b45309}.bar{stroke:#b45309;stroke-width:1.5}"
 )
 
 
@@ -26,28 +28,42 @@ class Point:
     interval: Interval
 
 
-def chart(points: Sequence[Point], *, student: float, teacher: float, x_title: str, y_title: str) -> str:
-    """The SVG: a point with its interval per setting, and the levels of student and teacher alone.
+def chart(
+    points: Sequence[Point],
+    *,
+    student: float,
+    teacher: float,
+    router: Callable[[float], float],
+    x_title: str,
+    y_title: str,
+) -> str:
+    """The SVG: a point with its interval per setting, the levels of student and teacher alone, and a random router.
 
     Args:
         points: the settings.
         student, teacher: the scores of each model alone.
+        router: from a call ratio to the score of a router that sends whole prompts to the teacher at random.
         x_title, y_title: the titles of the axes.
     """
-    step = _step(max([p.x for p in points], default=0.0) * 1.25)
+    step = _step(max([p.x for p in points], default=0.0) * 1.1)
     widest = step * 5
     parts = [line for i in range(6) for line in _x_tick(step * i, widest)]
     parts += [line for i in range(6) for line in _y_tick(i / 5)]
     for level, label in ((student, "student alone"), (teacher, "teacher alone")):
         y = _y(level)
         parts.append(f'<line class="level" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{_WIDTH - _RIGHT - 4}" y="{y - 5:.1f}" text-anchor="end">{label} {level:.1%}</text>')
+        parts.append(f'<text x="{_WIDTH - _RIGHT + 6}" y="{y + 4:.1f}">{label} {level:.1%}</text>')
+    ends = f'x1="{_LEFT}" y1="{_y(student):.1f}" x2="{_WIDTH - _RIGHT}" y2="{_y(router(widest)):.1f}"'
+    parts.append(f'<line class="router" {ends}><title>random router</title></line>')
+    parts.append(f'<text x="{_WIDTH - _RIGHT + 6}" y="{_TOP - 6}">blue: random router</text>')
     for point in points:
         x, y = _x(point.x, widest), _y(point.y)
         low, high = (_y(value) for value in point.interval)
         parts.append(f'<line class="bar" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
         parts.append(f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
-        parts.append(f'<text x="{x + 7:.1f}" y="{y + 4:.1f}">{escape(point.label)}</text>')
+        rise, turn = (10, 40) if point.y > _HIGH else (-5, -40)  # slanted, so that neighbours do not overlap
+        slanted = f'transform="translate({x + 5:.1f} {y + rise:.1f}) rotate({turn})"'
+        parts.append(f"<text {slanted}>{escape(point.label)}</text>")
     centre = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{centre}" y="{_HEIGHT - 12}" text-anchor="middle">{escape(x_title)}</text>')
     parts.append(f'<text transform="translate(16 {_HEIGHT / 2}) rotate(-90)">{escape(y_title)}</text>')

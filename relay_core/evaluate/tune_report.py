@@ -29,12 +29,16 @@ class TuneReport:
 
     @property
     def by_router(self) -> float:
-        """The score of a router that sends whole prompts to the teacher at random, for the same share of the tokens.
+        """The score of a random router at the call ratio of the chosen trigger."""
+        return self.router(self.tuned.figures.call_ratio)
+
+    def router(self, call_ratio: float) -> float:
+        """The score of a router that sends whole prompts to the teacher at random, for this share of the tokens.
 
         If r is the call ratio and S and T the tokens of an answer by student and teacher, it sends the share q of the
         prompts with q T / (q T + (1 - q) S) = r.
         """
-        student, teacher, r = self.tuned.student, self.tuned.teacher, self.tuned.figures.call_ratio
+        student, teacher, r = self.tuned.student, self.tuned.teacher, call_ratio
         sent = r * student.tokens / max(1e-9, r * student.tokens + (1 - r) * teacher.tokens)
         return student.score + sent * (teacher.score - student.score)
 
@@ -99,6 +103,7 @@ class TuneReport:
             points,
             student=tuned.student.score,
             teacher=tuned.teacher.score,
+            router=self.router,
             x_title="call ratio (share of the tokens that the teacher writes)",
             y_title=self.scorer.name,
         )

@@ -54,6 +54,8 @@ def test_a_person_reads_a_table_a_sentence_and_what_to_write(prompts: str) -> No
         (["--n", "0"], 1, "n is 0"),
         (["--grader", "nope"], 1, "no grader is called"),
         (["--answers", "answer"], 1, "no answer in the column 'answer'"),
+        (["--no-calls"], 1, "--no-calls leaves no relay"),
+        (["--instructions", "facts"], 1, "leave out --instructions"),
         (["--trigger", "hidden"], 2, "'hidden' is not"),
     ],
 )
