@@ -365,6 +365,7 @@ def test_doctor_json() -> None:
 
 
 def test_doctor_tells_what_a_pair_takes_before_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay_core.engines.transformers.memory.holders", set())  # those of other tests
     pair = ["doctor", "--student", "bundled", "--teacher", "bundled?cache_gib=0.1"]
     memory = answer_of(relay(*pair, "--json"))["memory"]
     assert memory["fits"] and set(memory["models"]) == {"student", "teacher"}

@@ -14,6 +14,12 @@ from relay_core.tokenizer import Tokenizer
 from testing.tiny_transformers import make_model
 
 
+@pytest.fixture(autouse=True)
+def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines that other tests have left open hold nothing here."""
+    monkeypatch.setattr(memory, "holders", type(memory.holders)())
+
+
 async def test_the_forecast_is_what_the_engine_takes(tmp_path: Path, tokenizer: Tokenizer) -> None:
     make_model().save_pretrained(tmp_path)
     engine = TransformersEngine(tmp_path, tokenizer, device="cpu")
