@@ -83,6 +83,9 @@ class Answer:
                     async for delta in deltas:
                         yield delta
                 call = self._text.pop_call()
+                if call is not None and not self._budget.allowance(call.tokens):
+                    # the student's engine delivers text, and counts more tokens at its end than were counted here
+                    self._tally.refused, call = self._tally.refused + 1, None
                 if call is None:
                     await self._warmer.drop()
                 elif not self._is_over:

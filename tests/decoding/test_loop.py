@@ -639,3 +639,13 @@ async def test_ids_beyond_the_vocabulary_cost_no_answer(qwen3: Tokenizer, stray:
     assert stray in result.segments[0].token_ids and stray in result.segments[2].token_ids
     assert stray not in (teacher.requests[0][0].token_ids or ())
     assert list(student.requests[1][0].token_ids or ()).count(stray) == 1, "its own, which only grow"
+
+
+async def test_a_call_for_which_the_students_own_count_leaves_no_token_is_refused() -> None:
+    """It used to reach the teacher with max_tokens=0, and failed (smol behind llama.cpp's server)."""
+    student = Says(None, [text_chunk("= <call>3</call>", usage=EngineUsage(9, 0, 12)), text_chunk(finish=Finish.STOP)])
+    teacher = ScriptedEngine("282", None, record=True)
+    result = await answer(student, teacher, max_tokens=12, on_teacher_error="raise")
+    assert (result.text, result.finish_reason) == ("= ", FinishReason.LENGTH)
+    assert (result.usage.calls, result.usage.refused_calls, result.failures) == (0, 1, [])
+    assert teacher.requests == []
