@@ -29,7 +29,7 @@ class _Helper(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="relay-time-limit", daemon=True)
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
-        self._current: Future[Any] | None = None  # the future of the running function
+        self._current: Future[Any] | None = None  # of the running function, unless it is abandoned
         self.start()
 
     def begin(self, function: Callable[[], T]) -> Future[T]:
@@ -40,32 +40,40 @@ class _Helper(threading.Thread):
         return future
 
     def abandon(self, future: Future[Any]) -> None:
-        """Raise an exception in the thread to end it, if it still runs the function of ``future``."""
+        """Raise an exception in the thread, once, to end it if it still runs the function of ``future``."""
         with _lock:
             if self._current is future:
+                self._current = None  # so that a second call does nothing, also after the thread has ended
                 _left_behind.add(self)
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident or 0), ctypes.py_object(TimeIsUp))
 
     def run(self) -> None:
         try:
-            while True:
-                function, future = self._work.get()
-                result, error = None, None
-                try:
-                    result = function()
-                except BaseException as raised:
-                    error = raised
-                with _lock:
-                    if self in _left_behind:
-                        return
-                    self._current = None
-                    _idle.append(self)
-                future.set_result(result) if error is None else future.set_exception(error)
-                del function, future, result, error
+            try:
+                self._run_functions()
+            finally:
+                _left_behind.discard(self)
         except TimeIsUp:  # raised after the function had already ended
             pass
-        finally:
+        finally:  # it may also be raised within the `finally` above, but only once
             _left_behind.discard(self)
+
+    def _run_functions(self) -> None:
+        """Run one function after another, until one is abandoned."""
+        while True:
+            function, future = self._work.get()
+            result, error = None, None
+            try:
+                result = function()
+            except BaseException as raised:
+                error = raised
+            with _lock:
+                if self._current is not future:
+                    return
+                self._current = None
+                _idle.append(self)
+            future.set_result(result) if error is None else future.set_exception(error)
+            del function, future, result, error
 
 
 _idle: list[_Helper] = []

@@ -89,3 +89,12 @@ async def ended() -> None:
     while time_limit._left_behind and time.monotonic() < until:
         await asyncio.sleep(0.01)
     assert not time_limit._left_behind
+
+
+async def test_a_thread_that_is_abandoned_again_while_it_ends_is_not_counted_for_ever() -> None:
+    """Before, the exception of the second time kept it from taking itself out, and after four nothing was begun."""
+    for _ in range(30):
+        helper, future = time_limit._begin(loop_without_end)
+        while helper.is_alive():
+            helper.abandon(future)
+        await ended()
