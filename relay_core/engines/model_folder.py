@@ -9,12 +9,14 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay_core import extras, hub
+from relay_core.engines.forked import in_child
 from relay_core.engines.gc_freeze import freeze_imports
 from relay_core.engines.spec import ENDPOINT
 from relay_core.errors import ConfigurationError, EngineError, MissingExtraError
@@ -158,6 +160,19 @@ def context_in(config: dict[str, Any]) -> int | None:
     return length if type(length) is int and length > 0 else None
 
 
+# While transformers loads a model, it changes defaults of the whole process. Where two threads loaded models at once, one
+# was left without data ("Cannot copy out of meta tensor").
+_loading = threading.Lock()
+
+
+def _begin_anew() -> None:
+    global _loading
+    _loading = threading.Lock()
+
+
+in_child(_begin_anew)
+
+
 def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -> PreTrainedModel:
     """Load a causal language model, for generation only.
 
@@ -185,14 +200,15 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
         logging.disable_progress_bar()
         if folder is None:
             _check_index_on_hub(source, options)
-        model, report = AutoModelForCausalLM.from_pretrained(
-            str(folder or source),
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **options,
-        )
+        with _loading:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                str(folder or source),
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
+            )
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         model = model.to(device)
     except (MemoryError, torch.OutOfMemoryError) as error:

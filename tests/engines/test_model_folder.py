@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import AutoModelForCausalLM
 
-from relay_core.engines.model_folder import check_folder, check_source, context_in, replacing, save_model
+from relay_core import bundled
+from relay_core.engines.model_folder import check_folder, check_source, context_in, load_model, replacing, save_model
 from relay_core.errors import ConfigurationError
 from relay_core.tokenizer import Tokenizer
 
@@ -118,3 +123,19 @@ def test_a_name_that_no_folder_can_have_is_our_error(source: str) -> None:
 @pytest.mark.parametrize(("length", "context"), [(5, 5), (0, None), (-1, None), (True, None), ("5", None), (1.5, None)])
 def test_a_context_length_is_a_positive_whole_number(length: object, context: int | None) -> None:
     assert context_in({"max_position_embeddings": length}) == context
+
+
+def test_models_are_loaded_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    load, loading, met = AutoModelForCausalLM.from_pretrained, threading.Semaphore(1), []
+
+    def observed(*arguments: Any, **options: Any) -> Any:
+        met.append(loading.acquire(blocking=False))
+        try:
+            return load(*arguments, **options)
+        finally:
+            loading.release()
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", observed)
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(load_model, [str(bundled.path("student-base"))] * 3))
+    assert met == [True] * 3
