@@ -160,8 +160,8 @@ def context_in(config: dict[str, Any]) -> int | None:
     return length if type(length) is int and length > 0 else None
 
 
-# While transformers loads a model, it changes defaults of the whole process. Where two threads loaded models at once, one
-# was left without data ("Cannot copy out of meta tensor").
+# While transformers loads a model, it changes defaults of the whole process. Where two threads loaded models at once,
+# one was left without data ("Cannot copy out of meta tensor").
 _loading = threading.Lock()
 
 
