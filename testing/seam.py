@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import unicodedata
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from relay_core.engines.base import Chunk
 from testing.random_calls import CallsAtRandom
 from testing.real_engines import Recorded
 from testing.streams import text_of
-
-COMMAND = re.compile(r"<call>\d+</call>")
 
 
 @dataclass
@@ -80,8 +77,9 @@ def check_seams(answer: Answered) -> None:
         place = len(prompt.continuation)
         assert result.text[:place] == prompt.continuation, "the teacher reads what the reader reads"
         assert result.text[place:].startswith(text)
+    everything = "".join(segment.text for segment in result.segments)  # as the student sees it, commands included
     for prompt, _ in answer.said_by_student:
-        assert same_text(COMMAND.sub("", prompt.continuation), result.text[: len(COMMAND.sub("", prompt.continuation))])
+        assert everything.startswith(prompt.continuation)
 
 
 def _check_prompts(requests: list[tuple[Prompt, list[Chunk]]], engine: Engine) -> None:
@@ -96,7 +94,9 @@ def _check_prompts(requests: list[tuple[Prompt, list[Chunk]]], engine: Engine) -
             end = f"the ids spell …{spelled[-60:]!r}, the text ends in …{prompt.text[-60:]!r}"
             assert same_text(_plain(spelled), _plain(prompt.text)), end
         usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), None)
-        if usage is not None and usage.prompt_tokens is not None:
+        # a server that encodes the text itself may split other scripts otherwise (llama.cpp composes no accents)
+        is_exact = prompt.token_ids is not None or prompt.text.isascii()
+        if usage is not None and usage.prompt_tokens is not None and is_exact:
             assert usage.prompt_tokens == length, "the engine reads other tokens than the prompt's: two BOS tokens?"
 
 
