@@ -76,15 +76,28 @@ class Template:
         self, messages: Sequence[Message], tools: Sequence[Message] = (), *, enable_thinking: bool = False
     ) -> str:
         """The prompt as text, up to the beginning of the answer; raises the template's own exceptions."""
-        return str(
-            self.hf.apply_chat_template(
-                list(messages),
-                tools=list(tools) or None,
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=enable_thinking,
-            )
+        options = {"add_generation_prompt": True, "enable_thinking": enable_thinking}
+        offered = list(tools) or None
+        if self.source and any(message.get("content", "") is None for message in messages):
+            return self._render_nulls(messages, offered, options)
+        return str(self.hf.apply_chat_template(list(messages), tools=offered, tokenize=False, **options))
+
+    def _render_nulls(
+        self, messages: Sequence[Message], tools: list[Message] | None, options: Mapping[str, Any]
+    ) -> str:
+        """As ``apply_chat_template``, which since transformers 5.24 leaves out the keys whose value is ``None``.
+
+        The condition ``message.content is none`` is false for a missing key: the template would not show tool calls.
+        """
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        rendered, _ = render_jinja_template(
+            conversations=[list(messages)],
+            tools=tools,
+            chat_template=self.hf.get_chat_template(None, tools),
+            **{**self.hf.special_tokens_map, **options},
         )
+        return str(rendered[0])
 
     def accepts(self, *messages: Message) -> bool:
         """Whether the template renders messages of these roles in this order."""

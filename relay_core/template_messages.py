@@ -32,7 +32,8 @@ def normalised(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
     open_calls: list[tuple[Any, str]] = []  # id and name of the calls whose results have not come
     formed: list[Message] = []
     for message in messages:
-        message = dict(message)
+        # transformers leaves such keys out since version 5.24 only
+        message = {key: value for key, value in message.items() if value is not None or key == "content"}
         if "tool_calls" in message and not message["tool_calls"]:
             del message["tool_calls"]  # templates check whether the key exists
         if "tool_calls" in message:

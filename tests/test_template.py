@@ -78,6 +78,17 @@ def test_the_form_of_tool_calls(text: str, form: ToolForm | None) -> None:
     assert template(text).tool_form == form
 
 
+def test_an_empty_content_is_given_to_the_template_as_null() -> None:
+    """``apply_chat_template`` of transformers 5.24 leaves the key out, so that ``is none`` is false."""
+    text = "{{ bos_token }}{% for m in messages %}{{ 'no text' if m.content is none else m.content }};{% endfor %}"
+    text += "{{ tools[0].function.name }}{{ add_generation_prompt }}{{ enable_thinking }}"
+    tool = {"type": "function", "function": {"name": "price"}}
+    found = template(text)
+    for content, shown in ((None, "no text"), ("Yes.", "Yes.")):
+        messages = [USER, {"role": "assistant", "content": content}]
+        assert found.render(messages, [tool], enable_thinking=True) == f"<s>Hi;{shown};priceTrueTrue"
+
+
 def test_a_call_whose_arguments_are_encoded_twice_is_not_the_form() -> None:
     """A template that writes a string by ``tojson`` must be given a mapping."""
     encoding = CALLS.replace("{BODY}", AS_MAPPING) + TOOLS

@@ -81,6 +81,14 @@ def test_reasoning_has_the_name_that_the_template_reads(key: str) -> None:
         assert tokenizer.special_ids.isdisjoint(rendered.token_ids)
 
 
+def test_keys_that_are_null_are_left_out_with_every_version_of_transformers() -> None:
+    nulls = {"reasoning_content": None, "refusal": None, "tool_calls": None}
+    (message,) = normalised([assistant_message("Yes.") | nulls | {"reasoning": "hm"}])
+    assert message == assistant_message("Yes.") | {"reasoning": "hm", "reasoning_content": "hm"}
+    (message,) = normalised([assistant_message("Yes.") | nulls])
+    assert message == assistant_message("Yes.")
+
+
 def test_a_tools_schema_is_in_the_order_that_models_know() -> None:
     function = {"parameters": {"type": "object"}, "strict": True, "name": "price"}
     schema = normalised_tool({"function": function})
