@@ -27,7 +27,7 @@ MAY_BECOME_BARE = re.compile(r'`{1,2}|```\w*\s*|(?:```\w*\s*)?\{\{?\s*(?:"(?:n(?
 # characters to stop at: outside strings, also those that no JSON has there
 _OUTSIDE_STRINGS = re.compile(r'["{}\[\]]|[^\s:,\w.+-]')
 _INSIDE_STRINGS = re.compile(r'["\\<]')
-_FENCE = re.compile(r"^```\w*\s*|\s*```$")
+_FENCE = re.compile(r"\s*```\w*\s*")
 _MOST_PYTHON = 20_000  # the most characters of a body that is parsed as Python
 
 
@@ -258,7 +258,9 @@ class OpenToolCall:
         if self._name_was_given or not is_candidate:
             return []
         try:
-            value = ast.literal_eval(_FENCE.sub("", body))
+            fence = _FENCE.match(body)
+            unfenced = body[fence.end() :] if fence else body
+            value = ast.literal_eval(unfenced.rstrip().removesuffix("```").rstrip())
             name, arguments = _name_of(value), _arguments_of(value)
             arguments_json = json.dumps(arguments, ensure_ascii=False)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

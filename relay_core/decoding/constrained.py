@@ -42,6 +42,11 @@ class Hold:
         self._constraint, self._student, self._teacher = constraint, student, teacher
 
     @property
+    def is_held(self) -> bool:
+        """Whether the answer has a constraint."""
+        return self._constraint is not None
+
+    @property
     def allows_calls(self) -> bool:
         """Whether the teacher can continue within the constraint, and the student after the teacher."""
         kind, teacher = None if self._constraint is None else self._constraint.kind, self._teacher

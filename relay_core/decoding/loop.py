@@ -221,7 +221,7 @@ class Answer:
             self._transcript.end_call(
                 shared=self._prompts.vocabulary_is_shared,
                 encode=self._prompts.encode_for_student,
-                has_ids=self._prompts.student_has_ids,
+                has_ids=self._takes_over,
             )
         received = self._transcript.count(Author.TEACHER) - sum(earlier_call.received for earlier_call in self._calls)
         ended = CallEnded(call.requested, received, time.monotonic() - began, error, self._teacher.breaker)
@@ -232,6 +232,15 @@ class Answer:
         yield ended
         if error is not None and self._finish is None and self._settings.on_teacher_error == "raise":
             raise TeacherUnavailable(error, transcript=self._transcript) from cause
+
+    def _takes_over(self, ids: Sequence[int]) -> bool:
+        """Whether the student's view takes the ids of a call unchanged.
+
+        Under a constraint, a half character at their end is left out: the grammar continues the text, and knows whole
+        characters only.
+        """
+        prompts = self._prompts
+        return prompts.student_has_ids(ids) and not (self._hold.is_held and prompts.student_ends_in_character(ids))
 
     async def _teacher_turn(self, call: PendingCall, deadline: float | None) -> AsyncGenerator[TextDelta, None]:
         """Stream the teacher's tokens into the transcript, and yield their text."""

@@ -25,7 +25,7 @@ def test_the_json_has_its_shape(capsys: pytest.CaptureFixture[str]) -> None:
     for figures in result["requests"].values():
         assert figures["calls"] >= 3
         assert figures["teacher_tokens"] <= 3 * figures["calls"]
-        assert 0 < figures["ratio_to_ideal"] < 2
+        assert figures["ratio_to_ideal"] > 0
         assert figures["tokens_per_s"] > 0
         assert isinstance(figures["handover_steps"], float)
 

@@ -33,6 +33,18 @@ async def test_each_request_begins_where_the_readers_text_stands(scripted: Any, 
     assert all(s.json_schema == SCHEMA for e in (student, teacher) for _, s in e.requests)
 
 
+async def test_half_a_character_of_the_teacher_is_left_out(scripted: Any, qwen3: Tokenizer) -> None:
+    """The grammar goes on behind the text; before, the student continued half a character that the text lacked."""
+    half = qwen3.encode("𓀀")[:1]
+    assert qwen3.ends_in_character(half)
+    for constraint in (CONSTRAINT, None):
+        student, teacher = scripted(['{"sum": "<call>3</call>', '"}']), scripted([["2", *half, "x"]])
+        result = await Relay(student, teacher).agenerate("47?", constraint=constraint, max_call_tokens=2)
+        ids = list(student.requests[1][0].token_ids)
+        assert ids[-2:] == [*qwen3.encode("2"), *half] if constraint is None else ids[-1:] == qwen3.encode("2")
+        assert result.usage.teacher_tokens == 2
+
+
 async def test_the_prefix_is_no_part_of_the_constrained_text(scripted: Any) -> None:
     student, teacher = scripted([' {"item": "<call>1</call>', '"}}\n</tool_call>']), scripted("tea")
     tool = {"name": "price", "parameters": {"type": "object", "properties": {"item": {"type": "string"}}}}
