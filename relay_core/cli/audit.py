@@ -1,4 +1,4 @@
-"""``relay audit``: what a relay would have done on somebody's own prompts, and whether it pays."""
+"""``relay audit``: what a relay would do on the user's prompts, and whether the relay pays."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def audit(
     ] = None,
     out: on_prompts.Out = None,
 ) -> None:
-    """Answer your own prompts by student, relay and teacher, and say whether the relay pays."""
+    """Answer your own prompts with the student alone, the relay and the teacher alone; say whether the relay pays."""
     from relay_core.evaluate.agreement import scorer_for
     from relay_core.evaluate.audit_report import AuditReport
     from relay_core.evaluate.store import write_json

@@ -1,4 +1,4 @@
-"""``relay tune``: chooses the numbers of the trigger ``uncertain`` for a call ratio, on somebody's own prompts."""
+"""``relay tune``: chooses the trigger ``uncertain`` that reaches a given call ratio on the user's prompts."""
 
 from __future__ import annotations
 
