@@ -80,12 +80,17 @@ class EngineStream:
         return chunk
 
 
+def count_tokens(token: Token) -> int:
+    """The number of tokens that a token stands for: without an id, at least as many as its text must have."""
+    return 1 if token.id is not None else least_tokens(token.text)
+
+
 def _fitting(tokens: Sequence[Token], room: int) -> tuple[Sequence[Token], int]:
     """The tokens that fit into ``room``, and their number; a text without an id is shortened if it counts as too
     many."""
     count = 0
     for i, token in enumerate(tokens):
-        n = 1 if token.id is not None else least_tokens(token.text)
+        n = count_tokens(token)
         if count + n > room:
             cut = token._replace(text=token.text[: (room - count) * LONGEST_TOKEN])
             return ([*tokens[:i], cut], room) if cut.text and token.id is None else (tokens[:i], count)

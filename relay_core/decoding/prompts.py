@@ -172,7 +172,7 @@ class Prompts:
     def _prompt(
         conversation: Conversation, text: str, token_ids: Sequence[int] | None, continuation: str, number: int
     ) -> Prompt:
-        """The prompt of one request; ``turn`` counts the answer's requests to the engine, from 0."""
+        """The prompt of one request; ``number`` counts the answer's requests to the engine, from 0."""
         return Prompt(
             text, token_ids, conversation.messages, continuation, conversation.tools or None, number,
             enable_thinking=conversation.enable_thinking,

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from relay_core.command import Call, CommandScanner, Malformed, Piece, Text
+from relay_core.decoding.engine_stream import count_tokens
 from relay_core.decoding.stop_strings import StopFilter, coalesce
 from relay_core.decoding.tally import Tally
 from relay_core.decoding.triggers import REST, Candidate, Decider
 from relay_core.engines.base import Token
 from relay_core.events import TextDelta
-from relay_core.transcript import Author, Transcript, least_tokens
+from relay_core.transcript import Author, Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class StudentText:
             if self._may_ask and not token.is_tool_call:
                 self._try_call_instead_of(token)
                 if self.has_call:
-                    self._tally.discarded += sum(map(_count, tokens[i:]))
+                    self._tally.discarded += sum(map(count_tokens, tokens[i:]))
                     deltas += self._release_held()
                     break
             if token.is_tool_call:
@@ -120,7 +121,7 @@ class StudentText:
             self._transcript.add_student(token.id, token.text, token.logprob)
             self._must_write = False
             if self.since_call is not None:
-                self.since_call += _count(token)
+                self.since_call += count_tokens(token)
             text = token.text
             if token.is_tool_call:
                 deltas += self._stops.pass_by(TextDelta(Author.STUDENT, text))
@@ -133,7 +134,7 @@ class StudentText:
                 deltas += self._scan(token)
             if self.has_call or self._stops.hit is not None:
                 if self._asks_trigger and self._stops.hit is None:  # the call has waited for the end of a character
-                    self._tally.discarded += sum(map(_count, tokens[i + 1 :]))
+                    self._tally.discarded += sum(map(count_tokens, tokens[i + 1 :]))
                 break
         return coalesce(deltas)
 
@@ -217,11 +218,6 @@ class StudentText:
         self._transcript.mark_command(begin, end)
         self._waiting = [token for token in self._waiting if token[0] > end]
         return deltas
-
-
-def _count(token: Token) -> int:
-    """The number of tokens; a token without an id may stand for several."""
-    return 1 if token.id is not None else least_tokens(token.text)
 
 
 def _source(piece: Piece) -> str:
