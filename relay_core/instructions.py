@@ -4,8 +4,8 @@
 
 An instruct model of about 1B parameters or more follows such a text; smaller models do not. The model knows when to
 call, but not how many tokens to request: ``trigger="commands:8"`` fixes the number. The text is added to the student's
-system message, and never to the teacher's prompt. docs/instructions.md has the figures of each text, with the commands
-that measured them.
+system message, and never to the teacher's prompt. docs/triggers.md shows how to use them;
+``benchmarks/instructions.py`` counts how often a student that reads one calls.
 """
 
 from __future__ import annotations
