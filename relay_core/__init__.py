@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from relay_core.command import Call, CommandScanner, Malformed, Text
     from relay_core.constraint import Constraint
+    from relay_core.decoding.hidden import Hidden
     from relay_core.decoding.triggers import Chance, Commands, Never, Trigger, Uncertain
     from relay_core.engines.base import Chunk, Engine, Finish, Prompt, Sampling, Token
     from relay_core.engines.openai import OpenAIEngine
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "relay_core.command": ("Call", "CommandScanner", "Malformed", "Text"),
     "relay_core.constraint": ("Constraint",),
+    "relay_core.decoding.hidden": ("Hidden",),
     "relay_core.decoding.triggers": ("Chance", "Commands", "Never", "Trigger", "Uncertain"),
     "relay_core.engines.base": ("Chunk", "Engine", "Finish", "Prompt", "Sampling", "Token"),
     "relay_core.engines.openai": ("OpenAIEngine",),
@@ -104,6 +106,7 @@ __all__ = [
     "Finish",
     "FinishReason",
     "Finished",
+    "Hidden",
     "Malformed",
     "MissingExtraError",
     "Never",

@@ -54,7 +54,8 @@ class RelaySettings:
             student (``"continue"``).
         calls: with ``False``, every call of any trigger is refused and counted (teacher-free inference, in the paper).
         trigger: what makes a call (``relay_core/decoding/triggers.py``): ``Commands()`` (the default), ``Uncertain``,
-            ``Chance``, ``Never()`` or a trigger of your own; also as a string, such as ``"uncertain:0.4,8"``.
+            ``Hidden``, ``Chance``, ``Never()`` or a trigger of your own; also as a string, such as
+            ``"uncertain:0.4,8"``.
         student_instructions: a text that tells the student when to call (``relay_core.instructions``). It is added to
             the student's system message, and never to the teacher's prompt.
         temperature, top_p, top_k, seed: the student's sampling. ``temperature`` 0 is greedy. A seed makes an answer

@@ -21,7 +21,7 @@ DEFAULTS = RelaySettings()
 
 def _trigger(value: object) -> object:
     trigger = as_trigger(value)
-    return str(trigger) if type(trigger).__module__ == as_trigger.__module__ else trigger
+    return str(trigger) if type(trigger).__module__.startswith("relay_core.decoding.") else trigger
 
 
 class SettingsFields(BaseModel):

@@ -3,6 +3,7 @@
 loop.py           the student's turn, the call, the result
 student_text.py   takes the student's tokens; returns text for the reader, and at most one call
 triggers.py       what makes a call
+hidden.py         the trigger that a head on the student's hidden state decides
 prompts.py        the student's and the teacher's prompt at any moment
 reader_view.py    the reader's text as ids in one model's vocabulary
 budget.py         how many tokens each model may still write

@@ -78,6 +78,7 @@ def student_sampling(
     written: int,
     may_call: bool,
     top_logprob: bool = False,
+    head: str | None = None,
     halt: Halt | None = None,
     halt_after: int = 0,
     **held_to: Any,
@@ -90,6 +91,7 @@ def student_sampling(
             repeat the same random draws if all its requests had the same seed.
         may_call: whether a command can open a call; if so, the engine stops at the closing tag.
         top_logprob: whether the trigger needs the probability of the likeliest token.
+        head: the head that the trigger needs.
         halt: the token at which the engine ends the stream for the trigger.
         halt_after: the tokens before that which are written in any case.
         held_to: the constraint of the request (``constrained.py``).
@@ -99,7 +101,7 @@ def student_sampling(
     stop = (CLOSE,) if may_call else ()
     if halt is not None and halt_after:
         halt = partial(_halts_later, halt, halt_after)
-    held_to |= {"top_logprob": top_logprob, "halt": halt}
+    held_to |= {"top_logprob": top_logprob, "head": head, "halt": halt}
     return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, seed, stop, **held_to)
 
 

@@ -136,8 +136,8 @@ class Answer:
             ) as stream:  # fmt: skip
                 while not self._is_over and not self._text.has_call:
                     chunk = await stream.next()
-                    if sampling.top_logprob:
-                        self._check_top_logprob(chunk.tokens)
+                    if sampling.top_logprob or sampling.head is not None:
+                        self._check_reported(chunk.tokens)
                     deltas = self._text.append(chunk.tokens)
                     if self._warmer.command_at != self._text.open_command:
                         await self._warm()
@@ -162,17 +162,21 @@ class Answer:
             self._settings, limit, written=len(self._transcript),
             may_call=self._hold.stops_at_commands or (may_call and self._decider.reads_commands),
             top_logprob=may_call and self._settings.active_trigger.needs_top_logprob,
+            head=self._settings.active_trigger.needed_head if may_call else None,
             halt=self._decider.halt(self._text.since_call) if may_call else None,
             halt_after=self._text.least_before_call,
             **self._hold.student(self._transcript),
         )  # fmt: skip
 
-    def _check_top_logprob(self, tokens: Sequence[Token]) -> None:
+    def _check_reported(self, tokens: Sequence[Token]) -> None:
         """Refuse a student whose first token does not have the probability that the trigger needs."""
         if len(self._transcript) or self._calls or not tokens or tokens[0].is_tool_call:
             return
-        if tokens[0].top_logprob is None:
-            raise no_top_logprob(self._student, self._settings.active_trigger)
+        trigger = self._settings.active_trigger
+        if trigger.needs_top_logprob and tokens[0].top_logprob is None:
+            raise no_top_logprob(self._student, trigger)
+        if trigger.needed_head is not None and tokens[0].head_probability is None:
+            raise self._student.gives_no_hidden_state()
 
     def _end_turn(self, chunk: Chunk, token_count: int) -> None:
         """Handle the end of a student's stream that was not ended by a call.

@@ -84,6 +84,11 @@ class Trigger(ABC):
     #: whether the trigger needs ``Token.top_logprob``; a student whose engine cannot give it is refused at the start
     needs_top_logprob: bool = False
 
+    @property
+    def needed_head(self) -> str | None:
+        """The folder of the head of which the trigger needs ``Token.head_probability``; ``None`` for no head."""
+        return None
+
     @abstractmethod
     def decider(self, seed: int | None) -> Decider:
         """A decider for one answer.
@@ -123,7 +128,7 @@ class Commands(Trigger):
 
     def __post_init__(self) -> None:
         if self.n is not None and self.n != "rest":
-            _check_count("Commands", "n", self.n, low=1, more=", 'rest' or None")
+            check_count("Commands", "n", self.n, low=1, more=", 'rest' or None")
 
     def decider(self, seed: int | None) -> Decider:
         return _Reads(REST if self.n == "rest" else self.n)
@@ -187,9 +192,9 @@ class Uncertain(Trigger):
     needs_top_logprob = True
 
     def __post_init__(self) -> None:
-        _check_share("Uncertain", "below", self.below)
-        _check_count("Uncertain", "n", self.n, low=1)
-        _check_count("Uncertain", "gap", self.gap, low=0)
+        check_share("Uncertain", "below", self.below)
+        check_count("Uncertain", "n", self.n, low=1)
+        check_count("Uncertain", "gap", self.gap, low=0)
 
     def decider(self, seed: int | None) -> Decider:
         return _Doubts(self.below, self.n, self.gap)
@@ -242,8 +247,8 @@ class Chance(Trigger):
     n: int
 
     def __post_init__(self) -> None:
-        _check_share("Chance", "p", self.p)
-        _check_count("Chance", "n", self.n, low=1)
+        check_share("Chance", "p", self.p)
+        check_count("Chance", "n", self.n, low=1)
 
     def decider(self, seed: int | None) -> Decider:
         return _Draws(self.p, self.n, seed)
@@ -264,7 +269,7 @@ def no_top_logprob(student: Engine, trigger: Trigger) -> ConfigurationError:
 # -- strings -----------------------------------------------------------------------------------------------------
 
 _FORMS = "commands, commands:100, commands:rest, uncertain:0.4,8 (below, n), uncertain:0.4,8,2 (with a gap), "
-ACCEPTED_TRIGGERS = _FORMS + "chance:0.02,8 (p, n), never"
+ACCEPTED_TRIGGERS = _FORMS + "hidden:FOLDER,0.5,1 (head, above, n), chance:0.02,8 (p, n), never"
 
 
 def parse_trigger(text: str) -> Trigger:
@@ -285,6 +290,10 @@ def parse_trigger(text: str) -> Trigger:
             return Chance(float(values[0]), int(values[1]))
         if name == "uncertain" and 2 <= len(values) <= 3:
             return Uncertain(float(values[0]), *map(int, values[1:]))
+        if name == "hidden" and colon:
+            from relay_core.decoding.hidden import parse_hidden
+
+            return parse_hidden(rest)
     except ConfigurationError:
         raise
     except ValueError:
@@ -303,16 +312,19 @@ def as_trigger(value: object) -> Trigger:
     if isinstance(value, str):
         return parse_trigger(value)
     raise ConfigurationError(
-        f"trigger is {value!r}: write Commands(), Uncertain(...), Chance(...), Never(), a trigger of your own, "
+        f"trigger is {value!r}: write Commands(), Uncertain(...), Hidden(...), Chance(...), Never(), a trigger of "
+        f"your own, "
         f"or one of {ACCEPTED_TRIGGERS}"
     )
 
 
-def _check_share(trigger: str, name: str, value: object) -> None:
+def check_share(trigger: str, name: str, value: object) -> None:
+    """Raise ConfigurationError unless a trigger's argument is a probability above 0."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= 1:
         raise ConfigurationError(f"{trigger}: {name} is {value!r}: write a probability, above 0 and at most 1")
 
 
-def _check_count(trigger: str, name: str, value: object, *, low: int, more: str = "") -> None:
+def check_count(trigger: str, name: str, value: object, *, low: int, more: str = "") -> None:
+    """Raise ConfigurationError unless a trigger's argument is a whole number; ``more`` names further values."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value < REST:
         raise ConfigurationError(f"{trigger}: {name} is {value!r}: write a whole number, {low} or more{more}")

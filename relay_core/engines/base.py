@@ -40,7 +40,8 @@ class Token(NamedTuple):
     log-probability before temperature, top_p and top_k; ``None`` if the engine does not report it. ``is_tool_call``:
     the text is part of a tool call that the server has parsed; it is delivered whole, and is not searched for commands
     and stop strings. ``top_logprob``: the log-probability of the likeliest token at this place, in the same
-    distribution; ``None`` unless ``Sampling.top_logprob`` requests it and the engine reports it.
+    distribution; ``None`` unless ``Sampling.top_logprob`` requests it and the engine reports it. ``head_probability``:
+    the probability that ``Sampling.head`` computes for this token; ``None`` without a head.
     """
 
     id: int | None
@@ -48,6 +49,7 @@ class Token(NamedTuple):
     logprob: float | None = None
     is_tool_call: bool = False
     top_logprob: float | None = None
+    head_probability: float | None = None
 
 
 class BreakerState(StrEnum):
@@ -235,6 +237,22 @@ class Engine(ABC):
                 f"{self.spec} ({type(self).__name__}) cannot hold a text to {constraint.kind}: "
                 "TransformersEngine and VLLMEngine can"
             )
+
+    async def check_head(self, folder: str) -> None:
+        """Check that the engine can compute the head in ``folder`` (``Sampling.head``), before anything is generated.
+
+        Raises:
+            ConfigurationError: it cannot, or the head was fitted to another model.
+        """
+        raise self.gives_no_hidden_state()
+
+    def gives_no_hidden_state(self) -> ConfigurationError:
+        """The error of an engine that cannot compute heads."""
+        return ConfigurationError(
+            f"a head reads the student's hidden state, which {self.spec} ({type(self).__name__}) does not give: use a "
+            "student in this process on transformers (transformers:PATH), or write trigger='uncertain:0.4,8', which "
+            "needs the student's probabilities only"
+        )
 
     @property
     def breaker(self) -> BreakerState | None:

@@ -31,6 +31,8 @@ class Sampling:
         tool_call: a forced tool call. At most one of these four is set, to one of the engine's ``constraints``.
         begun: the beginning of the constrained text, which the prompt already holds (``Engine.resumes_constraints``).
         top_logprob: whether each token must have its ``top_logprob``.
+        head: the folder of a head, whose probability each token must have (``Token.head_probability``); for engines
+            whose ``check_head`` accepts it.
         halt: a function that is called with the number of tokens that the request has written before, and with the next
             token; the stream ends with the first token for which it returns true. Engines that cannot end a stream by
             themselves ignore it.
@@ -51,6 +53,7 @@ class Sampling:
     tool_call: ToolCall | None = None
     begun: str = ""
     top_logprob: bool = False
+    head: str | None = None
     halt: Callable[[int, Token], bool] | None = None
 
     def __post_init__(self) -> None:

@@ -9,7 +9,8 @@ A script has one *turn* for each request that an answer sends to the engine. A t
     "text"             is encoded, and delivered token by token
     1234               is delivered as this token id
     Delay(0.2)         pauses for this many seconds
-    Doubt("text", 0.3) is delivered as text, its tokens with this probability of the likeliest token
+    Doubt("text", 0.3) is delivered as text, its tokens with this probability of the likeliest token (and with the
+                       head probability 1 - 0.3)
     EngineError("…")   is raised (as is any other exception)
     Finish.LENGTH      ends the stream with this finish; by default it ends with the model's end token
 
@@ -65,7 +66,8 @@ class ScriptedEngine(Engine):
         chunk: tokens (or characters) per chunk.
         delay_s: seconds before each chunk.
         context_length: the most tokens of prompt and completion together; ``None`` sets no limit.
-        logprob: the log-probability of every token, and of the likeliest token at its place.
+        logprob: the log-probability of every token, and of the likeliest token at its place. Any head is accepted, and
+            its probability is that of the other tokens.
         constrains: whether the engine accepts constraints of every kind; the script is played unchanged all the same.
         honour_stop: whether a stream ends at ``Sampling.stop`` and ``Sampling.halt``, as it does on real engines (a
             closed command then ends the turn, even if no call follows). By default a turn is played until the loop
@@ -138,6 +140,9 @@ class ScriptedEngine(Engine):
     def warms(self) -> bool:
         return self._warms
 
+    async def check_head(self, folder: str) -> None:
+        """Accept any head; its probabilities are those of the script."""
+
     def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
         return self._stream(prompt, sampling, None)
 
@@ -207,9 +212,8 @@ class ScriptedEngine(Engine):
         """The tokens of one chunk; without ids, their text as a single token, as an endpoint would send it."""
         if self.speaks_ids or not batch:
             return tuple(batch)
-        tops = [token.top_logprob for token in batch if token.top_logprob is not None]
-        text = "".join(token.text for token in batch)
-        return (Token(None, text, batch[0].logprob, top_logprob=min(tops, default=None)),)
+        surest = min(batch, key=lambda token: 0.0 if token.top_logprob is None else token.top_logprob)
+        return (surest._replace(text="".join(token.text for token in batch), logprob=batch[0].logprob),)
 
     def _turn(self, prompt: Prompt) -> Sequence[Step]:
         """The steps of this request's turn, as they are in the script."""
@@ -235,13 +239,19 @@ class ScriptedEngine(Engine):
                 if isinstance(step, int):
                     raise ConfigurationError("a token id in a script needs a tokenizer")
                 for char in step:
-                    yield Token(None, char, logprob, top_logprob=logprob)
+                    yield _token(None, char, logprob)
             else:
                 for token_id in [step] if isinstance(step, int) else tokenizer.encode(step):
-                    yield Token(token_id, decoder.step(token_id), logprob, top_logprob=logprob)
+                    yield _token(token_id, decoder.step(token_id), logprob)
 
     def _end_token(self) -> Token | None:
         tokenizer = self.tokenizer
         if tokenizer is None or tokenizer.hf.eos_token_id is None:
             return None
-        return Token(int(tokenizer.hf.eos_token_id), "", self._logprob, top_logprob=self._logprob)
+        return _token(int(tokenizer.hf.eos_token_id), "", self._logprob)
+
+
+def _token(token_id: int | None, text: str, logprob: float | None) -> Token:
+    """A token that is the likeliest one at its place."""
+    head_probability = None if logprob is None else -math.expm1(logprob)
+    return Token(token_id, text, logprob, top_logprob=logprob, head_probability=head_probability)

@@ -61,6 +61,9 @@ class Wrapped(Engine):
     async def check_constraint(self, constraint: Constraint) -> None:
         await self.inner.check_constraint(constraint)
 
+    async def check_head(self, folder: str) -> None:
+        await self.inner.check_head(folder)
+
     @property
     def speaks_ids(self) -> bool:  # type: ignore[override]
         return self.inner.speaks_ids

@@ -16,6 +16,7 @@ from relay_core import (
     Commands,
     Event,
     Finished,
+    Hidden,
     Never,
     Prices,
     Relay,
@@ -30,8 +31,8 @@ from relay_core.tokenizer import Tokenizer
 
 WORDS = ["so", " ", "\n\n", ".", " <", "<ca", "47", "é", "😀", "𓀀", "中", "नमस्ते", "<call>2</call>", "<call>abc</call>"]
 TRIGGERS = [
-    Commands(), Commands(3), Commands("rest"), Uncertain(0.4, 2), Uncertain(0.4, 2, 3), Chance(0.3, 2), Chance(1, 1),
-    Never(),
+    Commands(), Commands(3), Commands("rest"), Uncertain(0.4, 2), Uncertain(0.4, 2, 3), Hidden("head", 0.6, 2),
+    Chance(0.3, 2), Chance(1, 1), Never(),
 ]  # fmt: skip
 
 text = st.lists(st.sampled_from(WORDS), max_size=5).map("".join)

@@ -101,7 +101,7 @@ async def test_everything_is_forwarded(qwen3: Tokenizer) -> None:
 
 def test_no_member_of_an_engine_is_left_out() -> None:
     members = {name for name in vars(Engine) | Engine.__annotations__ if not name.startswith("_")}
-    members.discard("not_picklable")  # makes the error of the wrapping engine itself
+    members -= {"not_picklable", "gives_no_hidden_state"}  # make the errors of the wrapping engine itself
     assert members <= set(vars(Wrapped))
 
 

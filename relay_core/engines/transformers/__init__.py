@@ -4,6 +4,8 @@ engine.py            the engine: starting, streaming, pausing, live weights
 manager.py           starts, feeds, pauses and stops the continuous batching manager
 request.py           one stream, between the manager's thread and its consumer's event loop
 sampler.py           sampling, stopping and delivery for a whole batch
+head.py              a head on the hidden state: its file, its probabilities
+heads.py             computes the heads of the requests of a step
 self_check.py        a check of untested versions of transformers and of untested model classes
 paged_attention.py   attention over the paged cache, for models without a flash implementation
 attention_plan.py    locates the queries and keys of a step

@@ -37,6 +37,7 @@ from relay_core.tokenizer import as_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from relay_core.engines.transformers.head import Head
     from relay_core.engines.transformers.manager import Manager
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -133,6 +134,7 @@ class TransformersEngine(InProcessEngine):
         self._vocabulary_size: int | None = None  # rows of the embedding
         self._unshared: str | None = None  # the cost, if requests share no prefixes; None if they share them
         self._grammars: Grammars  # from the start on
+        self._heads: dict[str, Head] = {}  # by their folders
         self._retire: weakref.finalize[..., Any] | None = None  # stops the manager when the engine is collected
         watch_forks(self)
 
@@ -213,6 +215,7 @@ class TransformersEngine(InProcessEngine):
                 self._retire = None
             self._manager = None
             self._model = None
+            self._heads.clear()
             if self._memory is not None:
                 self._memory.closed()
 
@@ -238,7 +241,9 @@ class TransformersEngine(InProcessEngine):
         if grammar is not None and grammar.is_complete:
             yield Chunk((), Finish.END, None, EngineUsage(len(ids), None, 0))
             return
-        request = Request(asyncio.get_running_loop(), self.tokenizer, ids, sampling, limit, self._end_ids, grammar)
+        head = None if sampling.head is None else await self._head(sampling.head)
+        loop = asyncio.get_running_loop()
+        request = Request(loop, self.tokenizer, ids, sampling, limit, self._end_ids, grammar, head)
         self._enter(request)
         try:
             if warming is not None:
@@ -263,6 +268,21 @@ class TransformersEngine(InProcessEngine):
     async def check_constraint(self, constraint: Constraint) -> None:
         await super().check_constraint(constraint)
         await asyncio.to_thread(self._grammars.compile, constraint)
+
+    async def check_head(self, folder: str) -> None:
+        await self.start()
+        await self._head(folder)
+
+    async def _head(self, folder: str) -> Head:
+        """The head in ``folder``, which is read once."""
+        if folder not in self._heads:
+            from relay_core.engines.transformers.head import load_head
+
+            assert self._model is not None
+            head = await asyncio.to_thread(load_head, folder, str(self._model.device))
+            head.check_fits(self._model, folder)
+            self._heads[folder] = head
+        return self._heads[folder]
 
     def _enter(self, request: Request) -> None:
         with self._requests_lock:

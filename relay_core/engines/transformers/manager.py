@@ -26,6 +26,7 @@ from transformers.generation.continuous_batching.continuous_api import Backgroun
 from relay_core.engines.base import LOG
 from relay_core.engines.transformers import attention_setup, cache_size, memory
 from relay_core.engines.transformers.footprint import footprint_of_model
+from relay_core.engines.transformers.heads import LastHidden
 from relay_core.engines.transformers.masks import Masks
 from relay_core.engines.transformers.options import BatchingOptions
 from relay_core.engines.transformers.request import Request, Ticket
@@ -172,7 +173,7 @@ def _started(
     attention_setup.uninstall(model)  # a manager that died may have left it, and transformers refuses to start with it
     manager = model.init_continuous_batching(generation_config=greedy, continuous_batching_config=config)
     processors = ContinuousBatchingLogitsProcessorList(
-        LogitsProcessorList([Sampler(manager.cancel_request, model.device, masks)])
+        LogitsProcessorList([Sampler(manager.cancel_request, model.device, masks, LastHidden(model))])
     )
     processors.tensors_required = 1
     manager.logit_processor = processors

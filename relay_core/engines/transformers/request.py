@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from relay_core.engines.transformers.grammars import Grammar
+    from relay_core.engines.transformers.head import Head
 
 
 class Request:
@@ -34,6 +35,7 @@ class Request:
         limit: the most tokens to write; :meth:`shorten` lowers it while the request runs.
         end_ids: the model's end tokens.
         grammar: the grammar that the text must follow; ``None`` if there is none.
+        head: the head whose probability each token gets; ``None`` if there is none.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class Request:
         "end_ids",
         "generator",
         "grammar",
+        "head",
         "ids",
         "is_over",
         "is_shortened",
@@ -72,9 +75,10 @@ class Request:
         limit: int,
         end_ids: frozenset[int],
         grammar: Grammar | None = None,
+        head: Head | None = None,
     ) -> None:
         self.loop, self.sampling, self.limit, self.end_ids = loop, sampling, limit, end_ids
-        self.grammar = grammar
+        self.grammar, self.head = grammar, head
         self.ids = list(prompt_ids)  # the prompt and every sampled token
         self.prompt_length = len(self.ids)
         self.cached_tokens: int | None = None  # prompt tokens found in the prefix cache; None until the prompt is read
@@ -96,7 +100,9 @@ class Request:
 
     # -- on the manager's thread ---------------------------------------------------------------------------
 
-    def accept(self, token_id: int, logprob: float, top_logprob: float | None = None) -> Finish | None:
+    def accept(
+        self, token_id: int, logprob: float, top_logprob: float | None = None, head_probability: float | None = None
+    ) -> Finish | None:
         """Append a sampled token with its text; returns why the stream ends with it, or ``None`` if the stream
         continues.
 
@@ -107,10 +113,10 @@ class Request:
         self.ids.append(token_id)
         if token_id in self.end_ids:
             self.is_over = True
-            self.unsent.append(Token(token_id, "", logprob, top_logprob=top_logprob))
+            self.unsent.append(Token(token_id, "", logprob, False, top_logprob, head_probability))
             return Finish.END
         text = self._decoder.step(token_id)
-        token = Token(token_id, text, logprob, top_logprob=top_logprob)
+        token = Token(token_id, text, logprob, False, top_logprob, head_probability)
         self.unsent.append(token)
         finish = Finish.LENGTH if self.sampled_count >= self.limit else None
         if self.grammar is not None:

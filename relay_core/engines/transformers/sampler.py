@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,8 +19,10 @@ from transformers.generation.continuous_batching.continuous_api import OutputRou
 
 from relay_core.engines.base import Finish, Sampling, Token
 from relay_core.engines.request_check import GREEDY_BELOW
+from relay_core.engines.transformers.heads import HeadedRows, LastHidden
 from relay_core.engines.transformers.masks import Masks
 from relay_core.engines.transformers.request import Request, Ticket
+from relay_core.errors import EngineError
 
 REQUESTS_PER_BUFFERED_TOKEN = 2  # in a batch of n requests, a stream buffers up to n // 2 tokens
 MAX_TEMPERATURE = 1e30  # gives a uniform distribution; a higher temperature may exceed float32
@@ -36,13 +38,14 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         cancel: cancels a submission, by its ticket's id, before the next step.
         device: the model's.
         masks: the masks of constrained requests.
+        hidden: the model's hidden states, for requests with a head.
     """
 
     supported_kwargs: dict[str, type] = {"ticket": Ticket}  # noqa: RUF012 - as the base class has it
     ignored_kwargs: tuple[str, ...] = ()
 
-    def __init__(self, cancel: Callable[[str], None], device: torch.device, masks: Masks) -> None:
-        self._cancel, self._masks = cancel, masks
+    def __init__(self, cancel: Callable[[str], None], device: torch.device, masks: Masks, hidden: LastHidden) -> None:
+        self._cancel, self._masks, self._hidden = cancel, masks, hidden
         self._tickets: list[Ticket] = []
         self._device = device
         self._generator = torch.Generator(device)  # not torch's global generator, which belongs to the user
@@ -53,6 +56,8 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
 
     def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> torch.Tensor:
         self._tickets = [future.state.logit_processor_kwargs["ticket"] for future in requests_with_new_token]
+        if any(ticket.request.head is not None for ticket in self._tickets):
+            self._hidden.listen()
         return torch.zeros(len(self._tickets), dtype=torch.int32)
 
     def __call__(self, scores: torch.FloatTensor, tensor_arg: torch.Tensor) -> torch.FloatTensor:
@@ -63,6 +68,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         normalizers = rows.logsumexp(-1)  # log-probabilities are computed before constraints are applied
         wants_top = any(ticket.request.sampling.top_logprob for ticket in tickets)
         tops = rows.amax(-1) - normalizers if wants_top else None
+        headed = self._headed(tickets, scores, normalizers)
         held = [i for i, ticket in enumerate(tickets) if ticket.request.grammar is not None]
         if held:
             self._hold(rows, tickets, held)
@@ -73,11 +79,29 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         logprobs = rows.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) - normalizers
         if sampled or held:
             rows.scatter_(-1, chosen.unsqueeze(-1), torch.inf)  # so that the manager's argmax picks the same ids
-        self._deliver(tickets, chosen.tolist(), logprobs.tolist(), (logprobs if tops is None else tops).tolist())
+        by_heads = [None] * len(tickets) if headed is None else headed.probabilities(logprobs)
+        self._deliver(
+            tickets, chosen.tolist(), logprobs.tolist(), (logprobs if tops is None else tops).tolist(), by_heads
+        )
         if held:
             running = [tickets[i].request.grammar for i in held if tickets[i].is_current]
             self._masks.prepare([grammar for grammar in running if grammar is not None])
         return scores
+
+    def _headed(self, tickets: list[Ticket], scores: torch.Tensor, normalizers: torch.Tensor) -> HeadedRows | None:
+        """The rows whose requests carry a head; ``None`` without such rows. If the hidden states are not there, these
+        requests fail."""
+        heads = [ticket.request.head for ticket in tickets]
+        if all(head is None for head in heads):
+            return None
+        try:
+            return HeadedRows(heads, scores[: len(tickets)], normalizers, self._hidden.take(), len(scores))
+        except EngineError as error:
+            for ticket, head in zip(tickets, heads, strict=True):
+                if head is not None:
+                    ticket.fail(error)
+                    self._cancel(ticket.id)
+            return None
 
     def _hold(self, rows: torch.Tensor, tickets: list[Ticket], held: list[int]) -> None:
         """Forbid the tokens that the constraints of the rows ``held`` exclude; a grammar that has failed ends its
@@ -108,7 +132,14 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         # argmax of p / e with e ~ Exp(1) is a draw from p (the exponential race)
         return (logits.softmax(-1) / noise).argmax(-1)
 
-    def _deliver(self, tickets: list[Ticket], ids: list[int], logprobs: list[float], top_logprobs: list[float]) -> None:
+    def _deliver(
+        self,
+        tickets: list[Ticket],
+        ids: list[int],
+        logprobs: list[float],
+        top_logprobs: list[float],
+        by_heads: Sequence[float | None],
+    ) -> None:
         """Append each sampled token to its request and send what is due.
 
         In a large batch, waking a consumer takes about half as long as computing a token, so its streams buffer several
@@ -116,12 +147,13 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         """
         by_loop: dict[asyncio.AbstractEventLoop, list[Delivery]] = {}
         now, max_buffered = time.monotonic(), len(tickets) // REQUESTS_PER_BUFFERED_TOKEN
-        for ticket, token_id, logprob, top in zip(tickets, ids, logprobs, top_logprobs, strict=True):
+        tokens = zip(tickets, ids, logprobs, top_logprobs, by_heads, strict=True)
+        for ticket, token_id, logprob, top, by_head in tokens:
             if not ticket.is_current:
                 continue
             request = ticket.request
             try:
-                finish = request.accept(token_id, logprob, top if request.sampling.top_logprob else None)
+                finish = request.accept(token_id, logprob, top if request.sampling.top_logprob else None, by_head)
             except Exception as error:  # decoding failed: this ends only this request, not others of the batch
                 ticket.fail(error)
                 self._cancel(ticket.id)

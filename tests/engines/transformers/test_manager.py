@@ -209,10 +209,10 @@ async def test_an_error_in_one_answer_of_a_batch_ends_that_answer_alone(
 ) -> None:
     accept = Request.accept
 
-    def fail_one(request: Request, token_id: int, logprob: float, top_logprob: float | None = None) -> Finish | None:
+    def fail_one(request: Request, token_id: int, logprob: float, *more: float | None) -> Finish | None:
         if request.prompt_length == len(PROMPTS[1]):
             raise OverflowError("no such character")
-        return accept(request, token_id, logprob, top_logprob)
+        return accept(request, token_id, logprob, *more)
 
     monkeypatch.setattr(Request, "accept", fail_one)
     results = await asyncio.gather(*[collect(engine, ids) for ids in PROMPTS], return_exceptions=True)
