@@ -107,5 +107,16 @@ def figures(answers: Sequence[Scored], prices: Prices, *, graded: bool) -> Figur
     )
 
 
+def router_score(student: Figures, teacher: Figures, call_ratio: float) -> float:
+    """The score of a router that sends whole prompts to the teacher at random, for this share of the tokens.
+
+    If r is the call ratio and S and T the tokens of an answer by student and teacher, it sends the share q of the
+    prompts with q T / (q T + (1 - q) S) = r.
+    """
+    r = call_ratio
+    sent = r * student.tokens / max(1e-9, r * student.tokens + (1 - r) * teacher.tokens)
+    return student.score + sent * (teacher.score - student.score)
+
+
 def _ratio(counts: Sequence[tuple[int, int]]) -> float:
     return sum(teacher for teacher, _ in counts) / max(1, sum(written for _, written in counts))

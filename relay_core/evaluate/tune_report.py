@@ -9,7 +9,7 @@ from relay_core.decoding.triggers import Uncertain
 from relay_core.evaluate.agreement import Scorer
 from relay_core.evaluate.calibrate import TOLERANCE, is_near
 from relay_core.evaluate.chart import Point, chart
-from relay_core.evaluate.figures import Figures
+from relay_core.evaluate.figures import Figures, router_score
 from relay_core.evaluate.table import aligned, in_per_cent
 from relay_core.evaluate.tune import Tuned
 
@@ -33,14 +33,8 @@ class TuneReport:
         return self.router(self.tuned.figures.call_ratio)
 
     def router(self, call_ratio: float) -> float:
-        """The score of a router that sends whole prompts to the teacher at random, for this share of the tokens.
-
-        If r is the call ratio and S and T the tokens of an answer by student and teacher, it sends the share q of the
-        prompts with q T / (q T + (1 - q) S) = r.
-        """
-        student, teacher, r = self.tuned.student, self.tuned.teacher, call_ratio
-        sent = r * student.tokens / max(1e-9, r * student.tokens + (1 - r) * teacher.tokens)
-        return student.score + sent * (teacher.score - student.score)
+        """The score of a router that sends whole prompts to the teacher at random, for this share of the tokens."""
+        return router_score(self.tuned.student, self.tuned.teacher, call_ratio)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
