@@ -111,7 +111,9 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """The name of the relay and its context window; loads nothing.
+        """LlamaIndex's description of the relay: its name, its context window, and whether the student takes tools.
+
+        Loads nothing. If no model reports a context window, it is LlamaIndex's default.
 
         ``num_output`` is the number of tokens that LlamaIndex reserves for the answer when it packs documents into the
         context: ``max_tokens``, but at most a quarter of the window.

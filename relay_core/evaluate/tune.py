@@ -89,8 +89,15 @@ class Tuner:
     async def tune(self, problems: Sequence[Problem]) -> Tuned:
         """Choose a trigger on one half of the problems, and measure it on the other half.
 
+        Args:
+            problems: the prompts. Prompts that occur twice, or that exceed a model's context, are left out.
+
+        Returns:
+            The chosen trigger, its figures on the other half, and everything that was measured before.
+
         Raises:
-            ConfigurationError: there are fewer than 4 different prompts, or no setting reaches the target.
+            ConfigurationError: fewer than 4 different prompts fit into both contexts, no setting comes within a fifth
+                of the target, or the student's engine does not report probabilities.
             EngineError: an engine failed.
         """
         alone = three_methods(base=self.student, student=self.student, teacher=self.teacher, settings=self.settings)

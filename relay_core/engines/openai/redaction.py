@@ -14,7 +14,7 @@ import re
 import threading
 import traceback
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 from relay_core.engines.forked import in_child
@@ -48,10 +48,10 @@ def printable(text: str, limit: int | None = None) -> str:
 
 
 class Secrets:
-    """Values that must not be shown, in every form in which a server or a library writes them.
+    """Values that must not be shown: plain, URL-encoded, with the escapes of JSON or ``repr``, or in base64.
 
     Args:
-        values: the secrets; values of fewer than four characters are left out.
+        values: the secrets; values of fewer than four characters are not redacted.
     """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
@@ -122,8 +122,23 @@ def describe(error: BaseException) -> str:
 def _forms(value: str) -> set[str]:
     encoded = value.encode(errors="surrogatepass")
     base64_forms = {base64.b64encode(encoded).decode(), base64.urlsafe_b64encode(encoded).decode()}
+    if len(encoded) >= _BEGINNING:
+        base64_forms |= set(_inside_base64(encoded))
     forms = {value, quote(value, safe=""), quote_plus(value), quote(value), json.dumps(value)[1:-1], repr(value)[1:-1]}
     return forms | {form.rstrip("=") for form in base64_forms}
+
+
+def _inside_base64(value: bytes) -> Iterator[str]:
+    """How ``value`` reads in the base64 of a text that holds it, such as ``user:value`` of basic authentication.
+
+    It depends on the number of bytes before it, modulo 3. Characters that also hold bits of the neighbours are left
+    out.
+    """
+    for before in range(3):
+        padded = b"\0" * before + value
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            whole = encode(padded + b"\0" * (-len(padded) % 3)).decode()
+            yield whole[(0, 2, 3)[before] : len(padded) * 8 // 6]
 
 
 class _LogFilter(logging.Filter):

@@ -80,7 +80,7 @@ class Grammars:
     Args:
         tokenizer: the model's tokenizer.
         size: the number of rows of the model's embedding.
-        end_ids: the model's end tokens, which are allowed where the grammar accepts.
+        end_ids: the ids of the model's end tokens; they are allowed only where the text may end.
     """
 
     def __init__(self, tokenizer: Tokenizer, size: int, end_ids: frozenset[int]) -> None:
