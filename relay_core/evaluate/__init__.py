@@ -15,9 +15,12 @@ What ``relay tune`` and ``relay audit`` do on a user's own prompts:
     answers.py        answers of methods to prompts, kept in a journal
     figures.py        a method's score, call ratio, calls, tokens, time and cost, with intervals
     intervals.py      confidence intervals: Wilson and bootstrap
-    doubts.py         the student's own probabilities, and the call ratio that they foretell
-    calibrate.py      finds the ``below`` at which a relay reaches a call ratio
-    tune.py           chooses ``below`` and ``n`` of the trigger ``Uncertain``
+    doubts.py         how sure the student is of its own tokens, and the call ratio that this foretells
+    calibrate.py      finds the bound of a trigger at which a relay reaches a call ratio
+    tune.py           chooses the bound and ``n`` of the triggers ``Uncertain`` and ``Hidden``
+    objections.py     which of the student's tokens the teacher would hardly have written
+    head_fit.py       logistic regressions on the student's hidden states, and their AUC
+    tune_head.py      fits the head of the trigger ``Hidden``
     tune_report.py    the table, the sentence, the JSON and the picture of ``relay tune``
     audit.py          answers prompts by student, relay and teacher, within a spending limit
     audit_report.py   the table, the sentence and the JSON of ``relay audit``

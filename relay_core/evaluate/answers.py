@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from relay_core.errors import ContextOverflow, TeacherUnavailable
@@ -32,15 +33,15 @@ class KeptAnswer:
     """One answer.
 
     ``text``: the reader's text. ``usage``: its tokens and calls; all are the teacher's if it answered alone.
-    ``seconds``: the time that the answer took. ``finish_reason``: why it ended. ``top_logprobs``: if recorded, the
-    log-probability of the likeliest token at each of the student's tokens. ``too_long``: why there is no answer.
+    ``seconds``: the time that the answer took. ``finish_reason``: why it ended. ``sureness``: if recorded, how
+    sure the student was at each of its tokens (``doubts.py``). ``too_long``: why there is no answer.
     """
 
     text: str
     usage: Usage
     seconds: float
     finish_reason: str
-    top_logprobs: Sequence[float] = ()
+    sureness: Sequence[float] = ()
     too_long: str | None = None
 
     def as_row(self) -> dict[str, Any]:
@@ -66,35 +67,34 @@ class Answers:
         rows = [] if journal is None else journal.rows
         self._kept = {row["key"]: KeptAnswer.of_row(row) for row in rows}
 
-    def has(self, problem: Problem, method: Method, *, recorded: bool = False) -> bool:
+    def has(self, problem: Problem, method: Method, *, recording: Recording | None = None) -> bool:
         """Whether this answer is there already."""
-        return _key(problem, method, recorded) in self._kept
+        return _key(problem, method, recording) in self._kept
 
     def cost(self, prices: Prices) -> float:
         """The cost of all answers, those of earlier runs included, without caching."""
         return sum(kept.usage.cost(prices) for kept in self._kept.values())
 
-    async def to(self, problem: Problem, method: Method, *, recorded: bool = False) -> KeptAnswer:
+    async def to(self, problem: Problem, method: Method, *, recording: Recording | None = None) -> KeptAnswer:
         """The method's answer to a prompt.
 
         Args:
-            recorded: record ``top_logprobs``. The student then answers alone, whatever the method's trigger.
+            recording: records the sureness. The student then answers alone, whatever the method's trigger.
 
         Raises:
             EngineError: an engine failed.
         """
-        key = _key(problem, method, recorded)
+        key = _key(problem, method, recording)
         if key not in self._kept:
-            answer = await _answered(problem, method, recorded)
+            answer = await _answered(problem, method, recording)
             if self._journal is not None:
                 self._journal.append({"key": key, "id": problem.id, "method": method.label, **answer.as_row()})
             self._kept[key] = answer
         return self._kept[key]
 
 
-async def _answered(problem: Problem, method: Method, recorded: bool) -> KeptAnswer:
-    recording = Recording()
-    overrides: dict[str, Any] = {"trigger": recording} if recorded else {}
+async def _answered(problem: Problem, method: Method, recording: Recording | None) -> KeptAnswer:
+    overrides: dict[str, Any] = {} if recording is None else {"trigger": recording}
     tools = getattr(problem, "tools", ()) or None
     try:
         result = await method.relay.agenerate(problem.messages, tools=tools, **overrides)
@@ -105,14 +105,15 @@ async def _answered(problem: Problem, method: Method, recorded: bool) -> KeptAns
             raise
         return KeptAnswer("", Usage(), 0.0, "", too_long=str(error))
     usage = as_teacher(result.usage) if method.written_by == "teacher" else result.usage
-    tops = [round(top, 6) for top in recording.top_logprobs]
-    return KeptAnswer(result.text, usage, result.seconds, str(result.finish_reason), tops)
+    sureness = [] if recording is None else [round(value, 6) for value in recording.sureness]
+    return KeptAnswer(result.text, usage, result.seconds, str(result.finish_reason), sureness)
 
 
-def _key(problem: Problem, method: Method, recorded: bool) -> str:
+def _key(problem: Problem, method: Method, recording: Recording | None) -> str:
     """A digest of all that decides an answer."""
-    relay = method.relay
+    relay, recorded = method.relay, recording is not None
     settings = replace(relay.settings, trigger="never") if recorded else relay.settings  # type: ignore[arg-type]
+    head = recording.head if recording is not None else settings.active_trigger.needed_head
     decisive = [
         problem.id,
         [dict(message) for message in problem.messages],
@@ -120,4 +121,14 @@ def _key(problem: Problem, method: Method, recorded: bool) -> str:
         [method.written_by, relay.student.spec, None if relay.teacher is None else relay.teacher.spec, recorded],
         {f.name: repr(getattr(settings, f.name)) for f in fields(settings) if f.name not in _NOT_IN_KEY},
     ]
+    if head is not None:
+        decisive.append(_weights_of(head))
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _weights_of(head: str) -> str:
+    """A digest of a head's weights: another head may have been fitted into the same folder."""
+    from relay_core.engines.transformers.head import WEIGHTS
+
+    path = Path(head).expanduser() / WEIGHTS
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

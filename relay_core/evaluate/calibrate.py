@@ -1,6 +1,6 @@
-"""Find the ``below`` at which a relay reaches a call ratio.
+"""Find the bound of a trigger at which a relay reaches a call ratio.
 
-The student's own tokens foretell the ratio of each ``below`` (``doubts.py``); the relay's own ratio is then measured,
+The student's own tokens foretell the ratio of each bound (``doubts.py``); the relay's own ratio is then measured,
 and the foretold ratio that is aimed at is corrected by what was missed, until the measured one is near the target.
 """
 
@@ -10,8 +10,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from relay_core.decoding.triggers import Uncertain
-from relay_core.evaluate.doubts import Doubts, foretell, trigger_for
+from relay_core.evaluate.doubts import Bounded, Doubts, foretell, trigger_for
 
 #: how far the measured ratio may be from the target, as a share of it
 TOLERANCE = 0.2
@@ -23,7 +22,7 @@ _MOST = 4.0  # the largest correction at a time, where no call was made or far t
 class Round:
     """One measurement: the trigger, the call ratio that the student's tokens foretold, and the relay's own."""
 
-    trigger: Uncertain
+    trigger: Bounded
     foretold: float
     measured: float
 
@@ -43,22 +42,23 @@ async def calibrate(
     *,
     n: int,
     gap: int = 0,
-    measure: Callable[[Uncertain], Awaitable[float]],
+    head: str | None = None,
+    measure: Callable[[Bounded], Awaitable[float]],
     rounds: int = 5,
 ) -> list[Round]:
-    """Measure up to ``rounds`` settings of ``below``, each nearer to the target; returns them, the nearest one first.
+    """Measure up to ``rounds`` settings of the bound, each nearer to the target; returns them, the nearest one first.
 
     Args:
         doubts: the student's own, on the prompts that ``measure`` answers.
         target: the call ratio to reach, above 0.
-        n, gap: those of the trigger.
+        n, gap, head: those of the trigger (:func:`~relay_core.evaluate.doubts.trigger_for`).
         measure: answers the prompts with a trigger; returns the call ratio.
         rounds: the most settings to measure.
     """
     done: list[Round] = []
     aim = target
     for _ in range(rounds):
-        trigger = trigger_for(doubts, aim, n, gap)
+        trigger = trigger_for(doubts, aim, n, gap, head)
         if any(trigger == earlier.trigger for earlier in done):
             break
         done.append(Round(trigger, foretell(doubts, trigger).call_ratio, await measure(trigger)))

@@ -1,8 +1,8 @@
-"""Choose ``below`` and ``n`` of the trigger ``Uncertain`` for a call ratio, on somebody's own prompts.
+"""Choose the bound and ``n`` of a trigger (``Uncertain`` or ``Hidden``) for a call ratio, on somebody's own prompts.
 
-1. The student answers every prompt alone, once; the probability of its likeliest token is recorded at each place.
+1. The student answers every prompt alone, once; how sure it is (``doubts.py``) is recorded at each place.
    The teacher answers every prompt alone, too.
-2. On one half of the prompts, for each n: the ``below`` that reaches the target (``calibrate.py``).
+2. On one half of the prompts, for each n: the bound that reaches the target (``calibrate.py``).
 3. Of the settings that reach it, the one with the best score is chosen.
 4. On the other half, which nothing was chosen by: the chosen setting and its neighbours (half and twice the call
    ratio, and the other n), between student and teacher alone.
@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from relay_core.concurrency import map_concurrently
-from relay_core.decoding.triggers import Never, Trigger, Uncertain
+from relay_core.decoding.triggers import Never, Trigger
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate import splits
@@ -23,7 +23,7 @@ from relay_core.evaluate.agreement import Scorer
 from relay_core.evaluate.answers import Answers, KeptAnswer
 from relay_core.evaluate.calibrate import TOLERANCE, Round, calibrate, is_near
 from relay_core.evaluate.comparison import Method, three_methods
-from relay_core.evaluate.doubts import foretell, trigger_for
+from relay_core.evaluate.doubts import Bounded, Recording, foretell, gap_of, trigger_for
 from relay_core.evaluate.figures import Figures, Scored, figures
 from relay_core.evaluate.task import Problem
 from relay_core.relay import Relay
@@ -43,11 +43,11 @@ class Tuned:
     its neighbours there, the chosen one first. ``too_long``: how many prompts did not fit into a model's context.
     """
 
-    chosen: Uncertain
+    chosen: Bounded
     rounds: Sequence[Sequence[Round]]
     student: Figures
     teacher: Figures
-    settings: Sequence[tuple[Uncertain, Figures]]
+    settings: Sequence[tuple[Bounded, Figures]]
     too_long: int
 
     @property
@@ -68,6 +68,7 @@ class Tuner:
         answers: where answers are kept.
         target: the call ratio to reach.
         ns, gaps: the values of ``n`` and ``gap`` to try.
+        head: the folder of the head of ``Hidden``, which has no gap; ``None`` for ``Uncertain``.
         stage: shows progress.
         concurrency: how many answers run at a time.
         split_seed: decides which prompts are in which half.
@@ -82,6 +83,7 @@ class Tuner:
     target: float = 0.05
     ns: Sequence[int] = (4, 8, 16)
     gaps: Sequence[int] = (0,)
+    head: str | None = None
     stage: Stage = lambda label, total: nullcontext(lambda: None)
     concurrency: int = 16
     split_seed: int = 0
@@ -104,7 +106,7 @@ class Tuner:
         recorded = await self._all(self._method(Never()), problems, "student alone", recorded=True)
         by_teacher = await self._all(alone["teacher"], problems, "teacher alone")
         usable = [p for p in problems if recorded[p.id].too_long is None and by_teacher[p.id].too_long is None]
-        first, other = self._halves(usable, {p.id: recorded[p.id].top_logprobs for p in usable})
+        first, other = self._halves(usable, {p.id: recorded[p.id].sureness for p in usable})
         if min(len(first), len(other)) < 2:
             raise ConfigurationError(
                 f"{len(usable)} prompts, of which {len(first) + len(other)} are different, are too few to tune on: "
@@ -120,19 +122,22 @@ class Tuner:
             kept = await self._all(self._method(trigger), half, str(trigger))
             return self._figures([scored(p, kept[p.id]) for p in half if kept[p.id].too_long is None])
 
-        doubts = [recorded[p.id].top_logprobs for p in first]
+        doubts = [recorded[p.id].sureness for p in first]
         rounds: list[list[Round]] = []
-        seen: dict[Uncertain, Figures] = {}
+        seen: dict[Bounded, Figures] = {}
 
-        async def call_ratio(trigger: Uncertain) -> float:
+        async def call_ratio(trigger: Bounded) -> float:
             seen[trigger] = await measured(trigger, first)
             return seen[trigger].call_ratio
 
         for n, gap in ((n, gap) for n in self.ns for gap in self.gaps):
-            rounds.append(await calibrate(doubts, self.target, n=n, gap=gap, measure=call_ratio))
+            rounds.append(await calibrate(doubts, self.target, n=n, gap=gap, head=self.head, measure=call_ratio))
         nearest = [tried[0] for tried in rounds]
         chosen = self._best(nearest, seen)
-        beside = [trigger_for(doubts, chosen.foretold * f, chosen.trigger.n, chosen.trigger.gap) for f in NEIGHBOURS]
+        beside = [
+            trigger_for(doubts, chosen.foretold * f, chosen.trigger.n, gap_of(chosen.trigger), self.head)
+            for f in NEIGHBOURS
+        ]
         to_measure = dict.fromkeys([chosen.trigger, *beside, *(r.trigger for r in nearest)])
         return Tuned(
             chosen=chosen.trigger,
@@ -147,10 +152,10 @@ class Tuner:
         self, problems: Sequence[Problem], doubts: Mapping[str, Sequence[float]]
     ) -> tuple[list[Problem], list[Problem]]:
         """Two halves in which the student's own tokens foretell the same number of calls."""
-        typical = trigger_for(list(doubts.values()), self.target, self.ns[0], self.gaps[0])
+        typical = trigger_for(list(doubts.values()), self.target, self.ns[0], self.gaps[0], self.head)
         return splits.balanced_halves(problems, lambda p: foretell([doubts[p.id]], typical).calls, self.split_seed)
 
-    def _best(self, nearest: Sequence[Round], seen: dict[Uncertain, Figures]) -> Round:
+    def _best(self, nearest: Sequence[Round], seen: dict[Bounded, Figures]) -> Round:
         """The round with the best score among those that reach the target; of equal ones, the one with fewer calls."""
         reached = [r for r in nearest if is_near(r.measured, self.target)]
         if not reached:
@@ -174,7 +179,8 @@ class Tuner:
         with self.stage(label, len(problems)) as advance:
 
             async def answer(problem: Problem) -> KeptAnswer:
-                kept = await self.answers.to(problem, method, recorded=recorded)
+                recording = Recording(self.head) if recorded else None
+                kept = await self.answers.to(problem, method, recording=recording)
                 advance()
                 return kept
 

@@ -7,6 +7,7 @@ from relay_core import EngineError, Prices, Relay, RelaySettings, ScriptedEngine
 from relay_core.errors import ContextOverflow
 from relay_core.evaluate.answers import Answers
 from relay_core.evaluate.comparison import Method
+from relay_core.evaluate.doubts import Recording
 from relay_core.evaluate.prompts import LoggedProblem
 from relay_core.evaluate.store import Journal
 from testing.tasks import problem
@@ -52,7 +53,7 @@ async def test_another_prompt_or_engine_needs_another_answer():
     assert not answers.has(QUESTION, method(student=named)) and not answers.has(QUESTION, method(teacher=named))
     assert not answers.has(replace(QUESTION, id="2"), method())
     assert not answers.has(replace(QUESTION, messages=({"role": "user", "content": "!"},)), method())
-    assert not answers.has(QUESTION, method(), recorded=True)
+    assert not answers.has(QUESTION, method(), recording=Recording())
     with_tools = LoggedProblem(id="?", messages=QUESTION.messages, answer=None, tools=({"name": "f"},))
     assert not answers.has(with_tools, method())
 
@@ -60,9 +61,12 @@ async def test_another_prompt_or_engine_needs_another_answer():
 async def test_the_students_doubts_survive_the_journal(tmp_path):
     path = tmp_path / "answers.jsonl"
     student = ScriptedEngine("hi", None, logprob=-0.25)
-    kept = await Answers(Journal(path)).to(QUESTION, method(student), recorded=True)
-    assert list(kept.top_logprobs) == [-0.25, -0.25]
-    assert (await Answers(Journal(path)).to(QUESTION, method(student), recorded=True)).top_logprobs == [-0.25, -0.25]
+    kept = await Answers(Journal(path)).to(QUESTION, method(student), recording=Recording())
+    assert list(kept.sureness) == [-0.25, -0.25]
+    assert (await Answers(Journal(path)).to(QUESTION, method(student), recording=Recording())).sureness == [
+        -0.25,
+        -0.25,
+    ]
 
 
 async def test_the_teacher_alone_counts_as_the_teacher():
@@ -91,3 +95,14 @@ async def test_the_cost_of_all_answers():
     await answers.to(QUESTION, method())
     await answers.to(QUESTION, method("four", written_by="teacher"))
     assert answers.cost(Prices(student_output=1e6, teacher_output=1e7)) == pytest.approx(2 + 40)
+
+
+async def test_another_head_in_the_same_folder_asks_again(tmp_path):
+    answers, head = Answers(), tmp_path / "head"
+    head.mkdir()
+    for weights, asked in ((b"one", 1), (b"two", 2), (b"one", 2)):
+        (head / "head.safetensors").write_bytes(weights)
+        student = ScriptedEngine("hi", None, logprob=-0.1)
+        await answers.to(QUESTION, method(student, trigger=f"hidden:{head},0.5,2"))
+        await answers.to(QUESTION, method(student), recording=Recording(str(head)))
+        assert len(answers._kept) == 2 * asked

@@ -3,7 +3,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from relay_core import ConfigurationError, Prices, RelaySettings
+from relay_core import ConfigurationError, Hidden, Prices, RelaySettings
 from relay_core.evaluate.agreement import scorer_for
 from relay_core.evaluate.answers import Answers
 from relay_core.evaluate.calibrate import is_near
@@ -39,6 +39,17 @@ async def test_the_call_ratio_is_within_a_fifth_on_held_out_prompts(target, sure
     if surer != 1.0:  # what the student's own tokens foretell is not what the relay does
         first = [tried[-1] for tried in tuned.rounds]
         assert any(not is_near(r.foretold, r.measured, 0.1) for r in first)
+
+
+async def test_the_bound_of_a_head_is_chosen_in_the_same_way():
+    """The scripted student's head says 1 - p where its likeliest token has p, so both triggers call alike."""
+    problems = questions(40)
+    by_head, bare = [await tuner(problems, head=head, target=0.1).tune(problems) for head in ("folder", None)]
+    assert isinstance(by_head.chosen, Hidden) and by_head.chosen.head == "folder"
+    assert by_head.chosen.above == pytest.approx(1 - bare.chosen.below) and by_head.chosen.n == bare.chosen.n
+    assert is_near(by_head.figures.call_ratio, 0.1)
+    report = TuneReport(by_head, 0.1, tuner(problems).scorer)
+    assert report.verdict().startswith("hidden:folder,0.") and f">{by_head.chosen}<" in report.picture()
 
 
 async def test_neighbours_cost_less_and_more_and_the_score_rises_with_the_share():

@@ -4,10 +4,11 @@ engine.py            the engine: starting, streaming, pausing, live weights
 manager.py           starts, feeds, pauses and stops the continuous batching manager
 request.py           one stream, between the manager's thread and its consumer's event loop
 sampler.py           sampling, stopping and delivery for a whole batch
-head.py              a head on the hidden state: its file, its probabilities
+head.py              a head on the hidden state: its files and its probabilities
 heads.py             computes the heads of the requests of a step
 grammars.py          compiles constraints; the state of one constrained request
 masks.py             computes the masks of constrained requests during the forward pass
+reading.py           what the model makes of each token of a given answer
 self_check.py        a check of untested versions of transformers and of untested model classes
 paged_attention.py   attention over the paged cache, for models without a flash implementation
 attention_plan.py    locates the queries and keys of a step

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from relay_core.engines.transformers.head import Head
     from relay_core.engines.transformers.manager import Manager
+    from relay_core.engines.transformers.reading import Reading
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -318,6 +319,16 @@ class TransformersEngine(InProcessEngine):
     def _between_steps(self) -> contextlib.AbstractContextManager[bool]:
         """Hold the manager before its next step. Yields ``False`` if no manager is running."""
         return nullcontext(False) if self._manager is None else self._manager.between_steps()
+
+    async def read(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> Reading:
+        """What the model makes of each of ``ids`` behind a prompt (``reading.py``). Running requests wait meanwhile."""
+        from relay_core.engines.transformers.reading import read
+
+        await self.start()
+        text = checked_ids([*prompt_ids, *ids], self._vocabulary_size)
+        if self._context is not None and len(text) > self._context:
+            raise ContextOverflow(f"the text has {len(text)} tokens, the context is {self._context}")
+        return await asyncio.to_thread(read, self._model, text, len(ids), self._end_ids, self._between_steps)
 
     # -- live weights --------------------------------------------------------------------------------------
 

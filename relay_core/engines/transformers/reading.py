@@ -1,0 +1,109 @@
+"""Reads a text back: what a model makes of each token of an answer, in one plain forward pass.
+
+reading = await engine.read(prompt_ids, ids)        # TransformersEngine
+reading.top_logprobs - reading.logprobs             # how far each token is from the model's own choice
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from relay_core.engines.forked import in_child
+from relay_core.engines.transformers.head import distribution_features, facts_of
+from relay_core.engines.transformers.heads import LastHidden
+from relay_core.errors import EngineError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_ROWS = 128  # tokens whose distribution over the whole vocabulary is held in float32 at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a model makes of T tokens, before each of them; float32, on the CPU.
+
+    ``inputs``: what a head reads there (``head.py``), shape [T, hidden size + features]. ``logprobs``: of the tokens,
+    shape [T]. ``top_logprobs``: of the likeliest token at each place, shape [T]. ``end_gap``: by how much the likeliest
+    end token is less likely than the likeliest token behind the text, in nats; ``inf`` if the model has no end token.
+    ``facts``: what a head of this model must agree with.
+    """
+
+    inputs: torch.Tensor
+    logprobs: torch.Tensor
+    top_logprobs: torch.Tensor
+    end_gap: float
+    facts: Mapping[str, Any]
+
+
+def read(
+    model: PreTrainedModel,
+    text: Sequence[int],
+    count: int,
+    end_ids: frozenset[int],
+    between_steps: Callable[[], AbstractContextManager[object]],
+) -> Reading:
+    """Read the last ``count`` ids of ``text``; blocks.
+
+    Args:
+        end_ids: the model's end tokens.
+        between_steps: gives a context in which the model's manager makes no step.
+
+    Raises:
+        EngineError: the model does not call its output embedding.
+    """
+    places, ids = count + 1, text[len(text) - count :]
+    hidden_states = LastHidden(model)
+    with between_steps(), _plain(model), torch.no_grad():
+        hidden_states.listen()
+        try:
+            tokens = torch.tensor([list(text)], device=model.device)
+            logits = model(input_ids=tokens, use_cache=False, logits_to_keep=places).logits[0, -places:]
+        finally:
+            hidden = hidden_states.take()
+    if hidden is None:
+        raise EngineError(f"{type(model).__name__} does not call its output embedding")
+    features, logprobs, tops = [], [], []
+    for begin in range(0, places, _ROWS):
+        distribution = logits[begin : begin + _ROWS].float().log_softmax(-1)
+        own = torch.tensor(ids[begin : begin + len(distribution)], dtype=torch.long, device=model.device)
+        features.append(distribution_features(distribution))
+        tops.append(distribution.amax(-1))
+        logprobs.append(distribution[: len(own)].gather(-1, own.unsqueeze(-1)).squeeze(-1))
+    ends = [float(distribution[-1, i]) for i in end_ids if i < distribution.shape[-1]]
+    own_logprobs, top_logprobs = torch.cat(logprobs).cpu(), torch.cat(tops).cpu()
+    rows = hidden.flatten(0, -2)[-places:][: len(ids)].float().cpu()
+    inputs = torch.cat([rows, torch.cat(features).cpu()[: len(ids)], own_logprobs.unsqueeze(-1)], -1)
+    end_gap = float(top_logprobs[-1]) - max(ends, default=-torch.inf)
+    return Reading(inputs, own_logprobs, top_logprobs[: len(ids)], end_gap, facts_of(model))
+
+
+_reading = threading.Lock()
+
+
+def _begin_anew() -> None:
+    global _reading
+    _reading = threading.Lock()
+
+
+in_child(_begin_anew)
+
+
+@contextmanager
+def _plain(model: PreTrainedModel) -> Iterator[None]:
+    """Give the model, in this context, the attention that computes the formula itself, and eval mode."""
+    with _reading:
+        attention, is_training = model.config._attn_implementation, model.training
+        model.eval()
+        model.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            model.set_attn_implementation(attention)
+            model.train(is_training)

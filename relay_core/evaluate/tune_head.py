@@ -1,0 +1,229 @@
+"""Fits the head of the trigger ``Hidden`` to a student and a teacher, on somebody's own prompts.
+
+1. The student answers every prompt, and the teacher reads the answers (``objections.py``). A token is *wrong* if the
+   teacher's objection to it is above ``margin`` nats.
+2. The head is fitted to half of the prompts; a quarter of these chooses the penalty (``head_fit.py``).
+3. On the other half, the AUC of the head is compared with that of the student's bare probability. ``tune.py`` chooses
+   the bound on these prompts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from relay_core.concurrency import map_concurrently
+from relay_core.engines.base import Engine
+from relay_core.engines.transformers.head import CARD, FORMAT, Head, load_head
+from relay_core.errors import ConfigurationError
+from relay_core.evaluate import splits
+from relay_core.evaluate.head_fit import Tokens, auc, auc_gain, fit, joined
+from relay_core.evaluate.objections import Objections, Objector, reader
+from relay_core.evaluate.table import aligned
+from relay_core.evaluate.task import Problem
+from relay_core.evaluate.tune import Stage
+
+_VALIDATION = 4  # one of so many prompts of the first half chooses the penalty
+#: what is compared on the other half, by its name in the report
+SCORES = {
+    "bare": "1 - top-1 probability", "features": "probabilities", "hidden": "hidden state", "both": "both (the head)",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A head and what it is worth.
+
+    ``folder``: where it is. ``aucs``: of each of :data:`SCORES` on held-out prompts. ``gain``: the interval of how much
+    the head's AUC exceeds that of the bare probability. ``tokens``, ``wrong``: how many tokens it was fitted to, and
+    how many of them were wrong. ``held_out``: the prompts that it was not fitted to. ``left_out``: how many prompts
+    could not be used. ``margin``: as in :class:`HeadTuner`.
+    """
+
+    folder: str
+    aucs: Mapping[str, float]
+    gain: tuple[float, float]
+    tokens: int
+    wrong: int
+    held_out: Sequence[Problem]
+    left_out: int
+    margin: float
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the head tells wrong tokens from right ones better than the bare probability does."""
+        return self.gain[0] > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "folder": self.folder,
+            "auc": dict(self.aucs),
+            "gain_interval": list(self.gain),
+            "is_better": self.is_better,
+            "tokens": self.tokens,
+            "wrong": self.wrong,
+            "margin": self.margin,
+            "held_out": len(self.held_out),
+            "left_out": self.left_out,
+        }
+
+    def text(self) -> str:
+        """The AUCs as a table, and the sentence."""
+        title = (
+            f"fitted to {self.tokens} tokens, {self.wrong / self.tokens:.1%} of them wrong (more than {self.margin:g} "
+            f"nats below the teacher's best); AUC on the tokens of {len(self.held_out)} held-out prompts"
+        )
+        rows = [[label, f"{self.aucs[name]:.3f}"] for name, label in SCORES.items()]
+        return "\n".join([title, *aligned(rows), self.verdict()])
+
+    def verdict(self) -> str:
+        """Whether the head is better than the bare probability."""
+        found = "better" if self.is_better else "no better"
+        return (
+            f"The head is {found} than the student's bare probability at finding these tokens: its AUC minus that of "
+            f"1 - top-1 probability is between {self.gain[0]:+.3f} and {self.gain[1]:+.3f} (95%)."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadTuner:
+    """The models, and how the head is fitted.
+
+    Args:
+        student, teacher: both engines.
+        objector: gives the teacher's objections.
+        folder: where the head is written. A head that was fitted there from the same answers is used again.
+        margin: a token is wrong if the teacher objects to it by more than this, in nats.
+        stage: shows progress.
+        concurrency: how many answers run at a time.
+        split_seed: decides which prompts are in which half.
+    """
+
+    student: Engine
+    teacher: Engine
+    objector: Objector
+    folder: Path
+    stage: Stage
+    margin: float = 3.0
+    concurrency: int = 16
+    split_seed: int = 0
+
+    async def fit(self, problems: Sequence[Problem]) -> Fitted:
+        """Fit the head.
+
+        Raises:
+            ConfigurationError: there are too few prompts, or the teacher objects to no token or to all.
+            EngineError: an engine failed.
+        """
+        objections = await self._objections(problems)
+        usable = [problem for problem in problems if not objections[problem.id].left_out]
+        weight = {p.id: sum(self._wrong(objections[p.id])) for p in usable}
+        first, other = splits.balanced_halves(usable, lambda p: weight[p.id], self.split_seed)
+        if min(len(first), len(other)) < _VALIDATION:
+            raise ConfigurationError(
+                f"{len(first) + len(other)} different prompts with an answer are too few to fit a head on: write at "
+                f"least {2 * _VALIDATION}, better 200"
+            )
+        digest = self._digest([*first, *other])
+        card = self._earlier(digest)
+        if card is None:
+            card = await self._fitted(first, other, objections, digest)
+        return Fitted(
+            folder=str(self.folder),
+            aucs=card["aucs"],
+            gain=tuple(card["gain"]),
+            tokens=card["tokens"],
+            wrong=card["wrong"],
+            held_out=other,
+            left_out=len(problems) - len(usable),
+            margin=self.margin,
+        )
+
+    def _digest(self, problems: Sequence[Problem]) -> str:
+        """What decides the head: the answers, the margin, and the split."""
+        keys = [self.objector.key(problem) for problem in problems]
+        return hashlib.sha256(json.dumps([FORMAT, self.margin, keys]).encode()).hexdigest()[:32]
+
+    def _earlier(self, digest: str) -> Mapping[str, Any] | None:
+        """The description of the head that an earlier run has fitted from the same answers."""
+        if not (self.folder / CARD).is_file():
+            return None
+        card = load_head(self.folder).card
+        return card if card.get("fitted_on") == digest else None
+
+    def _wrong(self, objections: Objections) -> list[bool]:
+        return [nats > self.margin for nats in objections.nats]
+
+    async def _objections(self, problems: Sequence[Problem]) -> dict[str, Objections]:
+        with self.stage("objections", len(problems)) as advance:
+
+            async def one(problem: Problem) -> Objections:
+                objections = await self.objector.to(problem)
+                advance()
+                return objections
+
+            all_objections = await map_concurrently(one, problems, limit=self.concurrency)
+        return {problem.id: o for problem, o in zip(problems, all_objections, strict=True)}
+
+    async def _fitted(
+        self,
+        first: Sequence[Problem],
+        other: Sequence[Problem],
+        objections: Mapping[str, Objections],
+        digest: str,
+    ) -> Mapping[str, Any]:
+        """Fit, compare and write the head; returns its description."""
+        tokens, facts = await self._tokens([*first, *other], objections)
+        fit_on, held_out = (tokens.part((tokens.answers < len(first)) == is_first) for is_first in (True, False))
+        for part in (fit_on, held_out):
+            if part.wrong.all() or not part.wrong.any():
+                raise ConfigurationError(
+                    f"{int(part.wrong.sum())} of {len(part.wrong)} tokens are wrong, so nothing can be told apart: "
+                    f"write another --margin (it is {self.margin:g}), or take more prompts"
+                )
+        chooses = fit_on.answers % _VALIDATION == 0
+        train, validation = fit_on.part(~chooses), fit_on.part(chooses)
+        regressions = {part: fit(train, validation, part) for part in ("features", "hidden", "both")}
+        wrong = held_out.wrong.numpy()
+        scores = {part: regression.scores(held_out.inputs).numpy() for part, regression in regressions.items()}
+        scores["bare"] = 1 - held_out.inputs[:, -4].numpy()  # the first feature is the probability of the likeliest
+        best = regressions["both"]
+        card = {
+            "aucs": {name: auc(scores[name], wrong) for name in SCORES},
+            "gain": auc_gain(scores["both"], scores["bare"], wrong, held_out.answers.numpy()),
+            "tokens": len(fit_on.wrong),
+            "wrong": int(fit_on.wrong.sum()),
+            "penalty": best.penalty,
+            "margin": self.margin,
+            "teacher": self.teacher.spec,
+            "fitted_on": digest,
+        }
+        Head(best.weight, best.bias, best.mean, best.scale, {"spec": self.student.spec, **facts}, card).save(
+            self.folder
+        )
+        return load_head(self.folder).card
+
+    async def _tokens(
+        self, problems: Sequence[Problem], objections: Mapping[str, Objections]
+    ) -> tuple[Tokens, Mapping[str, Any]]:
+        """What the student makes of its own answers, and what a head must agree with.
+
+        The answers are numbered in the order of ``problems``.
+        """
+        student, parts = reader(self.student, "student"), []
+        facts: Mapping[str, Any] = {}
+        with self.stage("hidden states", len(problems)) as advance:
+            for number, problem in enumerate(problems):
+                o = objections[problem.id]
+                reading = await student.read(o.prompt_ids, o.ids)
+                facts = reading.facts
+                parts.append(Tokens(reading.inputs, torch.tensor(self._wrong(o)), torch.full((len(o.ids),), number)))
+                advance()
+        return joined(parts), facts
