@@ -20,9 +20,9 @@ from relay_core.cli.options import Options, with_options
 from relay_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from relay_core.evaluate.head_report import Fitted
     from relay_core.evaluate.prompts import Prompts
     from relay_core.evaluate.tune import Tuned, Tuner
-    from relay_core.evaluate.tune_head import Fitted
 
 
 class TunedTrigger(StrEnum):

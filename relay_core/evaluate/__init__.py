@@ -21,6 +21,7 @@ What ``relay tune`` and ``relay audit`` do on a user's own prompts:
     objections.py     which of the student's tokens the teacher would hardly have written
     head_fit.py       logistic regressions on the student's hidden states, and their AUC
     tune_head.py      fits the head of the trigger ``Hidden``
+    head_report.py    what a head is worth: AUCs, as text and JSON
     tune_report.py    the table, the sentence, the JSON and the picture of ``relay tune``
     audit.py          answers prompts by student, relay and teacher, within a spending limit
     audit_report.py   the table, the sentence and the JSON of ``relay audit``
