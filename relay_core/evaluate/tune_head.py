@@ -20,7 +20,7 @@ import torch
 
 from relay_core.concurrency import map_concurrently
 from relay_core.engines.base import Engine
-from relay_core.engines.transformers.head import CARD, FORMAT, Head, load_head
+from relay_core.engines.transformers.head import FEATURES, FORMAT, Head, load_head
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate import splits
 from relay_core.evaluate.head_fit import Tokens, auc, auc_gain, fit, joined
@@ -93,9 +93,10 @@ class HeadTuner:
 
     def _earlier(self, digest: str) -> Mapping[str, Any] | None:
         """The description of the head that an earlier run has fitted from the same answers."""
-        if not (self.folder / CARD).is_file():
+        try:
+            card = load_head(self.folder).card
+        except ConfigurationError:  # there is none, or only a part of one
             return None
-        card = load_head(self.folder).card
         return card if card.get("fitted_on") == digest else None
 
     def _wrong(self, objections: Objections) -> list[bool]:
@@ -133,7 +134,7 @@ class HeadTuner:
         regressions = {part: fit(train, validation, part) for part in ("features", "hidden", "both")}
         wrong = held_out.wrong.numpy()
         scores = {part: regression.scores(held_out.inputs).numpy() for part, regression in regressions.items()}
-        scores["bare"] = 1 - held_out.inputs[:, -4].numpy()  # the first feature is the probability of the likeliest
+        scores["bare"] = 1 - held_out.inputs[:, -len(FEATURES)].numpy()  # the first feature is the probability of the likeliest
         best = regressions["both"]
         card = {
             "aucs": {name: auc(scores[name], wrong) for name in SCORES},
