@@ -134,7 +134,8 @@ class HeadTuner:
         regressions = {part: fit(train, validation, part) for part in ("features", "hidden", "both")}
         wrong = held_out.wrong.numpy()
         scores = {part: regression.scores(held_out.inputs).numpy() for part, regression in regressions.items()}
-        scores["bare"] = 1 - held_out.inputs[:, -len(FEATURES)].numpy()  # the first feature is the probability of the likeliest
+        top_probability = held_out.inputs[:, FEATURES.index("top_probability") - len(FEATURES)]
+        scores["bare"] = 1 - top_probability.numpy()
         best = regressions["both"]
         card = {
             "aucs": {name: auc(scores[name], wrong) for name in SCORES},
