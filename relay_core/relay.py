@@ -139,13 +139,13 @@ class Relay:
         began, deadline = time.monotonic(), deadline_in(settings.deadline_s)
         try:
             with attributed_to("student"):
+                if (head := settings.active_trigger.needed_head) is not None:  # most engines refuse it without a start
+                    await within(self.student.check_head(head), deadline)
                 await within(self.student.start(), deadline)
                 constraint = await within(applicable(constraint, self.student), deadline)
             self._check_prefix(prefix)
             if settings.active_trigger.needs_top_logprob and not self.student.reports_top_logprob:
                 raise no_top_logprob(self.student, settings.active_trigger)
-            if (head := settings.active_trigger.needed_head) is not None:
-                await within(self.student.check_head(head), deadline)
             instructions = settings.student_instructions
             prompts = await within(Prompts.render(self.student, self.teacher, conversation, instructions), deadline)
         except OutOfTime:

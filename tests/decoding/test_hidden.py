@@ -87,6 +87,11 @@ def test_an_engine_without_hidden_states_is_refused_at_the_start(qwen3: Tokenize
         async def check_head(self, folder: str) -> None:
             raise self.gives_no_hidden_state()
 
+        async def start(self) -> None:
+            started.append(self)
+
+    started: list[Elsewhere] = []
+
     class Forgets(Wrapped):
         async def stream(self, prompt, sampling):
             async for chunk in self.inner.stream(prompt, sampling):
@@ -98,5 +103,5 @@ def test_an_engine_without_hidden_states_is_refused_at_the_start(qwen3: Tokenize
             ConfigurationError, match=r"scripted .* does not give: .*transformers:PATH.*uncertain:0\.4,8"
         ):
             Relay(wrapped, teacher).generate("Q", trigger=Hidden(HEAD, 0.5))
-    assert student.requests == []
+    assert student.requests == [] and started == []
     assert Relay(student, teacher).generate("Q", trigger=Hidden(HEAD, 0.5), calls=False).text == "a b c"
