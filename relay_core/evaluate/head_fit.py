@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from relay_core.engines.transformers.head import FEATURES
 
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 _LIGHT = 1e-4  # the penalty of the features
 _STEPS = 100  # of LBFGS
 
