@@ -3,34 +3,24 @@
     python benchmarks/instructions.py --model PATH                      # the calculations of relay_core.instructions
     python benchmarks/instructions.py --model PATH --instructions facts --json
 
-70 word problems, ten of each of seven families, need a calculation; 100 questions need none. One model is both student
-and teacher, since only the student's commands are counted.
+70 word problems need a calculation, and 20 questions each a fact, a passage or a function. 100 further questions need
+no call under any of the instructions. One model is both student and teacher, since only the student's commands are
+counted.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.command_line import add_output_options, run_benchmark
+from benchmarks.word_problems import LargeNumbers
 from relay_core import Relay, RelaySettings
 from relay_core.instructions import BY_NAME, named
 
 MANNER = "Answer in full sentences: say what is given, calculate, and then give the result."
-FAMILIES: tuple[Callable[[random.Random], str], ...] = (
-    lambda r: f"Ana has {r.randint(12, 60)} cards and gets {r.randint(12, 60)} more. How many cards does she have now?",
-    lambda r: f"Tom has {r.randint(60, 99)} coins and gives away {r.randint(12, 50)}. How many coins are left?",
-    lambda r: (
-        f"Mia buys {r.randint(3, 9)} boxes of pencils. Each box holds {r.randint(3, 9)} pencils. How many pencils?"
-    ),
-    lambda r: f"Leo buys {r.randint(3, 9)} boxes of nails. Each box holds {r.randint(12, 49)} nails. How many nails?",
-    lambda r: f"What is {r.randint(12, 99)} times {r.randint(3, 9)}?",
-    lambda r: f"What is {r.choice((10, 20, 25, 50, 75))}% of {20 * r.randint(2, 20)}?",
-    lambda r: f"A rectangle is {r.randint(3, 30)} cm long and {r.randint(3, 30)} cm wide. What is its area?",
-)
 TOPICS = (
     "rain", "bread", "a violin", "the moon", "friendship", "glass", "a library", "chess", "tea", "a lighthouse",
     "wool", "patience", "a garden", "thunder", "a passport", "salt", "a bicycle", "jazz", "honey", "a museum",
@@ -40,12 +30,43 @@ FORMS = (
     "Explain {} to a child in two sentences.", "Suggest a title for a story about {}.",
 )  # fmt: skip
 
+FACTS = tuple(
+    [f"Who painted {name}?" for name in ("Guernica", "The Night Watch", "The Scream", "Las Meninas", "The Kiss")]
+    + [f"When did {name} end?" for name in ("the Thirty Years' War", "the Ming dynasty", "the Crimean War")]
+    + [f"What is the capital of {name}?" for name in ("Mongolia", "Uruguay", "Ghana", "Latvia", "Laos")]
+    + [f"How long is {name}?" for name in ("the Danube", "the Great Wall of China", "the Panama Canal")]
+    + [f"In which year was {name} born?" for name in ("Ada Lovelace", "Simon Bolivar", "Marie Curie", "Frida Kahlo")]
+)
+PASSAGES = tuple(
+    [
+        f"Quote the first sentence of {name}."
+        for name in ("Pride and Prejudice", "1984", "Anna Karenina", "A Tale of Two Cities", "The Hobbit", "Emma")
+    ]
+    + [
+        f"What is the definition of {name}?"
+        for name in ("entropy", "a catalyst", "a monopoly", "a verb", "a square", "osmosis", "inflation", "a virus")
+    ]
+    + [f"How does the poem '{name}' begin?" for name in ("The Raven", "Ozymandias", "If", "Daffodils", "Invictus")]
+    + ["Quote the first amendment of the constitution of the United States."]
+)
+CODE = tuple(
+    f"Write a Python function that {what}."
+    for what in (
+        "reverses a string", "sorts a list by length", "counts the vowels of a text", "merges two dictionaries",
+        "computes a factorial", "removes duplicates from a list", "checks for a palindrome", "flattens a list",
+        "reads a CSV file", "finds the longest word", "converts Celsius to Fahrenheit", "transposes a matrix",
+        "splits a list into chunks", "counts the words of a file", "validates an e-mail address",
+        "computes a moving average", "rotates a list", "finds the mode", "parses a date", "capitalises each word",
+    )
+)  # fmt: skip
 
-def questions(seed: int) -> tuple[list[str], list[str]]:
-    """The 70 problems and the 100 questions without a calculation."""
-    rng = random.Random(seed)
-    problems = [f"{family(rng)} {MANNER}" for family in FAMILIES for _ in range(10)]
-    return problems, [form.format(topic) for form in FORMS for topic in TOPICS]
+
+def questions(seed: int, instructions: str = "calculations") -> tuple[list[str], list[str]]:
+    """The questions that need a call under these instructions, and the 100 that need none."""
+    drawn = LargeNumbers().problems("test", 70, seed=seed)
+    problems = [f"{problem.messages[0]['content']} {MANNER}" for problem in drawn]
+    due = {"calculations": problems, "facts": FACTS, "passages": PASSAGES, "code": CODE}
+    return list(due[instructions]), [form.format(topic) for topic in TOPICS for form in FORMS]
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -57,7 +78,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"model": options.model, "instructions": options.instructions}
     async with Relay(options.model, None, settings) as loaded:
         relay = Relay(loaded.student, loaded.student, settings)
-        for name, prompts in zip(("problems", "others"), questions(options.seed), strict=True):
+        for name, prompts in zip(("due", "others"), questions(options.seed, options.instructions), strict=True):
             answers = await relay.abatch(prompts[: options.limit], max_concurrency=options.at_once)
             calling = [i for i, answer in enumerate(answers) if answer.usage.calls]
             result[name] = {"answers": len(answers), "with_a_call": len(calling), "which": calling}
@@ -66,8 +87,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     """Print the result in two lines."""
-    for name in ("problems", "others"):
-        print(f"{name}: {result[name]['with_a_call']} of {result[name]['answers']} answers open a call")
+    for name, label in (("due", "where a call is due"), ("others", "where none is due")):
+        print(f"{label}: {result[name]['with_a_call']} of {result[name]['answers']} answers open a call")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

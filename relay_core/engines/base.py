@@ -39,9 +39,9 @@ class Token(NamedTuple):
     adds to the reader's text; empty for control tokens and while a character is incomplete. ``logprob``: the natural
     log-probability before temperature, top_p and top_k; ``None`` if the engine does not report it. ``is_tool_call``:
     the text belongs to a tool call that the server has parsed; the loop passes it on unchanged, without looking for
-    commands and stop strings in it. ``top_logprob``: the log-probability of the likeliest token at this place, in the same
-    distribution; ``None`` unless ``Sampling.top_logprob`` requests it and the engine reports it. ``head_probability``:
-    the probability that ``Sampling.head`` computes for this token; ``None`` without a head.
+    commands and stop strings in it. ``top_logprob``: the log-probability of the likeliest token at this place, in the
+    same distribution; ``None`` unless ``Sampling.top_logprob`` requests it and the engine reports it.
+    ``head_probability``: the probability that ``Sampling.head`` computes for this token; ``None`` without a head.
     """
 
     id: int | None
