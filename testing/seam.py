@@ -101,10 +101,7 @@ def _check_prompts(requests: list[tuple[Prompt, list[Chunk]]], engine: Engine) -
 
 
 def _plain(text: str) -> str:
-    """Without what splits control tokens, and without half a character at the end.
-
-    A call of n tokens may end inside a character; a student of the same vocabulary then goes on within it.
-    """
+    """Without what splits control tokens, and without half a character at the end, in which a call of n may end."""
     return text.replace("\u200b", "").rstrip("\ufffd")
 
 

@@ -14,16 +14,14 @@ _HIGH = 0.65  # labels of scores above this one lead downwards
 _STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#1f2328;paint-order:stroke;stroke:#fff;stroke-width:3px}"
     ".axis{stroke:#59636e}.grid{stroke:#d0d7de}.level{stroke:#59636e;stroke-dasharray:5 4}"
-    ".router{stroke:#0969da}.point{fill:#b45309;stroke:#b45309;stroke-width:1.5}.hollow{fill:#fff}.bar{stroke:#b45309;stroke-width:1.5}"
+    ".router{stroke:#0969da}.point{fill:#b45309;stroke:#b45309;stroke-width:1.5}.hollow{fill:#fff}"
+    ".bar{stroke:#b45309;stroke-width:1.5}"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One setting: its name, its call ratio and score (0 to 1), and the score's interval.
-
-    ``hollow``: draw a circle instead of a disk, for settings to compare with.
-    """
+    """One setting: its name, call ratio, score (0 to 1) and the score's interval. ``hollow`` draws a circle."""
 
     label: str
     x: float
@@ -62,15 +60,15 @@ def chart(
     parts.append(f'<text x="{_WIDTH - _RIGHT + 6}" y="{_TOP - 6}">blue: random router</text>')
     for point in points:
         x, y = _x(point.x, widest), _y(point.y)
-        shape = "point hollow" if point.hollow else "point"
         low, high = (_y(value) for value in point.interval)
         parts.append(f'<line class="bar" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
-        parts.append(f'<circle class="{shape}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
+        parts.append(f'<circle class="point{" hollow" * point.hollow}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
         rise, turn = (10, 40) if point.y > _HIGH else (-5, -40)  # slanted, so that neighbours do not overlap
         slanted = f'transform="translate({x + 5:.1f} {y + rise:.1f}) rotate({turn})"'
         parts.append(f"<text {slanted}>{escape(point.label)}</text>")
-    centre = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(f'<text x="{centre}" y="{_HEIGHT - 12}" text-anchor="middle">{escape(x_title)}</text>')
+    parts.append(
+        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 12}" text-anchor="middle">{escape(x_title)}</text>'
+    )
     parts.append(f'<text transform="translate(16 {_HEIGHT / 2}) rotate(-90)">{escape(y_title)}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '

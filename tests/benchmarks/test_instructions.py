@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from benchmarks import instructions
+from benchmarks import instruction_questions, instructions
 from relay_core import Relay, ScriptedEngine
 from relay_core.instructions import BY_NAME
 
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_the_questions_are_distinct(name: str) -> None:
-    due, others = instructions.questions(0, name)
+    due, others = instruction_questions.questions(0, name)
     assert len(set(due)) == len(due) == (70 if name == "calculations" else 20)
     assert len(set(others)) == len(others) == 100 and not set(due) & set(others)
 
