@@ -73,7 +73,8 @@ def own_arguments(
         instead: what to write in place of arguments that only other models have.
 
     Raises:
-        ConfigurationError: a name is unknown, one argument has two names, or a key cannot be used.
+        ConfigurationError: a name is unknown, one argument is passed under two names, a ``Path`` is no folder, a key
+            cannot be used, or ``api_key`` can only mean the student's key.
     """
     check_argument_names(model, arguments, {*fields, *SYNONYMS}, instead)
     arguments = clean_key_arguments(arguments)

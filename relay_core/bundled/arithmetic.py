@@ -68,8 +68,9 @@ def draw_plan(rng: random.Random, group: Group, *, more_changes: bool) -> Plan:
     Args:
         rng: the source of all draws.
         group: the group of the problem, which determines the product.
-        more_changes: whether to draw more changes, with at least one after a product, as the held-out family requires;
-            it has no effect on ``hard``.
+        more_changes: ``True`` for the family :data:`~relay_core.bundled.wording.HELD_OUT`, whose easy problems begin
+            with 2 or 3 changes and whose medium problems have 1 or 2 before and after the product; it has no effect on
+            ``hard``.
     """
     if group == "hard":
         while True:

@@ -33,8 +33,9 @@ class _Heeds(Decider):
 class Hidden(Trigger):
     """A call opens instead of a token if the head gives it a probability above ``above``.
 
-    The head predicts with which probability the teacher would hardly have written the student's token. It runs inside
-    the student's engine, which must be a :class:`~relay_core.engines.transformers.TransformersEngine`.
+    The head predicts the probability that the student's token is wrong: that the teacher finds it very unlikely
+    (``evaluate/objections.py``). It runs inside the student's engine, which must be a
+    :class:`~relay_core.engines.transformers.TransformersEngine`.
 
     Args:
         head: the head's folder, which ``relay tune --trigger hidden`` writes. The engine loads it once.

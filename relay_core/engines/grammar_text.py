@@ -70,7 +70,7 @@ def tool_call_grammar(call: ToolCall, closing: str = "") -> str:
 
     Args:
         call: the forced tool call.
-        closing: :func:`closing_tag`; empty ends the text with the JSON.
+        closing: the Lark text that :func:`closing_tag` returns; with ``""``, the text ends with the JSON.
     """
     rules = [f"start: {' | '.join(f'call_{i}' for i in range(len(call.tools)))}"]
     for i, tool in enumerate(call.tools):

@@ -18,7 +18,7 @@ What ``relay tune`` and ``relay audit`` do on a user's own prompts:
     doubts.py         how sure the student is of its own tokens, and the call ratio that this foretells
     calibrate.py      finds the bound of a trigger at which a relay reaches a call ratio
     tune.py           chooses the bound and ``n`` of the triggers ``Uncertain`` and ``Hidden``
-    objections.py     which of the student's tokens the teacher would hardly have written
+    objections.py     how unlikely the teacher finds each token of the student
     head_fit.py       logistic regressions on the student's hidden states, and their AUC
     tune_head.py      fits the head of the trigger ``Hidden``
     head_report.py    what a head is worth: AUCs, as text and JSON

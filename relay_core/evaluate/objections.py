@@ -1,9 +1,9 @@
-"""Which tokens of a student's own answers its teacher would hardly have written.
+"""How unlikely the teacher finds each token of the student's own answers.
 
 The student answers alone. The teacher reads the answer behind its own prompt in one forward pass. Its *objection* to a
 token is how far the token's log-probability is below that of the teacher's likeliest token there, in nats. If the
-vocabularies differ, the objection to a token of the teacher counts for the student's token that holds its first
-character.
+vocabularies differ, the objection to a token of the teacher is added to that of the student's token which contains its
+first character.
 """
 
 from __future__ import annotations

@@ -67,12 +67,12 @@ class Task(Protocol):
 
         Args:
             split: the split's name, such as ``"train"`` or ``"test"``; no problem is in two splits.
-            n: the number of problems; ``None`` for all problems of a finite split.
+            n: the number of problems; ``None`` for all problems of a finite split, without a ``mix``.
             seed: determines which problems are drawn.
             mix: the share of each group; ``None`` leaves the shares to the task.
 
         Raises:
-            ConfigurationError: the split or a group is unknown, or has too few problems.
+            ConfigurationError: the split or a group is unknown or has too few problems, or ``n`` is missing.
         """
         ...
 

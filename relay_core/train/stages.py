@@ -128,7 +128,11 @@ class Run:
     def grpo(self) -> Path:
         """Train with GRPO on the filtered problems; returns the model folder.
 
-        Training starts from the warmed-up student; with ``grpo.calls: false``, from the recipe's student.
+        Training starts from the warmed-up student; with ``grpo.calls: false``, from the recipe's student. If the model
+        is saved already, this stage does nothing.
+
+        Raises:
+            ConfigurationError: the run's folder has no warmed-up student.
         """
         if models.is_saved(self.trained):
             return self.trained

@@ -34,7 +34,8 @@ class Address:
         query: query parameters of every request.
         verify: how TLS certificates are verified, as :func:`httpx_verify` returns it.
         proxy: the URL of a proxy; ``None`` means the proxy that the environment names.
-        secrets: the secrets among these values; derived.
+
+    ``secrets`` holds the secrets among these values, which are removed from messages and logs.
 
     Raises:
         ConfigurationError: a value cannot be used.
