@@ -21,7 +21,7 @@ from relay_core import time_limit
 from relay_core.control_tokens import pieces, split_at, split_in_message, split_tokens, unused_mark
 from relay_core.errors import ConfigurationError
 from relay_core.refusal import refusal
-from relay_core.template import template_of
+from relay_core.template import check_template, template_of
 from relay_core.template_messages import in_form, normalised, normalised_tool
 from relay_core.tokenizer import LONG_TEXT, Tokenizer
 
@@ -211,10 +211,7 @@ class _Marked(NamedTuple):
 
 def _apply_template(tokenizer: Tokenizer, conversation: Conversation) -> _Marked:
     if not getattr(tokenizer.hf, "chat_template", None):
-        raise ConfigurationError(
-            f"{tokenizer.name} has no chat template: put a chat_template.jinja beside tokenizer.json, or use an "
-            "instruction-tuned model"
-        )
+        check_template(tokenizer)
     template = template_of(tokenizer)
     roles = [message["role"] for message in conversation.messages]
     try:

@@ -134,6 +134,7 @@ class RelayResult:
             "calls": [asdict(call) for call in self.calls],
             "breaker": None if self.breaker is None else str(self.breaker),
             "seconds": self.seconds,
+            "notes": {name: value if isinstance(value, _PLAIN) else str(value) for name, value in self.notes.items()},
         }
 
 
@@ -144,4 +145,5 @@ class Finished:
     result: RelayResult
 
 
+_PLAIN = (str, int, float, bool, list, type(None))
 Event = TextDelta | CallStarted | CallEnded | Finished

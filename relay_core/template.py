@@ -7,11 +7,12 @@ is in the prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from relay_core import time_limit
+from relay_core.errors import ConfigurationError
 from relay_core.tokenizer import Tokenizer
 from relay_core.tool_parser import parse_answer
 
@@ -164,6 +165,17 @@ class Template:
         calls = parse_answer(shown).tool_calls
         return [(call.name, call.arguments) for call in calls] == [("probe_tool", _ARGUMENTS)]
 
+    def turn_end(self) -> str:
+        """What the template writes after the text of an assistant's message; empty if it refuses the probe."""
+        messages = self._formed([_USER, _ASSISTANT])
+        try:
+            rendered = self.hf.apply_chat_template(messages, tokenize=False, add_generation_prompt=False)
+        except time_limit.TimeIsUp:
+            raise
+        except Exception:
+            return ""
+        return str(rendered).rpartition(_ASSISTANT["content"])[2].strip()
+
     def _formed(self, messages: Sequence[Message]) -> list[Message]:
         return [_in_parts(message) for message in messages] if self.content_as_parts else list(messages)
 
@@ -183,6 +195,45 @@ def template_of(tokenizer: Tokenizer) -> Template:
     if template is None or template.source != getattr(tokenizer.hf, "chat_template", None):
         template = tokenizer.template = Template(tokenizer.hf)
     return template
+
+
+def check_template(tokenizer: Tokenizer) -> None:
+    """Raise ConfigurationError if the tokenizer has no chat template, or one that cannot be compiled."""
+    if not getattr(tokenizer.hf, "chat_template", None):
+        raise ConfigurationError(
+            f"{tokenizer.name} has no chat template: put a chat_template.jinja beside tokenizer.json, or use an "
+            "instruction-tuned model"
+        )
+    from jinja2 import TemplateSyntaxError
+
+    try:
+        time_limit.call(lambda: template_of(tokenizer).render([_USER]), PROBES_S)
+    except TemplateSyntaxError as error:
+        raise ConfigurationError(
+            f"{tokenizer.name}'s chat template has a syntax error in line {error.lineno}: {error.message}; correct "
+            "its chat_template.jinja"
+        ) from error
+    except Exception:
+        return  # a refusal of these messages, or a template without end, is reported when messages are rendered
+
+
+def missing_end(tokenizer: Tokenizer, end_ids: Collection[int]) -> str | None:
+    """What to do if the token with which the template ends an answer is not an end token of the model; else ``None``.
+
+    Args:
+        end_ids: the ids of the model's end tokens.
+    """
+    try:
+        end = time_limit.call(template_of(tokenizer).turn_end, PROBES_S)
+    except time_limit.TimeIsUp:
+        return None
+    token = next((token for token in tokenizer.special_tokens if end.startswith(token)), None)
+    if token is None or tokenizer.vocabulary.get(token) in end_ids:
+        return None
+    return (
+        f"the chat template ends an answer with {token}, which is not an end token of the model, so answers may go on "
+        f"until max_tokens: add its id, {tokenizer.vocabulary.get(token)}, to eos_token_id in generation_config.json"
+    )
 
 
 def renders_system(tokenizer: Tokenizer) -> bool:

@@ -102,6 +102,33 @@ def test_ask_reads_the_question_from_stdin_and_takes_a_system_message(play: Play
     assert [(m["role"], m["content"]) for m in prompt.messages] == [("system", "Be brief."), ("user", "47 * 6?\n")]
 
 
+def test_ask_tells_what_was_cut_and_what_the_loop_reports(play: Play) -> None:
+    play(student=[["<call>3</call>"], ["<call>3</call>", *["on "] * 60]])
+    result = relay("ask", "47 * 6?", "--max-tokens", "40", "--max-calls", "1")
+    assert "cut at max_tokens" in result.stderr and "max_calls: all 1 calls" in result.stderr
+    assert answer_of(relay("ask", "47 * 6?", "--max-calls", "1", "--json"))["notes"].keys() >= {"max_calls"}
+    play()
+    assert "cut at max_tokens" not in relay("ask", "47 * 6?").stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "hint"),
+    [
+        (["It is so."], ["--student", "me/mine", "--teacher", "me/yours"], "--trigger uncertain:0.4,8 calls where"),
+        (["It is so."], [], None),
+        (["It is so."], ["--student", "me/mine", "--teacher", "me/yours", "--no-calls"], None),
+        (STUDENT, ["--student", "me/mine", "--teacher", "me/yours"], None),
+        (STUDENT, ["--student", "me/mine"], "name yours with --teacher"),
+    ],
+)
+def test_ask_hints_at_what_a_pair_of_ones_own_lacks(
+    play: Play, script: Any, flags: list[str], hint: str | None
+) -> None:
+    play(student=script)
+    stderr = " ".join(relay("ask", "47 * 6?", *flags).stderr.split())
+    assert hint in stderr if hint else "(the" not in stderr
+
+
 def test_flags_reach_the_loop(play: Play) -> None:
     engines = play()
     flags = ["--temperature", "0.7", "--seed", "5", "--max-tokens", "200", "--max-call-tokens", "2"]

@@ -41,6 +41,8 @@ def ask(
             terminal.print_json(result.as_dict())
         else:
             result = show(relay.stream(messages), legend=True)
+            if hint := options.hint(result):
+                terminal.err().print(hint, soft_wrap=True, markup=False)
     if html is not None:
         _write(html, result.to_html(title=text))
 
@@ -93,6 +95,8 @@ def _print_report(err: Console, result: RelayResult, failures: Sequence[str], *,
         err.print(
             Text(f"a call failed, and the student continued alone: {printable(failure)}", style="red"), soft_wrap=True
         )
+    for remark in terminal.remarks(result):
+        err.print(Text(remark, style="dim"), soft_wrap=True)
     line = Text(terminal.usage_line(result, quote=not styled), style="dim")
     if styled and legend:
         line = Text.assemble(terminal.legend(), Text(" | ", style="dim"), line)

@@ -16,7 +16,7 @@ import typer
 from relay_core import __version__, extras
 from relay_core.cli import terminal
 from relay_core.cli.doctor_memory import memory_line, memory_of
-from relay_core.cli.options import JSON_HELP, STUDENT_HELP, TEACHER_HELP
+from relay_core.cli.options import JSON_HELP, NEVER_CALLED, STUDENT_HELP, TEACHER_HELP
 from relay_core.engines import spec as engine_specs
 from relay_core.errors import ConfigurationError, RelayError
 from relay_core.keys import Role
@@ -150,8 +150,5 @@ def _engine_line(engine: dict[str, Any]) -> str:
         if key not in ("answers", "error", "spec") and value not in (None, {})
     ]
     if engine.get("commands") == 0:
-        details.append(
-            "no command in one answer: a student calls only if it was trained to (relay_core.train) or told to "
-            "(--instructions); --trigger uncertain:0.4,8 calls where it is unsure"
-        )
+        details.append(NEVER_CALLED)
     return f"{engine['spec']}: {outcome}; {', '.join(details)}"

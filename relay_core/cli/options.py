@@ -15,17 +15,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay_core.decoding.triggers import ACCEPTED_TRIGGERS
+from relay_core.decoding.triggers import ACCEPTED_TRIGGERS, Commands
 from relay_core.engines.spec import ACCEPTED_SPECS, EngineSpec, Scheme
 from relay_core.errors import ConfigurationError
 from relay_core.instructions import BY_NAME, named
 from relay_core.settings import Prices, RelaySettings
 
 if TYPE_CHECKING:
+    from relay_core.events import RelayResult
     from relay_core.relay import Relay
 
 STUDENT_HELP = f"The model that leads: {ACCEPTED_SPECS}."
 TEACHER_HELP = "The model that is called, as for --student. Its key: RELAY_TEACHER_API_KEY, else OPENAI_API_KEY."
+NEVER_CALLED = (
+    "the student wrote no command: a student calls only if it was trained to (relay_core.train) or told to "
+    "(--instructions); --trigger uncertain:0.4,8 calls where it is unsure"
+)
 JSON_HELP = "Write exactly one JSON object to stdout."
 
 
@@ -41,6 +46,16 @@ class Options:
     settings: RelaySettings
     json: bool
     given: frozenset[str] = frozenset()
+
+    def hint(self, result: RelayResult) -> str:
+        """What to try after an answer of a student of the user's own; empty if there is nothing to say."""
+        if self.student.startswith("bundled"):
+            return ""
+        if not result.calls and not result.usage.refused_calls and self.settings.active_trigger == Commands():
+            return f"({NEVER_CALLED})"
+        if result.calls and self.teacher == _DEFAULTS["teacher"]:
+            return "(the teacher is the bundled one, which knows only its own task: name yours with --teacher)"
+        return ""
 
     def relay(self) -> Relay:
         """Build the relay from these specs and settings; loads no model.

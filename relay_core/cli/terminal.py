@@ -80,6 +80,11 @@ def answer(result: RelayResult) -> Text:
     return Text.assemble(*(authored(s.author, s.text) for s in result.segments if s.author in STYLES))
 
 
+def remarks(result: RelayResult) -> list[str]:
+    """What the engines and the loop report about an answer, a line each."""
+    return [f"{name}: {printable(str(value))}" for name, value in result.notes.items()]
+
+
 def legend() -> Text:
     """A legend that names the author of each style."""
     from rich.text import Text
@@ -102,6 +107,8 @@ def usage_line(result: RelayResult, *, quote: bool) -> str:
     for count, outcome in ((usage.failed_calls, "failed"), (usage.refused_calls, "refused")):
         if count:
             parts.append(f"{count} {outcome}")
+    if result.finish_reason == "length":
+        parts.append("cut at max_tokens")
     if result.breaker not in (None, "closed"):
         parts.append(f"the teacher's circuit breaker is {result.breaker}")
     if result.seconds > 0:

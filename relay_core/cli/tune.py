@@ -77,7 +77,8 @@ def tune(
         return
     report = TuneReport(tuned, target_ratio, scorer)
     limit = "" if "max_calls" in options.given else f" --max-calls {options.settings.max_tokens}"
-    use = f"use it: relay ask --trigger {shlex.quote(str(tuned.chosen))}{limit} ..."
+    use = f"relay ask --trigger {shlex.quote(str(tuned.chosen))}{limit} --max-tokens {options.settings.max_tokens} ..."
+    use = f"use it: {use}" if report.is_recommended else f"do not rely on it before you have tried it: {use}"
     lines += [report.text(), on_prompts.about_prices(options), use]
     _show(options, {**report.as_dict(), **value}, out, report.picture(), lines)
 

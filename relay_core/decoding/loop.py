@@ -203,15 +203,20 @@ class Answer:
         assert self._teacher is not None
         yield CallStarted(call.tokens)
         began, first = time.monotonic(), len(self._transcript)
-        deadline = earlier(self._deadline, deadline_in(self._settings.teacher_timeout_s))
+        deadline, is_loaded = self._deadline, False
         cause: Exception | None = None
         error: str | None = None
         self._transcript.begin_call()
         try:
+            await within(self._teacher_engine.load(), deadline)  # not part of the time for the call
+            is_loaded = True
+            deadline = earlier(deadline, deadline_in(self._settings.teacher_timeout_s))
             async with aclosing(self._teacher_turn(call, deadline)) as deltas:
                 async for delta in deltas:
                     yield delta
         except RelayError as failure:
+            if not is_loaded:
+                raise
             cause, error = failure, failure.message
         except OutOfTime as failure:
             cause = failure

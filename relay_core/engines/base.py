@@ -274,6 +274,17 @@ class Engine(ABC):
         """The most tokens of prompt and completion together; ``None`` if unknown."""
         return None
 
+    async def load(self) -> None:
+        """Load a model of this process for a relay. Does nothing for an endpoint.
+
+        The time limit of a call does not count this time, and an error ends the answer, while an endpoint that does
+        not start makes the call fail.
+
+        Raises:
+            ConfigurationError: the model cannot be used, or its chat template cannot.
+            EngineError: the model could not be loaded.
+        """
+
     async def start(self) -> None:
         """Load the model or connect to the server. Safe to call repeatedly and concurrently.
 

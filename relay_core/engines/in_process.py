@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, Engine, Prompt, Sampling, Warming
 from relay_core.engines.forked import model_lost
+from relay_core.template import check_template
 from relay_core.tokenizer import Tokenizer
 
 
@@ -44,6 +45,12 @@ class InProcessEngine(Engine):
     @abstractmethod
     def running(self) -> bool:
         """Whether the model is loaded and takes requests."""
+
+    async def load(self) -> None:
+        if not self.running:
+            tokenizer = await asyncio.to_thread(lambda: self.tokenizer)
+            await asyncio.to_thread(check_template, tokenizer)  # before the weights are loaded
+        await self.start()
 
     async def start(self) -> None:
         if self.is_lost_in_fork:

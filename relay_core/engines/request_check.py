@@ -73,7 +73,10 @@ def checked_ids(ids: Sequence[int], vocabulary_size: int | None) -> list[int]:
     if lowest < 0:
         raise EngineError(f"the prompt has the token id {lowest}: ids are 0 or more")
     if vocabulary_size is not None and highest >= vocabulary_size:
-        raise EngineError(f"the prompt has the token id {highest}: the model's ids are below {vocabulary_size}")
+        raise EngineError(
+            f"the prompt has the token id {highest}: the model's ids are below {vocabulary_size}. If tokens were added "
+            "to the tokenizer, call model.resize_token_embeddings(len(tokenizer)), and save the model again"
+        )
     return checked
 
 

@@ -61,6 +61,9 @@ class Wrapped(Engine):
     async def check_constraint(self, constraint: Constraint) -> None:
         await self.inner.check_constraint(constraint)
 
+    async def load(self) -> None:
+        await self.inner.load()
+
     async def check_head(self, folder: str) -> None:
         await self.inner.check_head(folder)
 

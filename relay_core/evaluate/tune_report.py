@@ -28,6 +28,11 @@ class TuneReport:
         return is_near(self.tuned.figures.call_ratio, self.target)
 
     @property
+    def is_recommended(self) -> bool:
+        """Whether the chosen trigger comes near the target, and scores more than the random router."""
+        return self.reaches_target and self.tuned.figures.score > self.by_router
+
+    @property
     def by_router(self) -> float:
         """The score of a random router at the call ratio of the chosen trigger."""
         return self.router(self.tuned.figures.call_ratio)
@@ -86,7 +91,7 @@ class TuneReport:
             f"the teacher at random, for as many tokens, would give {self.by_router:.1%}."
         )
         if not self.reaches_target:
-            sentence += " More prompts (--sample) make the call ratio surer."
+            sentence += f" {tuned.figures.prompts} held-out prompts are few for a call ratio; more make it surer."
         return sentence
 
     def picture(self) -> str:

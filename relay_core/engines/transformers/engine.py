@@ -32,6 +32,7 @@ from relay_core.engines.transformers.model_memory import ModelMemory
 from relay_core.engines.transformers.options import BatchingOptions
 from relay_core.engines.transformers.request import Request
 from relay_core.errors import ConfigurationError, ContextOverflow
+from relay_core.template import missing_end
 from relay_core.tokenizer import as_tokenizer
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class TransformersEngine(InProcessEngine):
         self._requests_lock = threading.Lock()  # requests may come from several event loops
         self._end_ids: frozenset[int] = frozenset()
         self._vocabulary_size: int | None = None  # rows of the embedding
-        self._unshared: str | None = None  # the cost, if requests share no prefixes; None if they share them
+        self._shares_prefixes, self._warning = True, ""  # the latest warning
         self._grammars: Grammars  # from the start on
         self._heads: dict[str, Head] = {}  # by their folders
         self._retire: weakref.finalize[..., Any] | None = None  # stops the manager when the engine is collected
@@ -190,13 +191,17 @@ class TransformersEngine(InProcessEngine):
                     manager.retire()
                     raise
                 self._manager = manager
-            if manager.unshared is not None and manager.unshared != self._unshared:
-                LOG.warning("%s: %s", self.spec, manager.unshared)
-            self._unshared = manager.unshared
+            self._shares_prefixes = manager.unshared is None
+            self._warn(manager.unshared, missing_end(self.tokenizer, self._end_ids))
             context, room = model_folder.context_in(self._model.config.to_dict()), self._manager.max_request_tokens
             self._context = room if context is None else min(context, room)
             self._retire = weakref.finalize(self, self._manager.retire)
             self._retire.atexit = False
+
+    def _warn(self, *reasons: str | None) -> None:
+        earlier, self._warning = self._warning, "; ".join(reason for reason in reasons if reason)
+        if self._warning not in ("", earlier):
+            LOG.warning("%s: %s", self.spec, self._warning)
 
     def _load(self) -> PreTrainedModel:
         if self._memory is not None:
@@ -382,8 +387,7 @@ class TransformersEngine(InProcessEngine):
         if model is not None:
             description |= {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
             description["parameters"] = sum(p.numel() for p in model.parameters())
-            description["shares_prefixes"] = self._unshared is None
-            description["warning"] = self._unshared
+            description |= {"shares_prefixes": self._shares_prefixes, "warning": self._warning or None}
         return description
 
 
