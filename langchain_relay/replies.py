@@ -18,8 +18,10 @@ from langchain_core.utils.json import parse_partial_json
 
 from relay_core.adapters.answer_report import input_tokens, report
 from relay_core.adapters.authorship import AnswerPieces, AuthorSpans
+from relay_core.adapters.cut_answers import cut_by, cut_message
 from relay_core.adapters.identity import relay_name
 from relay_core.events import FinishReason, RelayResult, TextDelta
+from relay_core.settings import RelaySettings
 from relay_core.tool_call import InvalidToolCall, ToolCallDelta
 from relay_core.tool_parser import AnswerPiece, Content
 from relay_core.tools import Offer
@@ -74,6 +76,7 @@ class Reply:
         offered: the tools on offer; if there are none, no text is read as a tool call.
         names: the specs of ``student`` and ``teacher``, for the report; the teacher's is ``None`` if there is no
             teacher.
+        settings: the settings of the answer.
         opening: text that the answer was forced to begin with, and that is part of the answer.
         numbered_blocks: whether to number tool calls as content blocks, so that no tool call has the index of a run of
             text.
@@ -84,11 +87,14 @@ class Reply:
         offered: Offer,
         *,
         names: Mapping[str, str | None],
+        settings: RelaySettings,
         opening: str = "",
         numbered_blocks: bool = False,
     ) -> None:
         self._pieces = AnswerPieces(offered, opening)
-        self._names, self._opening, self._numbered_blocks = names, opening, numbered_blocks
+        self._names, self._settings = names, settings
+        self._opening, self._numbered_blocks = opening, numbered_blocks
+        self._cut_by: str | None = None  # the limit that ended the answer
         self._texts: list[str] = []
         self._spans = AuthorSpans(len(opening))
         self._tool_calls: dict[int, ToolCallChunk] = {}  # the first chunk of each tool call
@@ -115,10 +121,11 @@ class Reply:
         for segment in result.segments:
             if segment.author is not Author.COMMAND and segment.text:
                 self._take_pieces(self._pieces.feed(segment.author, segment.text))
-        self.flush()
+        self.flush(result)
 
-    def flush(self) -> list[Delta]:
+    def flush(self, result: RelayResult) -> list[Delta]:
         """End the text; returns the parts of it that were held back."""
+        self._cut_by = cut_by(result, self._settings)
         return self._take_pieces(self._pieces.flush())
 
     def restart(self) -> None:
@@ -191,14 +198,19 @@ class Reply:
         LangChain completes truncated arguments, and an agent would then run the tool with incomplete arguments.
         """
         author = self._pieces.spans.last
-        self._invalid_tool_calls.append({"id": piece.id, "name": piece.name, "error": piece.error})
+        error = cut_message(self._cut_by, f"it ({piece.error})") if piece.is_cut and self._cut_by else piece.error
+        self._invalid_tool_calls.append({"id": piece.id, "name": piece.name, "error": error})
         if piece.index in self._tool_calls:
             return self._add_tool_call(author, piece.index, None, None, broken_ending(piece.arguments))
         return self._add_tool_call(author, piece.index, piece.name, piece.id, piece.source)
 
     def _metadata(self, result: RelayResult) -> dict[str, Any]:
         student, teacher = self._names["student"], self._names["teacher"]
-        relay = {**report(result, self._spans.as_dicts()), "student": student, "teacher": teacher or "none"}
+        relay = {
+            **report(result, self._spans.as_dicts(), self._settings),
+            "student": student,
+            "teacher": teacher or "none",
+        }
         full_text = self._pieces.full_text
         if full_text != self.text:
             relay["written"] = {"text": full_text, "spans": self._pieces.spans.as_dicts()}

@@ -75,6 +75,7 @@ class Request:
         return Reply(
             self.offered,
             names=relay_specs(self.relay),
+            settings=self.settings,
             opening=self.opening,
             numbered_blocks=self.numbered_blocks,
         )
@@ -125,7 +126,7 @@ class Request:
 def _deltas(event: Event, reply: Reply) -> list[Delta]:
     if isinstance(event, TextDelta):
         return reply.take(event)
-    return reply.flush() if isinstance(event, Finished) else []
+    return reply.flush(event.result) if isinstance(event, Finished) else []
 
 
 def output_format(response_format: Any, offered: Offer) -> tuple[str, Mapping[str, Any] | None]:

@@ -1,4 +1,4 @@
-"""``with_structured_output``: the arguments that each method binds to the model, and the parser of the answer.
+"""``with_structured_output``: the arguments that each method binds to the model, and how the answer is parsed.
 
 function_calling   the schema is a tool, and the answer is forced to begin with a call of this tool
 json_mode          the answer is forced to begin with ``{``
@@ -8,18 +8,19 @@ json_schema        the relay writes the answer, and then one model writes it aga
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.exceptions import OutputParserException
-from langchain_core.messages import AIMessage
-from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, PydanticOutputParser
-from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
-from langchain_core.outputs import Generation
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.output_parsers import BaseOutputParser
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
+from langchain_relay.parsers import (
+    JsonToolCallParser,
+    PydanticToolCallParser,
+    WholeJsonParser,
+    WholePydanticParser,
+)
 from relay_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -55,11 +56,15 @@ def structured(
         llm, parser = _by_text(model, schema, method, strict, bound)
     if not include_raw:
         return llm | parser
-    parse: Runnable[Any, Any] = RunnablePassthrough.assign(
-        parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
-    )
-    failed: Runnable[Any, Any] = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=llm) | parse.with_fallbacks([failed], exception_key="parsing_error")
+
+    def parse(answer: dict[str, Any]) -> dict[str, Any]:
+        # not ``with_fallbacks``, which raises the error when it streams
+        try:
+            return {**answer, "parsed": parser.invoke(answer["raw"]), "parsing_error": None}
+        except Exception as error:
+            return {**answer, "parsed": None, "parsing_error": error}
+
+    return RunnableMap(raw=llm) | RunnableLambda(parse)
 
 
 def _by_tool_call(
@@ -75,39 +80,8 @@ def _by_tool_call(
         **bound,
     )
     if _is_pydantic(schema):
-        return llm, _PydanticToolCallParser(tools=[schema], first_tool_only=True)
-    return llm, _JsonToolCallParser(key_name=name, first_tool_only=True)
-
-
-class _PydanticToolCallParser(PydanticToolsParser):
-    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        _check_tool_call(result, partial)
-        return super().parse_result(result, partial=partial)
-
-
-class _JsonToolCallParser(JsonOutputKeyToolsParser):
-    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        _check_tool_call(result, partial)
-        return super().parse_result(result, partial=partial)
-
-
-def _check_tool_call(result: list[Generation], partial: bool) -> None:
-    """Refuse an answer whose only tool call is invalid, for which LangChain's parsers would return ``None``.
-
-    Raises:
-        OutputParserException: the reason why the tool call is invalid.
-    """
-    message = getattr(result[0], "message", None)
-    if not isinstance(message, AIMessage) or message.tool_calls or not message.invalid_tool_calls:
-        return
-    if partial and getattr(message, "chunk_position", None) != "last":
-        return
-    reports = message.response_metadata.get("relay", {}).get("invalid_tool_calls", ())
-    reasons = [report["error"] for report in reports]
-    raise OutputParserException(
-        f"the tool call is invalid: {'; '.join(reasons) or 'its arguments are no JSON'}",
-        llm_output=str(message.invalid_tool_calls[0]["args"]),
-    )
+        return llm, PydanticToolCallParser(tools=[schema], first_tool_only=True)
+    return llm, JsonToolCallParser(key_name=name, first_tool_only=True)
 
 
 def _by_text(
@@ -121,9 +95,9 @@ def _by_text(
     traced_format = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
     tracing = {} if schema is None else {"ls_structured_output_format": traced_format}
     llm = model.bind(response_format=response_format, **tracing, **bound)
-    parser: BaseOutputParser[Any] = JsonOutputParser()
+    parser: BaseOutputParser[Any] = WholeJsonParser()
     if _is_pydantic(schema):
-        parser = PydanticOutputParser(pydantic_object=schema)
+        parser = WholePydanticParser(pydantic_object=schema)
     return llm, parser
 
 

@@ -187,6 +187,7 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
                 raise ConfigurationError(f"a single request cannot replace the {role}: build another RelayLLM")
         offered = offer(overrides.pop("tools", None), overrides.pop("tool_choice", None))
         parallel = overrides.pop("allow_parallel_tool_calls", True)
+        holds_object = overrides.pop("holds_object", False)
         return Request(
             reply_class=reply_class,
             relay=self._relay(),
@@ -194,6 +195,7 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
             settings=settings_of(self, overrides),
             offered=offered,
             parallel=parallel,
+            holds_object=holds_object,
         )
 
     def _relay(self) -> Relay:
@@ -256,6 +258,32 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
             for block in blocks
         ]
 
+    # -- objects -------------------------------------------------------------------------------------------
+    #
+    # LlamaIndex's programs pass ``llm_kwargs`` on to the request. With ``holds_object``, an answer that a limit cut is
+    # an error that names the limit. Otherwise, streaming programs end with its last partial object.
+
+    def structured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        predicted: Model = super().structured_predict(output_cls, prompt, _with_object(llm_kwargs), **prompt_args)
+        return predicted
+
+    async def astructured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        options = _with_object(llm_kwargs)
+        predicted: Model = await super().astructured_predict(output_cls, prompt, options, **prompt_args)
+        return predicted
+
     # LlamaIndex's programs require a tool call unless they stream. Here, streaming programs require it as well.
 
     def _structured_stream_call(
@@ -266,7 +294,7 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
         **prompt_args: Any,
     ) -> Generator[Any, None, None]:
         program = self._streaming_program(output_cls, prompt)
-        objects: Generator[Any, None, None] = program.stream_call(llm_kwargs=llm_kwargs, **prompt_args)
+        objects: Generator[Any, None, None] = program.stream_call(llm_kwargs=_with_object(llm_kwargs), **prompt_args)
         return objects
 
     async def _structured_astream_call(
@@ -277,7 +305,9 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
         **prompt_args: Any,
     ) -> AsyncGenerator[Any, None]:
         program = self._streaming_program(output_cls, prompt)
-        objects: AsyncGenerator[Any, None] = await program.astream_call(llm_kwargs=llm_kwargs, **prompt_args)
+        objects: AsyncGenerator[Any, None] = await program.astream_call(
+            llm_kwargs=_with_object(llm_kwargs), **prompt_args
+        )
         return objects
 
     def _streaming_program(self, output_cls: type[Model], prompt: PromptTemplate) -> Any:
@@ -289,6 +319,10 @@ class RelayLLM(PickledWithoutKeys, SettingsFields, FunctionCallingLLM):
         )
         options = {"tool_choice": "any"} if by_tool_call else {}
         return get_program_for_llm(output_cls, prompt, self, pydantic_program_mode=mode, **options)
+
+
+def _with_object(llm_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {**(llm_kwargs or {}), "holds_object": True}
 
 
 def _arguments_so_far(block: ToolCallBlock) -> dict[str, Any]:

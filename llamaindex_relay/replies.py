@@ -21,9 +21,12 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
+from llamaindex_relay.errors import check_json, no_tool_call
 from relay_core.adapters.answer_report import input_tokens, report
 from relay_core.adapters.authorship import AnswerPieces, AuthorSpans
+from relay_core.adapters.cut_answers import cut_by, cut_message
 from relay_core.events import Event, Finished, RelayResult, TextDelta
+from relay_core.settings import RelaySettings
 from relay_core.tool_call import InvalidToolCall, ToolCall, ToolCallDelta
 from relay_core.tool_parser import AnswerPiece, Content
 from relay_core.tools import Offer
@@ -38,7 +41,10 @@ class Reply(ABC, Generic[R]):
     Args:
         offered: the tools on offer; if there are none, no text is read as a tool call.
         names: the specs of ``student`` and ``teacher``, for the report.
+        settings: the settings of the answer.
         parallel: whether to keep every tool call of the answer, or only the first one.
+        holds_object: whether LlamaIndex reads an object from the answer. If the answer is cut, its streaming programs
+            end with the last partial object as if it were whole; :meth:`take` raises before that.
 
     An invalid tool call (without valid JSON or without a name) stays in the text as it was written. It is also listed
     in ``message.additional_kwargs["invalid_tool_calls"]``, since LlamaIndex has no other place for it.
@@ -49,20 +55,33 @@ class Reply(ABC, Generic[R]):
         offered: Offer,
         *,
         names: Mapping[str, str | None],
+        settings: RelaySettings,
         parallel: bool = True,
+        holds_object: bool = False,
     ) -> None:
-        self._names, self._parallel = names, parallel
+        self._names, self._settings, self._parallel = names, settings, parallel
+        self._by_tool_call, self._holds_object = bool(offered.tools), holds_object
         self._pieces, self._spans = AnswerPieces(offered), AuthorSpans()
         self._text = ""
         self._tool_calls: dict[int, ToolCallBlock] = {}
         self._invalid_tool_calls: list[dict[str, Any]] = []
+        self._cut_by: str | None = None  # the limit that ended the answer
 
     def take(self, event: Event) -> list[R]:
-        """Process the next event; returns the responses that result from it."""
+        """Process the next event; returns the responses that result from it.
+
+        Raises:
+            NoToolCall: the answer has ended without the tool call that holds the object.
+            CutAnswer: a limit ended the answer before the JSON of the object was whole.
+        """
         if isinstance(event, TextDelta):
             return self._take_pieces(self._pieces.feed(event.author, event.text)) if event.text else []
         if isinstance(event, Finished):
-            return [*self._take_pieces(self._pieces.flush()), self._last_response(event.result)]
+            self._cut_by = cut_by(event.result, self._settings)
+            responses = self._take_pieces(self._pieces.flush())
+            if self._holds_object:
+                self._check_object()
+            return [*responses, self._last_response(event.result)]
         return []
 
     def whole(self, result: RelayResult) -> R:
@@ -84,10 +103,7 @@ class Reply(ABC, Generic[R]):
             if isinstance(piece, Content):
                 responses.append(self._add_text(author, piece.text))
             elif isinstance(piece, InvalidToolCall):
-                self._tool_calls.pop(piece.index, None)
-                self._invalid_tool_calls.append(
-                    {"id": piece.id, "name": piece.name, "arguments": piece.arguments, "error": piece.error}
-                )
+                self._invalidate(piece)
                 responses += [self._add_text(*part) for part in self._pieces.spans.cut(piece.start, piece.source)]
             elif self._parallel or piece.index in self._tool_calls or not self._tool_calls:
                 self._add_tool_call(piece)
@@ -105,6 +121,20 @@ class Reply(ABC, Generic[R]):
             block = block.model_copy(update={"tool_kwargs": str(block.tool_kwargs) + piece.arguments})
         self._tool_calls[piece.index] = block
 
+    def _invalidate(self, piece: InvalidToolCall) -> None:
+        error = cut_message(self._cut_by, f"it ({piece.error})") if piece.is_cut and self._cut_by else piece.error
+        self._tool_calls.pop(piece.index, None)
+        self._invalid_tool_calls.append(
+            {"id": piece.id, "name": piece.name, "arguments": piece.arguments, "error": error}
+        )
+
+    def _check_object(self) -> None:
+        if self._by_tool_call:
+            if not self._tool_calls:
+                raise no_tool_call(self._text, self._invalid_tool_calls)
+        elif self._cut_by is not None:
+            check_json(self._text, self._cut_by)
+
     def _add_text(self, author: Author, text: str) -> R:
         self._spans.add(author, len(text))
         self._text += text
@@ -113,7 +143,7 @@ class Reply(ABC, Generic[R]):
     def _last_response(self, result: RelayResult) -> R:
         read, written = input_tokens(result.usage), result.usage.completion_tokens
         usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-        relay = {**report(result, self._spans.as_dicts()), **self._names}
+        relay = {**report(result, self._spans.as_dicts(), self._settings), **self._names}
         raw = {"usage": usage, "finish_reason": str(result.finish_reason), "relay": relay}
         return self._response("", {**usage, "relay": relay}, raw)
 

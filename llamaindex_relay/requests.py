@@ -19,7 +19,8 @@ class Request(Generic[R]):
     """One request to a relay.
 
     ``reply_class`` converts the answer into LlamaIndex's responses. If ``parallel`` is true, every tool call of the
-    answer is kept, otherwise only the first one.
+    answer is kept, otherwise only the first one. ``holds_object``: whether LlamaIndex reads an object from the answer,
+    so that an answer without a whole one is an error.
     """
 
     reply_class: type[Reply[R]]
@@ -28,6 +29,7 @@ class Request(Generic[R]):
     settings: RelaySettings
     offered: Offer
     parallel: bool
+    holds_object: bool = False
 
     def answer(self) -> R:
         """The whole answer."""
@@ -54,7 +56,13 @@ class Request(Generic[R]):
                     yield response
 
     def _reply(self) -> Reply[R]:
-        return self.reply_class(self.offered, names=relay_specs(self.relay), parallel=self.parallel)
+        return self.reply_class(
+            self.offered,
+            names=relay_specs(self.relay),
+            settings=self.settings,
+            parallel=self.parallel,
+            holds_object=self.holds_object,
+        )
 
     def _options(self) -> dict[str, Any]:
         """Arguments of :meth:`Relay.astream`."""

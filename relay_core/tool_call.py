@@ -75,6 +75,8 @@ class InvalidToolCall:
     error: str
     #: the offset of ``source`` in the parsed text
     start: int
+    #: whether the text ended before its JSON did
+    is_cut: bool
 
 
 class Progress(Enum):
@@ -301,7 +303,8 @@ class OpenToolCall:
         given = "" if self._arguments_start is None else body[self._arguments_start - self.body_start :]
         given = given[: self._given_to - (self._arguments_start or 0)] if self._name_was_given else ""
         source = self.lead + body + closing_tag
-        return InvalidToolCall(self.index, self.id, self._name, given, source, self._error, self.start)
+        is_cut = self.progress is Progress.INCOMPLETE and self.tag_in_string is None
+        return InvalidToolCall(self.index, self.id, self._name, given, source, self._error, self.start, is_cut)
 
 
 def may_become_tag(text: str, position: int) -> bool:

@@ -7,5 +7,6 @@ pickling.py         pickles without keys
 identity.py         the name of a relay, and whether its student can call tools
 authorship.py       the author of each character, and an answer's pieces (text, tool calls), each by one author
 answer_report.py    the report on an answer, and its count of input tokens
+cut_answers.py      which limit cut an answer, and whether the JSON in it is whole
 structured.py       writes an answer again as JSON under a schema
 """

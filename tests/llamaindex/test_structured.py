@@ -6,13 +6,14 @@ import re
 from typing import Any
 
 import pytest
+from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel
 
-from llamaindex_relay.errors import NoToolCall
+from llamaindex_relay.errors import CutAnswer, NoToolCall
 from relay_core.engines.base import Prompt
 from relay_core.errors import ConfigurationError, RelayError
 
@@ -160,3 +161,73 @@ def test_without_tools_objects_are_asked_for_in_words(make_llm: Any) -> None:
     assert "<tools>" not in prompt.text
     llm.pydantic_program_mode = PydanticProgramMode.LLM
     assert llm.structured_predict(Offer, ASK, item="lamp").coins == 47
+
+
+# -- answers that max_tokens cuts ----------------------------------------------------------------------------------
+
+CUT = "max_tokens=40 cut .*: raise max_tokens, or bound the schema's fields"
+
+
+class Order(BaseModel):
+    """What somebody wants. Every beginning of its JSON is a whole order for a parser that closes brackets."""
+
+    item: str = "tea"
+    number: int = 1
+
+
+def endless(prompt: Prompt) -> str:
+    """A number that only the limit ends."""
+    beginning = prompt.text.rpartition("</think>\n\n")[2]
+    return (' {"item": "coffee", "number": 1' if beginning.endswith('"arguments":') else '{"number": 1') + "2" * 500
+
+
+async def test_a_cut_object_is_an_error_that_names_the_limit(make_llm: Any) -> None:
+    llm, structured = make_llm(endless, max_tokens=40), make_llm(endless, max_tokens=40).as_structured_llm(Order)
+    question = [ChatMessage(content="?")]
+    with pytest.raises(NoToolCall, match=CUT):
+        llm.structured_predict(Order, ASK, item="tea")
+    with pytest.raises(NoToolCall, match=CUT):
+        await llm.astructured_predict(Order, ASK, item="tea")
+    with pytest.raises(NoToolCall, match=CUT):
+        structured.chat(question)
+    with pytest.raises(NoToolCall, match=CUT):
+        await structured.achat(question)
+    with pytest.raises(NoToolCall, match=CUT):
+        list(structured.stream_chat(question))
+
+
+async def test_a_cut_object_that_streams_ends_with_that_error(make_llm: Any) -> None:
+    llm = make_llm(endless, max_tokens=40)
+    parts: list[Any] = []
+    with pytest.raises(NoToolCall, match=CUT):
+        parts.extend(llm.stream_structured_predict(Order, ASK, item="tea"))
+    assert parts[-1].item == "coffee"
+    stream = await llm.astream_structured_predict(Order, ASK, item="tea")
+    with pytest.raises(NoToolCall, match=CUT):
+        [part async for part in stream]
+
+
+async def test_a_cut_object_in_words_is_an_error_too(make_llm: Any) -> None:
+    llm = make_llm(endless, max_tokens=40, is_function_calling_model=False)
+    with pytest.raises(CutAnswer, match=CUT):
+        llm.structured_predict(Order, ASK, item="tea")
+    with pytest.raises(CutAnswer, match=CUT):
+        await llm.as_structured_llm(Order).achat([ChatMessage(content="?")])
+    whole = make_llm('Here: {"item": "milk"}' + " and on" * 99, max_tokens=40, is_function_calling_model=False)
+    assert whole.structured_predict(Order, ASK, item="tea") == Order(item="milk")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_an_agent_has_no_object_rather_than_a_cut_one(make_llm: Any) -> None:
+    def agent_or_object(prompt: Prompt) -> str:
+        return endless(prompt) if prompt.text.endswith('"arguments":') else "Done."
+
+    agent = FunctionAgent(llm=make_llm(agent_or_object, max_tokens=40), output_cls=Order, streaming=False)
+    with pytest.warns(UserWarning, match="max_tokens=40 cut"):
+        output = await agent.run("A coffee, please.")
+    assert output.structured_response is None
+
+
+def test_without_a_tool_call_the_error_says_how_to_force_one(make_llm: Any) -> None:
+    with pytest.raises(NoToolCall, match="tool_required=True"):
+        make_llm("A lamp costs 47.").predict_and_call(TOOLS, user_msg="What does a lamp cost?")
