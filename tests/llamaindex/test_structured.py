@@ -212,6 +212,8 @@ async def test_a_cut_object_in_words_is_an_error_too(make_llm: Any) -> None:
     with pytest.raises(CutAnswer, match=CUT):
         llm.structured_predict(Order, ASK, item="tea")
     with pytest.raises(CutAnswer, match=CUT):
+        list(llm.stream_structured_predict(Order, ASK, item="tea"))
+    with pytest.raises(CutAnswer, match=CUT):
         await llm.as_structured_llm(Order).achat([ChatMessage(content="?")])
     whole = make_llm('Here: {"item": "milk"}' + " and on" * 99, max_tokens=40, is_function_calling_model=False)
     assert whole.structured_predict(Order, ASK, item="tea") == Order(item="milk")
