@@ -88,16 +88,18 @@ def _check_prompts(requests: list[tuple[Prompt, list[Chunk]]], engine: Engine) -
     if tokenizer is None:
         return
     for prompt, chunks in requests:
-        length = len(prompt.token_ids or ()) or len(tokenizer.encode(prompt.text, begins=True))
         if prompt.token_ids is not None:
             spelled = tokenizer.decode(prompt.token_ids, control=True)
             end = f"the ids spell …{spelled[-60:]!r}, the text ends in …{prompt.text[-60:]!r}"
             assert same_text(_plain(spelled), _plain(prompt.text)), end
         usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), None)
+        ids = prompt.token_ids if engine.speaks_ids else None
+        length = len(tokenizer.encode(prompt.text, begins=True)) if ids is None else len(ids)
         # a server that encodes the text itself may split other scripts otherwise (llama.cpp composes no accents)
-        is_exact = prompt.token_ids is not None or prompt.text.isascii()
+        is_exact = ids is not None or prompt.text.isascii()
         if usage is not None and usage.prompt_tokens is not None and is_exact:
-            assert usage.prompt_tokens == length, "the engine reads other tokens than the prompt's: two BOS tokens?"
+            counts = f"the engine read {usage.prompt_tokens} tokens (two BOS tokens?), not {length}"
+            assert usage.prompt_tokens == length, f"{counts}: …{prompt.text[-300:]!r}"
 
 
 def _plain(text: str) -> str:

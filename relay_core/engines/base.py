@@ -275,12 +275,9 @@ class Engine(ABC):
         return None
 
     async def load(self) -> None:
-        """Load a model of this process for a relay. Does nothing for an endpoint.
+        """Load a model of this process for a relay; a call's time limit does not count this. Nothing for an endpoint.
 
-        The time limit of a call does not count this time, and an error ends the answer, while an endpoint that does
-        not start makes the call fail.
-
-        Raises:
+        Raises (an error ends the answer):
             ConfigurationError: the model cannot be used, or its chat template cannot.
             EngineError: the model could not be loaded.
         """

@@ -28,7 +28,10 @@ from testing.real_engines import ON_TRANSFORMERS, VLLM_SERVER, Recorded
 ROUNDS = int(os.environ.get("RELAY_REAL_ROUNDS", "1"))
 STOCK = {"tea": 12, "coffee": 7}
 ITEMS = ("tea", "coffee")
-SYSTEM = "You keep a shop. Answer in one short sentence."
+# without the second and third sentence, this model goes on calling the tool after each result
+SYSTEM = (
+    "You keep a shop. Look up the stock once with the tool. When you have its result, answer in one short sentence."
+)
 TWICE = '{\\"item'  # arguments that were encoded as a string, and then once more
 
 pytestmark = [
