@@ -67,7 +67,7 @@ def draw_plan(rng: random.Random, group: Group, *, more_changes: bool) -> Plan:
 
     Args:
         rng: the source of all draws.
-        group: the group of the problem, which determines the product.
+        group: the group of the problem, which determines whether there is a product, and of how many digits.
         more_changes: ``True`` for the family :data:`~relay_core.bundled.wording.HELD_OUT`, whose easy problems begin
             with 2 or 3 changes and whose medium problems have 1 or 2 before and after the product; it has no effect on
             ``hard``.

@@ -67,7 +67,7 @@ class Task(Protocol):
 
         Args:
             split: the split's name, such as ``"train"`` or ``"test"``; no problem is in two splits.
-            n: the number of problems; ``None`` for all problems of a finite split, without a ``mix``.
+            n: the number of problems; ``None`` means all problems, which needs a finite split and no ``mix``.
             seed: determines which problems are drawn.
             mix: the share of each group; ``None`` leaves the shares to the task.
 

@@ -132,7 +132,7 @@ class Run:
         is saved already, this stage does nothing.
 
         Raises:
-            ConfigurationError: the run's folder has no warmed-up student.
+            ConfigurationError: training starts from the warmed-up student, and the run's folder has none.
         """
         if models.is_saved(self.trained):
             return self.trained

@@ -35,7 +35,7 @@ class Address:
         verify: how TLS certificates are verified, as :func:`httpx_verify` returns it.
         proxy: the URL of a proxy; ``None`` means the proxy that the environment names.
 
-    ``secrets`` holds the secrets among these values, which are removed from messages and logs.
+    ``secrets`` holds the secrets among these values, which are removed from error messages and logs.
 
     Raises:
         ConfigurationError: a value cannot be used.

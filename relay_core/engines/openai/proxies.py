@@ -69,12 +69,13 @@ class Proxy:
 
 
 def proxy_of(url: str, setting: str | None) -> Proxy | None:
-    """The proxy for requests to ``url``; ``None`` if there is none, or if ``NO_PROXY`` excepts the host.
+    """The proxy for requests to ``url``; ``None`` if there is none.
 
     Args:
         url: the endpoint's URL.
         setting: the engine's ``proxy=``; with ``None``, the environment is read: ``HTTPS_PROXY`` for an https URL,
             ``HTTP_PROXY`` for an http URL, and ``ALL_PROXY`` if that variable is not set.
+            ``NO_PROXY`` excepts hosts from these.
 
     Raises:
         ConfigurationError: the proxy cannot be used; the message names the setting or the variable.
