@@ -28,7 +28,7 @@ from relay_core.engines.spec import engine_from_spec
 from relay_core.evaluate.agreement import Scorer, scorer_for
 from relay_core.evaluate.answers import Answers
 from relay_core.evaluate.comparison import Method, three_methods
-from relay_core.evaluate.figures import Figures, Scored, figures, router_score
+from relay_core.evaluate.figures import Figures, Scored, figures, routed_share, router_score
 from relay_core.evaluate.intervals import Interval, bootstrap
 from relay_core.evaluate.progress import Progress
 from relay_core.evaluate.prompts import read_prompts
@@ -58,7 +58,7 @@ def advantage(student: Sequence[Scored], teacher: Sequence[Scored], relay: Seque
         scores = [sum(row[i].score for row in rows) / len(rows) for i in range(3)]
         tokens = [sum(row[i].answer.usage.completion_tokens for row in rows) for i in range(3)]
         r = sum(row[2].answer.usage.teacher_tokens for row in rows) / max(1, tokens[2])
-        sent = r * tokens[0] / max(1e-9, r * tokens[0] + (1 - r) * tokens[1])
+        sent = routed_share(r, tokens[0], tokens[1])
         return scores[2] - (scores[0] + sent * (scores[1] - scores[0]))
 
     rows = list(zip(student, teacher, relay, strict=True))

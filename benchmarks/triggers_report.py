@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from relay_core.evaluate.chart import Point, chart
+from relay_core.evaluate.figures import routed_share
 from relay_core.evaluate.table import aligned, in_per_cent
 
 
@@ -37,8 +38,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     student, teacher = result["alone"]["student"], result["alone"]["teacher"]
 
     def router(call_ratio: float) -> float:
-        sent = call_ratio * student["tokens"]
-        sent /= max(1e-9, sent + (1 - call_ratio) * teacher["tokens"])
+        sent = routed_share(call_ratio, student["tokens"], teacher["tokens"])
         return float(student["score"] + sent * (teacher["score"] - student["score"]))
 
     points = [

@@ -107,14 +107,19 @@ def figures(answers: Sequence[Scored], prices: Prices, *, graded: bool) -> Figur
     )
 
 
-def router_score(student: Figures, teacher: Figures, call_ratio: float) -> float:
-    """The score of a router that sends whole prompts to the teacher at random, for this share of the tokens.
+def routed_share(call_ratio: float, student_tokens: float, teacher_tokens: float) -> float:
+    """The share of prompts that a router must send whole to the teacher for a call ratio.
 
-    If r is the call ratio and S and T the tokens of an answer by student and teacher, it sends the share q of the
-    prompts with q T / (q T + (1 - q) S) = r.
+    If r is the call ratio and S and T the tokens of an answer by student and teacher, it is the share q with
+    q T / (q T + (1 - q) S) = r.
     """
     r = call_ratio
-    sent = r * student.tokens / max(1e-9, r * student.tokens + (1 - r) * teacher.tokens)
+    return r * student_tokens / max(1e-9, r * student_tokens + (1 - r) * teacher_tokens)
+
+
+def router_score(student: Figures, teacher: Figures, call_ratio: float) -> float:
+    """The score of a router that draws the prompts for the teacher at random (:func:`routed_share`)."""
+    sent = routed_share(call_ratio, student.tokens, teacher.tokens)
     return student.score + sent * (teacher.score - student.score)
 
 
