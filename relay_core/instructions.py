@@ -36,7 +36,7 @@ def instructions(when: str, example: str | Sequence[Example], n: int = 8) -> str
         n: the number in the command that the instructions show.
 
     Raises:
-        ConfigurationError: no example has a command, or ``when`` is empty.
+        ConfigurationError: an example has no command, or ``when`` is empty.
     """
     when = when.strip().rstrip(",.")
     if not when:

@@ -1,6 +1,7 @@
 """``relay tune``: chooses a trigger's numbers that reach a given call ratio on the user's prompts.
 
-Before it chooses those of the trigger ``hidden``, it fits the head, and stops if the head is worth nothing.
+Before it chooses those of the trigger ``hidden``, it fits the head, and stops if the head is no better than the
+student's bare probability.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def _instead(options: Options, flags: dict[str, Any]) -> str:
 async def _tuned(
     options: Options, prompts: Prompts, flags: dict[str, Any], out: Path | None, margin: float | None
 ) -> tuple[Fitted | None, Tuned | None]:
-    """Tune, and before that fit a head if there is a margin; nothing is tuned if the head is no better than nothing."""
+    """Tune; if there is a margin, fit a head before, and tune only if it is better than the bare probability."""
     from relay_core.evaluate.tune import Tuner
 
     async with on_prompts.both_engines(options) as (student, teacher):

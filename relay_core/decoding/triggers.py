@@ -86,7 +86,7 @@ class Trigger(ABC):
 
     @property
     def needed_head(self) -> str | None:
-        """The folder of the head of which the trigger needs ``Token.head_probability``; ``None`` for no head."""
+        """The folder of the head whose ``Token.head_probability`` the trigger needs; ``None`` without a head."""
         return None
 
     @abstractmethod

@@ -275,7 +275,7 @@ class Engine(ABC):
         return None
 
     async def load(self) -> None:
-        """Load a model of this process for a relay; a call's time limit does not count this. Nothing for an endpoint.
+        """Load the model for a relay, if it runs in this process. The time limit of a call does not include this.
 
         Raises (an error ends the answer):
             ConfigurationError: the model cannot be used, or its chat template cannot.

@@ -66,8 +66,8 @@ class ScriptedEngine(Engine):
         chunk: tokens (or characters) per chunk.
         delay_s: seconds before each chunk.
         context_length: the most tokens of prompt and completion together; ``None`` sets no limit.
-        logprob: the log-probability of every token, and of the likeliest token at its place. Any head is accepted, and
-            its probability is that of the other tokens.
+        logprob: the log-probability of every token, and of the likeliest token at its place. Any head is accepted; its
+            probability for a token is 1 minus the probability of that token.
         constrains: whether the engine accepts constraints of every kind; the script is played unchanged all the same.
         honour_stop: whether a stream ends at ``Sampling.stop`` and ``Sampling.halt``, as it does on real engines (a
             closed command then ends the turn, even if no call follows). By default a turn is played until the loop

@@ -1,8 +1,9 @@
 """Fits a head by logistic regression, and compares what it reads: everything, or only a part.
 
 The weights of the hidden state are held small by an L2 penalty, which is chosen on a validation part; the few features
-of the distribution are hardly penalised, so that the head begins where the bare probabilities are. A score is judged by
-its AUC: the probability that a wrong token has a higher score than a right one.
+of the distribution are hardly penalised, so that a head whose weights of the hidden state are near 0 still reads the
+student's own probabilities. A score is judged by its AUC: the probability that a wrong token has a higher score than a
+right one.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def columns(size: int, part: str) -> torch.Tensor:
 
 
 def fit(train: Tokens, validation: Tokens, part: str) -> Regression:
-    """Fit a regression with the penalty under which it foretells ``validation`` best, on both parts together."""
+    """Choose the penalty under which a fit to ``train`` predicts ``validation`` best; fit with it to both parts."""
 
     def loss(regression: Regression) -> float:
         scores = regression.scores(validation.inputs)

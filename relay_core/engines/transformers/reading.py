@@ -97,7 +97,7 @@ in_child(_begin_anew)
 
 @contextmanager
 def _plain(model: PreTrainedModel) -> Iterator[None]:
-    """Give the model, in this context, the attention that computes the formula itself, and eval mode."""
+    """In this context, put the model into eval mode, with transformers' own attention ``eager``."""
     with _reading:
         attention, is_training = model.config._attn_implementation, model.training
         model.eval()
