@@ -19,7 +19,7 @@ _DECODER = json.JSONDecoder(strict=False)  # small models write line breaks insi
 def cut_by(result: RelayResult, settings: RelaySettings) -> str | None:
     """The limit that ended the answer, with its value, as in ``"max_tokens=60"``; ``None`` if no limit ended it.
 
-    An answer may also end because the context of a model is full; the text then names both ``max_tokens`` and the
+    An answer may also end because the context of a model is full; the returned string then names ``max_tokens`` and the
     context.
     """
     if result.finish_reason is FinishReason.DEADLINE:
