@@ -47,6 +47,8 @@ class InProcessEngine(Engine):
         """Whether the model is loaded and takes requests."""
 
     async def load(self) -> None:
+        if self.is_lost_in_fork:
+            return  # the call fails, with the error of `start`
         if not self.running:
             tokenizer = await asyncio.to_thread(lambda: self.tokenizer)
             await asyncio.to_thread(check_template, tokenizer)  # before the weights are loaded
