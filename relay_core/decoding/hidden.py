@@ -1,7 +1,7 @@
 """The trigger whose calls a small head decides, from the student's last hidden state and its probabilities.
 
-The method is that of CITER (https://arxiv.org/abs/2502.01976) and R2R (https://arxiv.org/abs/2505.21600): a classifier
-predicts before each token whether the small model goes wrong there. This head is a logistic regression
+The method follows CITER (https://arxiv.org/abs/2502.01976) and R2R (https://arxiv.org/abs/2505.21600): a classifier
+predicts whether the token that the small model has sampled is wrong. This head is a logistic regression
 (``engines/transformers/head.py``); ``relay tune --trigger hidden`` fits one.
 """
 

@@ -313,8 +313,7 @@ def as_trigger(value: object) -> Trigger:
         return parse_trigger(value)
     raise ConfigurationError(
         f"trigger is {value!r}: write Commands(), Uncertain(...), Hidden(...), Chance(...), Never(), a trigger of "
-        f"your own, "
-        f"or one of {ACCEPTED_TRIGGERS}"
+        f"your own, or one of {ACCEPTED_TRIGGERS}"
     )
 
 
