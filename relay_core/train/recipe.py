@@ -26,22 +26,42 @@ class Warmup:
     """The warm-up stage.
 
     Args:
+        source: where the training rows come from: ``random`` inserts commands at random places of the student's own
+            samples (the paper's way, ``warmup.py``); ``guided`` opens a call where the teacher would hardly have
+            written what the student wrote (``guided.py``); ``told`` keeps the right answers of a student that
+            instructions tell when to call (``told.py``).
         problems: the number of problems; the student samples one answer to each.
         mix: the share of each group of problems; ``None`` leaves the shares to the task.
         temperature: the temperature of the samples.
-        draws: the number of training rows from each sample, each with other random commands.
-        max_commands: the most commands that are inserted into a sample.
-        powers: exponents; the n of a command is a digit times 10 to the power of one of them.
+        draws: the number of training rows from each sample, each with other random commands (``random``).
+        max_commands: the most commands that are inserted into a sample (``random``).
+        powers: exponents; the n of a command is a digit times 10 to the power of one of them (``random``).
+        margin: a call is opened before the first token whose log-probability, by the teacher, is more than this below
+            that of the teacher's best token, in nats (``guided``).
+        rounds: the most calls that are opened in one answer, one a round (``guided``).
+        call_tokens: the most tokens of one such call (``guided``).
+        instructions: the name of shipped instructions, or a text of your own (``told``).
+        blocked_problems: warm-up's cost is measured on this many problems of the split ``train``: the student's
+            accuracy before and after warm-up, with calls blocked; 0 measures nothing.
         trainer: values of ``trl.SFTConfig``.
     """
 
+    source: Literal["random", "guided", "told"] = "random"
     problems: int = 2400
     mix: Mapping[str, float] | None = None
     temperature: float = 1.0
     draws: int = 1
     max_commands: int = 3
     powers: Sequence[int] = (0, 1)
+    margin: float = 4.5
+    rounds: int = 3
+    call_tokens: int = 5
+    instructions: str = "calculations"
+    blocked_problems: int = 100
     trainer: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _one_of("warmup.source", self.source, ("random", "guided", "told"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +69,7 @@ class Filter:
     """The data filter.
 
     Args:
+        enabled: ``False`` keeps all problems; the teacher answers none (the paper's ablation).
         problems: the number of problems that the teacher answers.
         mix: the share of each group of problems; ``None`` leaves the shares to the task.
         samples: answers per problem.
@@ -56,6 +77,7 @@ class Filter:
         keep: the lowest pass rate of a problem that is kept.
     """
 
+    enabled: bool = True
     problems: int = 640
     mix: Mapping[str, float] | None = None
     samples: int = 10
@@ -72,11 +94,17 @@ class Grpo:
         rollouts: the number of rollouts.
         prompts: prompts per rollout; the answers to one prompt are a group.
         group_size: answers per prompt.
-        updates: optimizer steps per rollout.
-        reward: ``difficulty_aware`` or ``simple``; see ``rewards.py``.
+        updates: optimizer steps per rollout; update u trains on every ``updates``-th group, from group u on.
+        reward: ``difficulty_aware``, ``simple`` or ``bill``; see ``rewards.py``. ``bill`` needs ``relay.prices``.
+        bill_scale: the price of an answer, in the currency of ``relay.prices``, that costs a reward of 1 (``bill``).
         independence_bonus, exploration: switches of the difficulty-aware reward; see ``rewards.py``.
         calls: ``False`` trains the student alone, without calls (plain GRPO).
-        temperature: the student's temperature in rollouts.
+        temperature: the student's temperature in rollouts and in the loss.
+        policy: where the student decodes during rollouts: ``live`` (the weights in this process), ``colocate`` (TRL's
+            vLLM in this process) or ``server`` (a vLLM server that receives the weights); see ``policies/``.
+        policy_url: the base URL of the vLLM server (``server``), such as ``http://10.0.0.2:8000``.
+        max_concurrency: how many answers of a process run at a time; ``None`` for all of a rollout.
+        tokens_per_forward: the most tokens of one forward and backward pass, padding included; at least one row.
         checkpoint_every: rollouts between two checkpoints.
         trainer: values of ``trl.GRPOConfig``.
     """
@@ -85,24 +113,50 @@ class Grpo:
     prompts: int = 64
     group_size: int = 8
     updates: int = 2
-    reward: Literal["difficulty_aware", "simple"] = "difficulty_aware"
+    reward: Literal["difficulty_aware", "simple", "bill"] = "difficulty_aware"
+    bill_scale: float = 1.0
     independence_bonus: bool = True
     exploration: bool = True
     calls: bool = True
     temperature: float = 1.0
+    policy: Literal["live", "colocate", "server"] = "live"
+    policy_url: str | None = None
+    max_concurrency: int | None = None
+    tokens_per_forward: int = 16384
     checkpoint_every: int = 10
     trainer: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.reward not in ("difficulty_aware", "simple"):
-            raise ConfigurationError(f"grpo.reward is {self.reward!r}: write difficulty_aware or simple")
+        _one_of("grpo.reward", self.reward, ("difficulty_aware", "simple", "bill"))
+        _one_of("grpo.policy", self.policy, ("live", "colocate", "server"))
         if self.group_size < 2:
             raise ConfigurationError(f"grpo.group_size is {self.group_size}: a group needs at least 2 answers")
-        if self.prompts * self.group_size % self.updates:
+        if self.prompts % self.updates:
             raise ConfigurationError(
-                f"grpo.prompts x grpo.group_size = {self.prompts * self.group_size} answers cannot be shared evenly "
-                f"by grpo.updates = {self.updates}"
+                f"grpo.prompts = {self.prompts} groups cannot be shared evenly by grpo.updates = {self.updates}"
             )
+        if self.policy == "server" and not self.policy_url:
+            raise ConfigurationError("grpo.policy is server: write grpo.policy_url, such as http://127.0.0.1:8000")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Training of a low-rank adapter instead of all weights (peft), in warm-up and in GRPO.
+
+    Args:
+        r: the rank; 0 trains all weights.
+        alpha: the adapter's output is scaled by ``alpha / r``; ``None`` means 2 r.
+        dropout: the dropout of the adapter's input.
+        target_modules: the modules that get an adapter: peft's ``all-linear``, or a list of names.
+        merge: ``True`` merges the adapter into the weights at the end, so that the trained student is a whole model;
+            ``False`` saves the adapter alone, which every engine in this process loads onto its base.
+    """
+
+    r: int = 0
+    alpha: int | None = None
+    dropout: float = 0.0
+    target_modules: str | Sequence[str] = "all-linear"
+    merge: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,20 +172,22 @@ class Recipe:
 
     Args:
         student: engine spec of the student that training starts from.
-        teacher: engine spec of the teacher.
+        teacher: engine spec of the teacher, or several specs of servers of one model, which take requests in turn.
         task: the spec of a task; see :func:`relay_core.evaluate.task.task_from_spec`.
         seed: decides every random draw of the run.
         threads: torch's threads on the CPU; ``None`` leaves the number to torch.
         relay: the settings of every answer, the same in rollouts and measurements.
+        lora: an adapter to train instead of all weights.
         warmup, filter, grpo, measure: the sections of the stages.
     """
 
     student: str = "bundled:student-base"
-    teacher: str = "bundled:teacher"
+    teacher: str | Sequence[str] = "bundled:teacher"
     task: str | Mapping[str, Any] = "bundled"
     seed: int = 0
     threads: int | None = None
     relay: Mapping[str, Any] = field(default_factory=dict)
+    lora: Lora = field(default_factory=Lora)
     warmup: Warmup = field(default_factory=Warmup)
     filter: Filter = field(default_factory=Filter)
     grpo: Grpo = field(default_factory=Grpo)
@@ -150,7 +206,13 @@ class Recipe:
         return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
 
 
-_SECTIONS: dict[str, type[Any]] = {"warmup": Warmup, "filter": Filter, "grpo": Grpo, "measure": Measure}
+_SECTIONS: dict[str, type[Any]] = {
+    "lora": Lora,
+    "warmup": Warmup,
+    "filter": Filter,
+    "grpo": Grpo,
+    "measure": Measure,
+}
 
 
 def load(name_or_file: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -221,6 +283,11 @@ def _known(prefix: str, values: Mapping[str, Any], cls: type[Any]) -> None:
     for name in values:
         if f"{prefix}{name}" not in known:
             raise ConfigurationError(f"the recipe has no {prefix}{name}; {did_you_mean(f'{prefix}{name}', known)}")
+
+
+def _one_of(name: str, value: object, accepted: Sequence[str]) -> None:
+    if value not in accepted:
+        raise ConfigurationError(f"{name} is {value!r}: write {', '.join(accepted[:-1])} or {accepted[-1]}")
 
 
 def _plain(value: Any) -> Any:
