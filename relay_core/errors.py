@@ -4,6 +4,7 @@
     ├── ConfigurationError      a setting, spec, prompt or file cannot be used; the message says what to write instead
     │   └── MissingExtraError   an optional package is not installed; the message holds the pip install line
     ├── BudgetError             a budget cannot be met at all
+    ├── TrainingError           training cannot go on; what was done until then is kept
     └── EngineError             an engine failed; ``role`` says which one, ``student`` or ``teacher``
         ├── ContextOverflow     the prompt is longer than the model's context
         └── TeacherUnavailable  the teacher failed after the retries; ``transcript`` holds the answer so far
@@ -51,6 +52,10 @@ class ConfigurationError(RelayError, ValueError):
 
 class BudgetError(RelayError, ValueError):
     """A budget cannot be met at all, such as a limit of zero tokens."""
+
+
+class TrainingError(RelayError):
+    """Training cannot go on, such as after a loss that is not finite; what was done until then is kept."""
 
 
 class MissingExtraError(ConfigurationError, ImportError):

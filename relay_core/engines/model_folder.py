@@ -265,10 +265,18 @@ def replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a model folder (configs, safetensors, tokenizer, chat template), completely or not at all."""
+def save_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    state: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model folder (configs, safetensors, tokenizer, chat template), completely or not at all.
+
+    ``state`` are the weights, if ``model`` does not hold them itself.
+    """
     with replacing(folder) as temporary:
-        model.save_pretrained(temporary)
+        model.save_pretrained(temporary, **({} if state is None else {"state_dict": dict(state)}))
         tokenizer.save_pretrained(temporary)
 
 

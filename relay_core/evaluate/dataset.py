@@ -118,6 +118,10 @@ class DatasetTask:
         source = f"the split {split!r} of {self.name}"
         return splitting.draw(self._problems[split], n, seed=seed, mix=mix, source=source)
 
+    def size(self, split: str) -> int:
+        """The number of problems in a split."""
+        return len(self.problems(split))
+
     def grade(self, text: str, problem: Problem) -> bool:
         """Whether ``text`` holds the problem's answer, according to the task's grader."""
         return self._grader(text, problem.answer)

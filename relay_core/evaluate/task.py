@@ -81,6 +81,24 @@ class Task(Protocol):
         ...
 
 
+def up_to(
+    task: Task, split: str, n: int, *, seed: int = 0, mix: Mapping[str, float] | None = None
+) -> Sequence[Problem]:
+    """Draw ``n`` problems, or all problems of a finite split that has fewer and no ``mix``.
+
+    A task with a method ``size(split)``, which returns the number of problems in a split, is finite.
+
+    Raises:
+        ConfigurationError: as :meth:`Task.problems`; or the split has no problem.
+    """
+    size = getattr(task, "size", None)
+    if size is not None and mix is None:
+        n = min(n, size(split))
+        if n == 0:
+            raise ConfigurationError(f"the split {split!r} of {task.name} has no problem: write task.splits")
+    return task.problems(split, n, seed=seed, mix=mix)
+
+
 def in_task_order(present: Iterable[str], groups: Sequence[str]) -> list[str]:
     """Sort the groups in ``present`` in the order of ``groups``; groups that are not in ``groups`` come last.
 

@@ -3,16 +3,21 @@
     __main__.py      the command line
     recipe.py        a run's values, from a YAML file and flags; recipes/ holds the recipes that ship
     stages.py        the stages of a run; each reads and writes files
-    sampling.py      a model's answers to many problems, kept in a journal
+    processes.py     the processes of a run, and what they tell each other
+    seeds.py         the seed of each sampled answer
+    jobs.py          many answers to sample, kept as they come; sampling.py: a model's own answers
     warmup.py        stage 1: commands at random places of the student's samples, and supervised training on these
     data_filter.py   stage 2: the problems that the teacher can answer
-    grpo.py          stage 3: GRPO with TRL
-    policy.py        the live weights, which rollouts and the trainer share
-    rollout.py       answers of the relay in the form that TRL expects: ids, mask, log-probabilities
-    rewards.py       the reward of each answer in one group of answers
-    scoring.py       a rollout's rewards, group by group, and its figures
-    trainer.py       arguments, checkpoints and progress of TRL's trainers
-    unpadded.py      TRL's GRPO trainer without the work on padding
+    grpo.py          stage 3: GRPO with TRL, put together from:
+        policies/        where the student decodes during rollouts
+        rollout.py       answers of the relay in the form that TRL expects: ids, mask, log-probabilities
+        rewards.py       the reward of each answer in one group of answers
+        scoring.py       a rollout's rewards, group by group
+        grpo_trainer.py  TRL's trainer by a budget of tokens, the same on any number of processes
+        microbatches.py  which rows are computed together; epoch_sampler.py: the order of the problems
+        rollout_log.py   what is kept of a rollout: figures.py, records.py
+    trainer.py       arguments and progress of TRL's trainers, and the stop at NaN
+    checkpoints.py   the newest whole checkpoint, and what a full disk leaves
     models.py        a student's weights: the folder of an engine spec, the loaded model, an engine on it
     plot.py          the plot of a run
 

@@ -1,7 +1,9 @@
 """python -m relay_core.train warmup|filter|grpo|measure|all --recipe bundled|FILE [--seed N] [--out DIR] [--json]
 
 `all` runs warm-up, filter, GRPO and measurement. If a run is killed, the same command resumes it. A flag replaces a
-value of the recipe: --grpo.rollouts 40, --warmup.trainer.learning_rate 1e-4, --relay.max_tokens 300.
+value of the recipe: --grpo.rollouts 40, --warmup.trainer.learning_rate 1e-4, --relay.max_tokens 300. Some have a short
+name: --task, --warmup random|guided|told, --reward difficulty_aware|simple|bill, --call-length learned|N|rest, --policy
+live|colocate|server, --no-independence-bonus, --no-exploration, --no-filter, --no-teacher (plain GRPO).
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     import yaml
 
     parser = argparse.ArgumentParser(prog="python -m relay_core.train", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+                                     formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)  # fmt: skip
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--recipe", default="bundled", help="the name of a recipe that ships, or a YAML file")
     parser.add_argument("--seed", type=int, help="replaces the recipe's seed")
@@ -38,16 +41,36 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     parser.add_argument("--teacher", help="engine spec of the teacher")
     parser.add_argument("--out", type=Path, help="folder of the run (default: build/train/RECIPE-SEED)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--resume", action="store_true", help="what the same command does anyway: go on in --out")
+    short = parser.add_argument_group("short names of values of the recipe")
+    short.add_argument("--warmup", dest="warmup.source", help="random, guided or told")
+    short.add_argument("--reward", dest="grpo.reward", help="difficulty_aware, simple or bill")
+    short.add_argument("--policy", dest="grpo.policy", help="live, colocate or server")
+    short.add_argument("--call-length", dest="relay.trigger", type=_trigger, help="learned, a number, or rest")
+    for name, dotted in _SWITCHES.items():
+        short.add_argument(name, dest=dotted, action="store_const", const=False, help=f"--{dotted} false")
     args, rest = parser.parse_known_args(argv)
-    overrides: dict[str, Any] = {
-        name: getattr(args, name) for name in ("seed", "student", "teacher") if getattr(args, name) is not None
-    }
+    ours = ("seed", "student", "teacher", *(action.dest for action in short._group_actions))
+    overrides: dict[str, Any] = {name: value for name in ours if (value := getattr(args, name)) is not None}
     flags = [part for flag in rest for part in (flag.split("=", 1) if flag.startswith("--") else [flag])]
     if len(flags) % 2 or not all(f.startswith("--") for f in flags[::2]):
         raise ConfigurationError(f"cannot read {' '.join(rest)}: write --SECTION.NAME VALUE for each")
     for flag, value in zip(flags[::2], flags[1::2], strict=True):
         overrides[flag.removeprefix("--")] = _value(yaml.safe_load(value))
     return args, overrides
+
+
+_SWITCHES = {
+    "--no-independence-bonus": "grpo.independence_bonus",
+    "--no-exploration": "grpo.exploration",
+    "--no-filter": "filter.enabled",
+    "--no-teacher": "grpo.calls",
+}
+
+
+def _trigger(call_length: str) -> str:
+    """The trigger for ``--call-length``: commands with the n that the student wrote, or another one."""
+    return "commands" if call_length == "learned" else f"commands:{call_length}"
 
 
 def _value(value: Any) -> Any:
@@ -69,14 +92,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         models.require_extra()
         recipe = load(args.recipe, overrides)
+        from relay_core.train.checkpoints import disk_errors
+        from relay_core.train.processes import is_main
         from relay_core.train.stages import Run
 
         run = Run(recipe, args.out or Path("build/train") / f"{Path(args.recipe).stem}-{recipe.seed}")
-        values, text = _result(run, args.stage)
+        with disk_errors(run.out):
+            values, text = _result(run, args.stage)
     except RelayError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(values) if args.json else text)
+    if is_main():
+        print(json.dumps(values) if args.json else text)
     return 0
 
 
@@ -84,12 +111,12 @@ def _result(run: Run, stage: str) -> tuple[dict[str, Any], str]:
     """Run a stage; returns its result as plain values for ``--json``, and as text."""
     if stage in ("measure", "all"):
         comparison = run.all() if stage == "all" else run.measure()
-        return run.report(comparison), comparison.text()
+        return ({}, "") if comparison is None else (run.report(comparison), comparison.text())
     if stage == "filter":
         values: dict[str, Any] = {
             "kept": len(run.filter()),
             "of": run.recipe.filter.problems,
-            "rates": str(run.out / "filter.jsonl"),
+            "rates": str(run.out / "filter" / "rates.jsonl") if run.recipe.filter.enabled else None,
         }
     else:
         values = {"student": str(run.warmup() if stage == "warmup" else run.grpo())}

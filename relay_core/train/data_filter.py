@@ -1,81 +1,69 @@
 """The data filter: keep the problems that the teacher can answer (paper, section 3.4).
 
 The teacher answers each problem several times, and a problem is kept if its pass rate reaches a bound. On problems that
-the teacher cannot answer, the student would learn to call without any gain.
+the teacher cannot answer, the student would learn to call without any gain. An answer that a limit cut off is wrong,
+whatever it holds: GRPO grades it in the same way.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 from relay_core.errors import ConfigurationError
-from relay_core.evaluate.store import Journal
+from relay_core.evaluate.store import write_rows
 from relay_core.evaluate.task import Problem, Task
 from relay_core.events import RelayResult
 from relay_core.relay import Relay
+from relay_core.train import processes
+from relay_core.train.jobs import Job, JobFile, Row
 from relay_core.train.recipe import Filter
-from relay_core.train.sampling import answer_all
+from relay_core.train.rollout import TRUNCATED
+from relay_core.train.sampling import local
 
 
-def pass_rates(
-    teacher: Relay, task: Task, problems: Sequence[Problem], journal: Journal, config: Filter, *, limit: int = 128
-) -> list[float]:
+def pass_rates(teacher: Relay, task: Task, jobs: Sequence[Job], folder: Path, config: Filter) -> list[float]:
     """The teacher's pass rate on every problem.
 
     Args:
         teacher: a relay whose student engine is the teacher, and which has no teacher to call.
         task: grades the answers.
-        problems: problems of the task.
-        journal: receives one row per problem (``i``, ``key``, ``band``, ``passed``, ``samples``, ``rate``) when all its
-            answers are graded. Problems that are already in the journal are not answered again.
-        config: the number of samples, and how they are sampled.
-        limit: how many answers run at a time.
+        jobs: ``config.samples`` answers to each problem.
+        folder: receives ``answers.jsonl`` (one row per answer; answers that are there are not sampled again) and
+            ``rates.jsonl`` (one row per problem: ``i``, ``key``, ``band``, ``passed``, ``samples``, ``rate``).
+        config: how the answers are sampled.
 
     Raises:
-        ConfigurationError: the journal was made with other problems or another number of samples.
+        ConfigurationError: the folder holds answers to other problems.
         EngineError: the teacher failed.
     """
-    rates = _known_rates(journal, problems, config)
+
+    def row(job: Job, result: RelayResult) -> Row:
+        truncated = result.finish_reason in TRUNCATED
+        correct = not truncated and task.grade(result.text, job.problem)
+        return {"correct": correct, "truncated": truncated, "text": result.text, "seed": job.seed}
+
+    file = JobFile(folder / "answers.jsonl", jobs)
+    sampling = {"temperature": config.temperature, "top_p": config.top_p, "top_k": None}
+    rows = file.run(local(teacher, row, label="filter", total=len(jobs), done=len(file.known), **sampling))
     grades: dict[int, list[bool]] = defaultdict(list)
-
-    def count(i: int, result: RelayResult) -> bool:
-        problem = problems[i]
-        grades[i].append(task.grade(result.text, problem))
-        if len(grades[i]) < config.samples:
-            return False
-        passed = sum(grades[i])
-        rates[i] = passed / config.samples
-        row = {"i": i, "key": problem.id, "band": problem.group, "passed": passed}
-        journal.append({**row, "samples": config.samples, "rate": rates[i]})
-        return True
-
-    jobs = [(i, problem) for i, problem in enumerate(problems) if i not in rates for _ in range(config.samples)]
-    answer_all(
-        teacher,
-        jobs,
-        count,
-        label="filter",
-        total=len(problems),
-        done=len(rates),
-        limit=limit,
-        temperature=config.temperature,
-        top_p=config.top_p,
-    )
-    return [rates[i] for i in range(len(problems))]
-
-
-def _known_rates(journal: Journal, problems: Sequence[Problem], config: Filter) -> dict[int, float]:
-    """The pass rates that the journal holds, by the index of the problem."""
-    rates: dict[int, float] = {}
-    for row in journal.rows:
-        i = row["i"]
-        if i >= len(problems) or row["key"] != problems[i].id or row["samples"] != config.samples:
-            raise ConfigurationError(
-                f"{journal.path} holds pass rates of other problems: choose another --out, or delete the file"
-            )
-        rates[i] = row["rate"]
-    return rates
+    for answer in rows:
+        grades[answer["i"]].append(answer["correct"])
+    problems = {job.i: job.problem for job in jobs}
+    rates = {i: sum(passed) / len(passed) for i, passed in grades.items()}
+    if processes.is_main():
+        write_rows(
+            folder / "rates.jsonl",
+            (
+                {
+                    "i": i, "key": problem.id, "band": problem.group, "passed": sum(grades[i]),
+                    "samples": len(grades[i]), "rate": rates[i],
+                }
+                for i, problem in problems.items()
+            ),
+        )  # fmt: skip
+    return [rates[i] for i in problems]
 
 
 def kept(problems: Sequence[Problem], rates: Sequence[float], keep: float) -> list[Problem]:

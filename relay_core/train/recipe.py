@@ -30,7 +30,8 @@ class Warmup:
             samples (the paper's way, ``warmup.py``); ``guided`` opens a call where the teacher would hardly have
             written what the student wrote (``guided.py``); ``told`` keeps the right answers of a student that
             instructions tell when to call (``told.py``).
-        problems: the number of problems; the student samples one answer to each.
+        problems: the number of problems; the student samples one answer to each. If the task has fewer, it samples
+            several answers to each.
         mix: the share of each group of problems; ``None`` leaves the shares to the task.
         temperature: the temperature of the samples.
         draws: the number of training rows from each sample, each with other random commands (``random``).
@@ -70,7 +71,7 @@ class Filter:
 
     Args:
         enabled: ``False`` keeps all problems; the teacher answers none (the paper's ablation).
-        problems: the number of problems that the teacher answers.
+        problems: the number of problems that the teacher answers; all, if the task has fewer.
         mix: the share of each group of problems; ``None`` leaves the shares to the task.
         samples: answers per problem.
         temperature, top_p: the sampling of the answers.
@@ -103,6 +104,7 @@ class Grpo:
         policy: where the student decodes during rollouts: ``live`` (the weights in this process), ``colocate`` (TRL's
             vLLM in this process) or ``server`` (a vLLM server that receives the weights); see ``policies/``.
         policy_url: the base URL of the vLLM server (``server``), such as ``http://10.0.0.2:8000``.
+        teacher_patience_s: how long a rollout waits for a teacher that does not answer, before the run ends.
         max_concurrency: how many answers of a process run at a time; ``None`` for all of a rollout.
         tokens_per_forward: the most tokens of one forward and backward pass, padding included; at least one row.
         checkpoint_every: rollouts between two checkpoints.
@@ -121,6 +123,7 @@ class Grpo:
     temperature: float = 1.0
     policy: Literal["live", "colocate", "server"] = "live"
     policy_url: str | None = None
+    teacher_patience_s: float = 1800.0
     max_concurrency: int | None = None
     tokens_per_forward: int = 16384
     checkpoint_every: int = 10
@@ -161,7 +164,7 @@ class Lora:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """The measurement at the end, on ``problems`` problems of the task's split ``test``."""
+    """The measurement at the end, on ``problems`` problems of the task's split ``test`` (all, if it has fewer)."""
 
     problems: int = 300
 
@@ -228,9 +231,20 @@ def load(name_or_file: str, overrides: Mapping[str, Any] | None = None) -> Recip
     values = yaml.safe_load(_text(name_or_file)) or {}
     if not isinstance(values, dict):
         raise ConfigurationError(f"recipe {name_or_file}: write a mapping of sections, not a {type(values).__name__}")
-    for dotted, value in (overrides or {}).items():
-        _set(values, dotted, value)
+    _override(values, overrides or {})
     return build(values)
+
+
+def _override(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Replace values by dotted name, in place. With another task, the shares of the recipe's own groups go."""
+    if overrides.get("task", values.get("task")) != values.get("task"):
+        for section in values.values():
+            if isinstance(section, dict):
+                section.pop("mix", None)
+    for dotted in sorted(overrides, key=lambda name: name != "task"):
+        if dotted.startswith("task.") and isinstance(values.get("task"), str):
+            values["task"] = {"path": values["task"]}
+        _set(values, dotted, overrides[dotted])
 
 
 def build(values: Mapping[str, Any]) -> Recipe:

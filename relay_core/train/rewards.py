@@ -3,7 +3,8 @@
 rho is the answer's call ratio: the teacher tokens that were received (not those requested; docs/method.md, fault 8),
 divided by all tokens of the answer.
 
-The simple reward is 1 - rho for a correct answer and -rho for a wrong one.
+The simple reward is 1 - rho for a correct answer and -rho for a wrong one. The bill is what the answer really costs at
+given prices, with the context that each call reads again, which rho leaves out; its reward is 1 - bill or -bill.
 
 The difficulty-aware reward depends on the scenario of the group:
 
@@ -25,14 +26,15 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One answer's outcome: whether it is correct, whether the teacher was called, and the call ratio (rho).
+    """One answer's outcome: whether it is correct, whether the teacher was called, the call ratio (rho), and the bill.
 
-    ``called`` is also true if the call failed.
+    An answer in which a call failed has no outcome: it takes no part in its group.
     """
 
     correct: bool
     called: bool
     call_ratio: float
+    bill: float = 0.0
 
 
 class Scenario(StrEnum):
@@ -65,6 +67,16 @@ def simple(outcomes: Sequence[Outcome]) -> list[float]:
     """
     _require_answers(outcomes)
     return [float(o.correct) - o.call_ratio for o in outcomes]
+
+
+def bill(outcomes: Sequence[Outcome]) -> list[float]:
+    """``correct - bill`` for each answer of one group.
+
+    Raises:
+        ValueError: the group is empty.
+    """
+    _require_answers(outcomes)
+    return [float(o.correct) - o.bill for o in outcomes]
 
 
 def difficulty_aware(

@@ -1,21 +1,21 @@
-"""Sampling: the answers of one model, without calls, to many problems.
-
-Each answer is written to a journal when it is complete, so that a run that resumes does not sample it again.
-"""
+"""Sampling: the answers of one model, without calls, to many problems."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from relay_core import portal
 from relay_core.concurrency import map_concurrently
 from relay_core.evaluate.progress import Progress
-from relay_core.evaluate.store import Journal
-from relay_core.evaluate.task import Problem
 from relay_core.events import FinishReason, RelayResult
 from relay_core.relay import Relay
+from relay_core.train.jobs import Job, JobFile, Row
+
+LIMIT = 128
+"""How many answers run at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,68 +26,62 @@ class Sample:
     token_ids: tuple[int, ...]
 
 
-def sample(relay: Relay, problems: Sequence[Problem], journal: Journal, *, temperature: float) -> list[Sample]:
-    """Sample the student's own answers, one per problem.
+def sample(relay: Relay, jobs: Sequence[Job], path: Path, *, temperature: float) -> list[Sample]:
+    """Sample the student's own answers.
 
     An answer that a limit cut off is left out, because it has no end token to train on.
 
     Args:
-        relay: the relay whose student is sampled.
-        problems: the problems to answer.
-        journal: receives one row per answer. Problems that are already in the journal are not sampled again.
+        relay: the relay whose student is sampled, without top_p and top_k.
+        jobs: the answers to sample.
+        path: the file for one row per answer. Answers that are there, or in its parts, are not sampled again.
         temperature: the student's temperature.
     """
-    sampled = {row["i"] for row in journal.rows}
 
-    def keep(i: int, result: RelayResult) -> bool:
-        row = result.transcript.training_row()
+    def row(job: Job, result: RelayResult) -> Row:
+        training = result.transcript.training_row()
         ended = result.finish_reason is FinishReason.STOP
-        journal.append({"i": i, "ended": ended, "prompt_ids": list(row.prompt_ids), "token_ids": list(row.token_ids)})
-        return True
+        return {"ended": ended, "prompt_ids": list(training.prompt_ids), "token_ids": list(training.token_ids)}
 
-    missing = [(i, problem) for i, problem in enumerate(problems) if i not in sampled]
-    answer_all(relay, missing, keep, label="samples", total=len(problems), done=len(sampled), temperature=temperature)
-    ended = sorted((row for row in journal.rows if row["ended"]), key=lambda row: row["i"])
-    return [Sample(tuple(row["prompt_ids"]), tuple(row["token_ids"])) for row in ended]
+    file = JobFile(path, jobs)
+    sampling = {"temperature": temperature, "top_p": 1.0, "top_k": None}
+    rows = file.run(local(relay, row, label="samples", total=len(jobs), done=len(file.known), **sampling))
+    return [Sample(tuple(r["prompt_ids"]), tuple(r["token_ids"])) for r in rows if r["ended"]]
 
 
-def answer_all(
+def local(
     relay: Relay,
-    jobs: Sequence[tuple[int, Problem]],
-    on_answer: Callable[[int, RelayResult], bool],
+    row: Callable[[Job, RelayResult], Row],
     *,
     label: str,
     total: int,
-    done: int,
-    limit: int = 128,
+    done: int = 0,
+    limit: int = LIMIT,
     **overrides: Any,
-) -> None:
-    """Answer problems concurrently, with calls refused, and show progress.
+) -> Callable[[Sequence[Job], Callable[[Job, Row], None]], None]:
+    """Answer jobs in this process, with calls refused: an argument of :meth:`JobFile.run`.
 
     Args:
         relay: the relay whose student answers.
-        jobs: problems, each with its index; a problem may occur several times.
-        on_answer: called with a problem's index and an answer; returns whether the answer completes a step of the
-            progress.
-        label: the name of the progress.
-        total: the number of steps of the progress.
-        done: the steps that an earlier, killed run completed.
+        row: makes the values of a job's row from its answer.
+        label, total, done: the progress: its name, its steps, and the steps that an earlier, killed run did.
         limit: how many answers run at a time.
         overrides: settings of every answer, by name (:class:`~relay_core.settings.RelaySettings`).
 
-    Raises:
-        EngineError: the engine failed; ``on_answer`` has been called with all earlier answers.
+    The function that it returns raises EngineError if the engine failed; all earlier answers are kept.
     """
 
-    async def run() -> None:
-        with Progress(label, total, done=done) as progress:
+    def answer_all(jobs: Sequence[Job], keep: Callable[[Job, Row], None]) -> None:
+        async def run() -> None:
+            with Progress(label, total, done=done) as progress:
 
-            async def answer(job: tuple[int, Problem]) -> None:
-                i, problem = job
-                if on_answer(i, await relay.agenerate(problem.messages, calls=False, **overrides)):
+                async def answer(job: Job) -> None:
+                    options = {"calls": False, "seed": job.seed, **overrides}
+                    keep(job, row(job, await relay.agenerate(job.problem.messages, **options)))
                     progress.step()
 
-            await map_concurrently(answer, jobs, limit=limit)
+                await map_concurrently(answer, jobs, limit=limit)
 
-    if jobs:
         portal.run(run)
+
+    return answer_all

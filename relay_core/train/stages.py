@@ -3,13 +3,14 @@
     recipe.yaml          every value of the run
     warmup/              samples.jsonl, checkpoints, tensorboard
     student-warm/        a model folder
-    filter.jsonl         the teacher's pass rates
-    grpo/                rollouts.jsonl, checkpoints, tensorboard
+    filter/              answers.jsonl, and rates.jsonl: the teacher's pass rates
+    grpo/                rollouts.jsonl (figures), rollouts/ (answers), checkpoints, tensorboard
     student-relay/       a model folder (with `grpo.calls: false`: student-grpo, and no warm-up)
     training.png         the plot of the run
     measured.json        figures on held-out problems
 
-Each stage can be run, repeated or resumed separately.
+Each stage can be run, repeated or resumed separately. In a run of several processes (``processes.py``), all of them
+sample and train, and the main process writes.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.comparison import Comparison, Method
 from relay_core.evaluate.measure import Measured
-from relay_core.evaluate.store import Journal, write_json
-from relay_core.evaluate.task import Problem, task_from_spec
+from relay_core.evaluate.store import write_json
+from relay_core.evaluate.task import Problem, task_from_spec, up_to
 from relay_core.keys import Role
 from relay_core.relay import Relay
-from relay_core.train import data_filter, grpo, models, plot, sampling, warmup
+from relay_core.train import data_filter, grpo, models, plot, processes, sampling, warmup
+from relay_core.train.jobs import jobs_for
 from relay_core.train.recipe import Recipe, build
 
 # The stages draw different problems from the task's split `train`: these numbers are added to 1000 times the seed.
@@ -56,6 +58,7 @@ class Run:
         import torch
 
         models.quiet()
+        processes.start()
         self.recipe, self.out = recipe, out
         self.task = task_from_spec(recipe.task)
         if recipe.threads is not None:
@@ -64,7 +67,9 @@ class Run:
         file = out / "recipe.yaml"
         if file.exists() and build(yaml.safe_load(file.read_text(encoding="utf-8"))).as_dict() != recipe.as_dict():
             raise ConfigurationError(f"{out} holds a run of another recipe (recipe.yaml): choose another --out")
-        file.write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
+        processes.barrier()
+        if processes.is_main():
+            file.write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
 
     @property
     def warm(self) -> Path:
@@ -78,7 +83,7 @@ class Run:
 
     # -- stages --------------------------------------------------------------------------------------------
 
-    def all(self) -> Comparison:
+    def all(self) -> Comparison | None:
         """Run every stage; plain GRPO (``grpo.calls: false``) needs no warm-up."""
         if self.recipe.grpo.calls:
             self.warmup()
@@ -92,14 +97,12 @@ class Run:
         config, folder = self.recipe.warmup, self.out / "warmup"
         model, tokenizer = models.load(models.folder_of(self.recipe.student))
         problems = self._training_problems(config.problems, _WARMUP_DRAW, config.mix)
+        samples_each = -(-config.problems // len(problems))  # several, if the task has fewer problems
+        jobs = jobs_for(problems, samples_each, run_seed=self.recipe.seed, stage="warmup")
         engine = models.engine_on(model, tokenizer, self.recipe.student)
         try:
-            samples = sampling.sample(
-                Relay(engine, None, self.recipe.settings()),
-                problems,
-                Journal(folder / "samples.jsonl"),
-                temperature=config.temperature,
-            )
+            relay = Relay(engine, None, self.recipe.settings())
+            samples = sampling.sample(relay, jobs, folder / "samples.jsonl", temperature=config.temperature)
         finally:
             portal.run(engine.aclose)
         if not samples:
@@ -107,20 +110,21 @@ class Run:
                 f"none of {len(problems)} samples of {self.recipe.student} ended: raise relay.max_tokens"
             )
         rows = warmup.rows(samples, engine.tokenizer.encode, config, seed=self.recipe.seed)
-        warmup.fine_tune(model, tokenizer, rows, config, folder, seed=self.recipe.seed)
-        save_model(model, tokenizer, self.warm)
+        state = warmup.fine_tune(model, tokenizer, rows, config, folder, seed=self.recipe.seed)
+        self._save(model, tokenizer, self.warm, state)
         return self.warm
 
     def filter(self) -> list[Problem]:
         """Measure the teacher's pass rates; returns the problems that are kept."""
         config = self.recipe.filter
         problems = self._training_problems(config.problems, _FILTER_DRAW, config.mix)
-        journal = Journal(self.out / "filter.jsonl")
-        engine = _engine(self.recipe.teacher)
+        if not config.enabled:
+            return problems
+        jobs = jobs_for(problems, config.samples, run_seed=self.recipe.seed, stage="filter")
+        engine = self._teacher()
         try:
-            rates = data_filter.pass_rates(
-                Relay(engine, None, self.recipe.settings()), self.task, problems, journal, config
-            )
+            relay = Relay(engine, None, self.recipe.settings())
+            rates = data_filter.pass_rates(relay, self.task, jobs, self.out / "filter", config)
         finally:
             portal.run(engine.aclose)
         return data_filter.kept(problems, rates, config.keep)
@@ -141,27 +145,33 @@ class Run:
             raise ConfigurationError(f"{self.warm} is not there: run the stage warmup first, with the same --out")
         source = str(self.warm) if self.recipe.grpo.calls else models.folder_of(self.recipe.student)
         model, tokenizer = models.load(source)
-        teacher = _engine(self.recipe.teacher) if self.recipe.grpo.calls else None
+        teacher = self._teacher() if self.recipe.grpo.calls else None
         try:
-            rows = grpo.run(model, tokenizer, teacher, self.task, problems, self.recipe, self.out / "grpo")
+            rows, state = grpo.run(model, tokenizer, teacher, self.task, problems, self.recipe, self.out / "grpo")
         finally:
             if teacher is not None:
                 portal.run(teacher.aclose)
-        plot.draw(rows, self.out / "training.png", f"GRPO, seed {self.recipe.seed}")
-        save_model(model, tokenizer, self.trained)
+        if processes.is_main():
+            plot.draw(rows, self.out / "training.png", f"GRPO, seed {self.recipe.seed}")
+        self._save(model, tokenizer, self.trained, state)
         return self.trained
 
-    def measure(self) -> Comparison:
-        """Measure every model of the run and the relay, greedily, on held-out problems; writes ``measured.json``."""
+    def measure(self) -> Comparison | None:
+        """Measure every model of the run and the relay, greedily, on held-out problems; writes ``measured.json``.
+
+        In a run of several processes, the main process measures alone; the others return ``None`` at once.
+        """
+        if not processes.is_main():
+            return None
         began = time.monotonic()
-        problems = self.task.problems("test", self.recipe.measure.problems)
+        problems = up_to(self.task, "test", self.recipe.measure.problems)
         settings = self.recipe.settings(temperature=0.0)
         measured: dict[str, Measured] = {}
 
         def add(name: str, relay: Relay, written_by: Role = "student") -> None:
             measured[name] = portal.run(Method(name, relay, written_by).measure, self.task, problems)
 
-        teacher = _engine(self.recipe.teacher)
+        teacher = self._teacher()
         add("teacher", Relay(teacher, None, settings), written_by="teacher")
         students = {"student-base": models.folder_of(self.recipe.student)}
         students |= {folder.name: str(folder) for folder in (self.warm, self.trained) if models.is_saved(folder)}
@@ -183,7 +193,19 @@ class Run:
         return {"seed": self.recipe.seed, **comparison.as_dict(), **recovered}
 
     def _training_problems(self, n: int, draw: int, mix: Mapping[str, float] | None) -> list[Problem]:
-        return list(self.task.problems("train", n, seed=self.recipe.seed * 1000 + draw, mix=mix))
+        return list(up_to(self.task, "train", n, seed=self.recipe.seed * 1000 + draw, mix=mix))
+
+    def _teacher(self) -> Engine:
+        specs = [self.recipe.teacher] if isinstance(self.recipe.teacher, str) else list(self.recipe.teacher)
+        if len(specs) != 1:
+            raise ConfigurationError(f"teacher is {specs}: write one engine spec")
+        return _engine(specs[0])
+
+    def _save(self, model: Any, tokenizer: Any, folder: Path, state: Mapping[str, Any] | None) -> None:
+        """Write a model folder, in the main process; every process goes on when it is there."""
+        if processes.is_main():
+            save_model(model, tokenizer, folder, state)
+        processes.barrier()
 
 
 def _engine(spec: str) -> Engine:

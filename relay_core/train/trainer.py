@@ -1,20 +1,19 @@
-"""The parts of Hugging Face's Trainer that warm-up and GRPO use: arguments, checkpoints to resume from, progress."""
+"""The parts of Hugging Face's Trainer that warm-up and GRPO use: arguments, progress, and the stop at NaN."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import difflib
-import json
 import logging
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from relay_core.errors import ConfigurationError
+from relay_core.errors import ConfigurationError, TrainingError
 from relay_core.evaluate.progress import Progress
 
 T = TypeVar("T")
@@ -25,14 +24,19 @@ def common_values(out: Path, *, seed: int) -> dict[str, Any]:
 
     It also sets two environment variables and a log level, for which the Trainer has no arguments.
     """
+    import torch
+
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
+    logging.getLogger("trl.trainer.grpo_trainer").setLevel(logging.ERROR)  # it prints each answer without a reward
     return {
         "output_dir": str(out),
         "seed": seed,
         "data_seed": seed,
+        "use_cpu": not torch.cuda.is_available(),
         "bf16": False,
+        "logging_nan_inf_filter": False,
         "gradient_checkpointing": False,
         "report_to": ["tensorboard"],
         "logging_steps": 10,
@@ -65,26 +69,59 @@ def arguments(cls: type[T], section: str, values: Mapping[str, Any]) -> T:
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             raise ConfigurationError(f"{section}.trainer.{name}: {cls.__name__} has no such value{hint}")
     try:
-        return cls(**values)
-    except (TypeError, ValueError) as error:
+        return parsed(cls, values)
+    except (TypeError, ValueError, argparse.ArgumentError) as error:
         raise ConfigurationError(f"{section}.trainer: {error}") from error
 
 
-def last_checkpoint(out: Path) -> str | None:
-    """The newest checkpoint that was written completely, or ``None``.
+def parsed(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Build a configuration with TRL's own parser, which reads ``1e-6`` (text, for YAML) and a mapping as TRL does.
 
-    The Trainer writes ``trainer_state.json`` last, so a checkpoint without a readable one is incomplete.
+    Raises:
+        ValueError, argparse.ArgumentError: a value cannot be read, or is refused.
     """
-    complete = []
-    for folder in out.glob("checkpoint-*"):
-        number = re.fullmatch(r"checkpoint-(\d+)", folder.name)
-        try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if number:
-            complete.append((int(number[1]), str(folder)))
-    return max(complete)[1] if complete else None
+    from trl import TrlParser
+
+    parser = TrlParser([cls])
+    parser.exit_on_error = False  # raise instead
+    parser.set_defaults_with_config(**{name: value for name, value in values.items() if value is not None})
+    (config,) = parser.parse_args_into_dataclasses(args=[])
+    for name in [name for name, value in values.items() if value is None]:
+        setattr(config, name, None)
+    return config  # type: ignore[no-any-return]
+
+
+def full_state(trainer: Any) -> dict[str, Any] | None:
+    """All weights, in the main process, if each process holds a part of them (FSDP, ZeRO-3); otherwise ``None``."""
+    from accelerate import DistributedType
+
+    if trainer.accelerator.distributed_type not in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        return None
+    state: dict[str, Any] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    return state
+
+
+def stops_at_nan(out: Path) -> Any:
+    """A callback that raises TrainingError before an update whose gradients are not finite."""
+    import torch
+    from transformers import TrainerCallback
+
+    class Callback(TrainerCallback):  # type: ignore[misc]
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            gradients = [p.grad for p in model.parameters() if p.grad is not None]
+            norms = torch._foreach_norm(gradients) if gradients else []
+            if not all(bool(torch.isfinite(norm)) for norm in norms):
+                raise TrainingError(not_finite("gradient", state.global_step, out))
+
+    return Callback()
+
+
+def not_finite(what: str, step: int, out: Path | str) -> str:
+    """The message of a run that diverged."""
+    return (
+        f"the {what} is not finite at step {step}: training has diverged, and the last checkpoint in {out} holds the "
+        "weights before. Lower the learning rate or max_grad_norm, or raise beta, and choose another --out"
+    )
 
 
 class TrainerProgress:

@@ -18,7 +18,8 @@ from typing import Any
 from relay_core import command
 from relay_core.train.recipe import Warmup
 from relay_core.train.sampling import Sample
-from relay_core.train.trainer import TrainerProgress, arguments, common_values, last_checkpoint
+from relay_core.train.checkpoints import disk_errors, last_checkpoint
+from relay_core.train.trainer import TrainerProgress, arguments, common_values, full_state, stops_at_nan
 
 IGNORED = -100
 """The label of a token without loss."""
@@ -69,8 +70,11 @@ def rows(
 
 def fine_tune(
     model: Any, tokenizer: Any, data: Sequence[Mapping[str, list[int]]], config: Warmup, out: Path, *, seed: int
-) -> None:
-    """Train ``model`` on ``data`` with TRL, in place; resumes from the last complete checkpoint in ``out``.
+) -> dict[str, Any] | None:
+    """Train ``model`` on ``data`` with TRL, in place; resumes from the last whole checkpoint in ``out``.
+
+    Returns:
+        The weights, if they are spread over several processes (:func:`full_state`).
 
     Raises:
         ConfigurationError: ``config.trainer`` holds values that TRL does not know.
@@ -88,4 +92,7 @@ def fine_tune(
     )
     with TrainerProgress("warmup", logged="loss") as progress:
         progress.attach(trainer)
-        trainer.train(resume_from_checkpoint=last_checkpoint(out))
+        trainer.add_callback(stops_at_nan(out))
+        with disk_errors(out):
+            trainer.train(resume_from_checkpoint=last_checkpoint(out))
+    return full_state(trainer)

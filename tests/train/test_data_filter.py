@@ -1,11 +1,10 @@
-import itertools
 import json
 
 import pytest
 
-from relay_core import ConfigurationError, EngineError, Relay, ScriptedEngine
-from relay_core.evaluate.store import Journal
+from relay_core import ConfigurationError, EngineError, Relay, RelaySettings, ScriptedEngine
 from relay_core.train.data_filter import kept, pass_rates
+from relay_core.train.jobs import jobs_for
 from relay_core.train.recipe import Filter
 from testing.tasks import FixedTask, problem
 
@@ -17,52 +16,73 @@ TASK = FixedTask(PROBLEMS, grader=str.__eq__)
 class Teacher:
     """Answers by the problem's name; counts what it was asked."""
 
-    def __init__(self, qwen3, fails_after=None):
-        self.half = itertools.cycle(["yes", "no"])
-        self.asked = 0
+    def __init__(self, qwen3, fails_after=None, **settings):
+        self.asked = self.halves = 0
         self.fails_after = fails_after
-        self.relay = Relay(ScriptedEngine(self.script, qwen3, record=True), None)
+        self.relay = Relay(ScriptedEngine(self.script, qwen3, record=True), None, RelaySettings(**settings))
 
     def script(self, prompt):
         self.asked += 1
         if self.fails_after is not None and self.asked > self.fails_after:
             return [EngineError("killed")]
         name = prompt.messages[-1]["content"]
-        return next(self.half) if name == "half" else "yes" if name == "always" else "no"
+        if name == "half":
+            self.halves += 1
+            return "yes" if self.halves % 2 else "no"
+        return "yes" if name == "always" else "no"
 
 
-def rates(teacher, path, problems=PROBLEMS, config=CONFIG, limit=1):
-    return pass_rates(teacher.relay, TASK, problems, Journal(path), config, limit=limit)
+def rates(teacher, folder, problems=PROBLEMS, config=CONFIG):
+    jobs = jobs_for(problems, config.samples, run_seed=0, stage="filter")
+    return pass_rates(teacher.relay, TASK, jobs, folder, config)
 
 
-def test_pass_rates_are_written_to_the_journal(qwen3, tmp_path):
-    teacher, path = Teacher(qwen3), tmp_path / "filter.jsonl"
-    assert rates(teacher, path) == [1.0, 0.5, 0.0]
-    assert [json.loads(line) for line in path.read_text().splitlines()][1] == {
+def rows(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_pass_rates_and_answers_are_written(qwen3, tmp_path):
+    teacher = Teacher(qwen3, top_p=0.5, top_k=3)  # the student's own sampling: not the teacher's
+    assert rates(teacher, tmp_path) == [1.0, 0.5, 0.0]
+    assert rows(tmp_path / "rates.jsonl")[1] == {
         "i": 1, "key": "half", "band": "easy", "passed": 2, "samples": 4, "rate": 0.5,
     }  # fmt: skip
-    assert {(s.temperature, s.top_p) for _, s in teacher.relay.student.requests} == {(0.7, 0.95)}
+    assert [(row["i"], row["k"]) for row in rows(tmp_path / "answers.jsonl")] == [
+        (i, k) for i in range(3) for k in range(4)
+    ]
+    assert {(s.temperature, s.top_p, s.top_k) for _, s in teacher.relay.student.requests} == {(0.7, 0.95, None)}
+    assert len({s.seed for _, s in teacher.relay.student.requests}) == 12
     assert [p.id for p in kept(PROBLEMS, [1.0, 0.5, 0.0], 0.5)] == ["always", "half"]
 
 
+def test_a_truncated_answer_is_wrong_whatever_it_holds(qwen3, tmp_path):
+    relay = Relay(ScriptedEngine("yes yes yes", qwen3), None, RelaySettings(max_tokens=1))
+    task = FixedTask(PROBLEMS, grader=lambda text, answer: text == answer)
+    jobs = jobs_for(PROBLEMS[:1], 2, run_seed=0, stage="filter")
+    assert pass_rates(relay, task, jobs, tmp_path, Filter(samples=2)) == [0.0]
+    assert [(row["text"], row["truncated"], row["correct"]) for row in rows(tmp_path / "answers.jsonl")] == [
+        ("yes", True, False)
+    ] * 2
+
+
 def test_a_killed_run_resumes(qwen3, tmp_path):
-    path = tmp_path / "filter.jsonl"
     with pytest.raises(EngineError, match="killed"):
-        rates(Teacher(qwen3, fails_after=6), path)
-    assert len(path.read_text().splitlines()) == 1  # the one problem that was asked to the end
+        rates(Teacher(qwen3, fails_after=6), tmp_path)
+    answered = len(rows(tmp_path / "answers.parts" / "part-0.jsonl"))
+    assert answered == 6 and not (tmp_path / "answers.jsonl").exists()
     teacher = Teacher(qwen3)
-    assert rates(teacher, path) == [1.0, 0.5, 0.0]
-    assert teacher.asked == 8
-    assert rates(Teacher(qwen3, fails_after=0), path) == [1.0, 0.5, 0.0]
+    assert rates(teacher, tmp_path)[::2] == [1.0, 0.0]
+    assert teacher.asked == 6
+    assert not (tmp_path / "answers.parts").exists()
+    assert rates(Teacher(qwen3, fails_after=0), tmp_path)[::2] == [1.0, 0.0]
 
 
-def test_pass_rates_of_other_problems_are_refused(qwen3, tmp_path):
-    path = tmp_path / "filter.jsonl"
-    rates(Teacher(qwen3), path)
+def test_answers_to_other_problems_are_refused(qwen3, tmp_path):
+    rates(Teacher(qwen3), tmp_path)
     with pytest.raises(ConfigurationError, match="other problems"):
-        rates(Teacher(qwen3), path, problems=PROBLEMS[::-1])
+        rates(Teacher(qwen3), tmp_path, problems=PROBLEMS[::-1])
     with pytest.raises(ConfigurationError, match="other problems"):
-        rates(Teacher(qwen3), path, config=Filter(samples=5))
+        rates(Teacher(qwen3), tmp_path, config=Filter(samples=3))
 
 
 def test_no_problem_left_is_an_error():

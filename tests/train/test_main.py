@@ -28,6 +28,13 @@ def test_flags_replace_the_recipes_values():
     args, overrides = parse(["grpo", "--seed", "4", "--grpo.trainer.learning_rate", "1e-4", "--grpo.calls=false"])
     assert args.stage == "grpo"
     assert overrides == {"seed": 4, "grpo.trainer.learning_rate": 1e-4, "grpo.calls": False}
+    _, short = parse(["all", "--no-filter", "--no-exploration", "--reward", "simple", "--call-length", "rest"])
+    assert short == {
+        "filter.enabled": False, "grpo.exploration": False, "grpo.reward": "simple", "relay.trigger": "commands:rest",
+    }  # fmt: skip
+    assert parse(["all", "--call-length", "learned", "--warmup", "guided"])[1] == {
+        "relay.trigger": "commands", "warmup.source": "guided",
+    }  # fmt: skip
     with pytest.raises(ConfigurationError, match=r"--SECTION\.NAME VALUE"):
         parse(["all", "--grpo.rollouts"])
 
@@ -58,7 +65,8 @@ def test_all_stages_in_miniature(tmp_path, capsys, model_folder):
     assert report["problems"] == 4 and report["methods"]["teacher"]["call_ratio"] == 1.0
     assert report == json.loads((tmp_path / "measured.json").read_text())
     assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
-    assert len((tmp_path / "filter.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "filter" / "rates.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "filter" / "answers.jsonl").read_text().splitlines()) == 6
     rollouts = [json.loads(line) for line in (tmp_path / "grpo" / "rollouts.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rollouts] == [0, 2]
     assert list((tmp_path / "grpo" / "tensorboard").glob("events.*"))
@@ -82,14 +90,15 @@ def test_plain_grpo_starts_from_the_recipes_student(tmp_path, capsys, model_fold
 def test_a_task_from_a_file(tmp_path, capsys, model_folder):
     file = tmp_path / "sums.jsonl"
     file.write_text("".join(json.dumps({"question": f"{i} + 1?", "answer": str(i + 1)}) + "\n" for i in range(20)))
-    own = ["--task", str(file), "--warmup.mix", "null", "--filter.mix", "null", "--measure.problems", "2"]
+    own = ["--task", str(file), "--measure.problems", "2"]
     assert main(["filter", *flags(model_folder, tmp_path / "run"), *own, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kept"] == 3
-    rows = [json.loads(line) for line in (tmp_path / "run" / "filter.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "run" / "filter" / "rates.jsonl").read_text().splitlines()]
     assert {row["band"] for row in rows} == {""} and len({row["key"] for row in rows}) == 3
     assert main(["measure", *flags(model_folder, tmp_path / "run"), *own]) == 0
     assert capsys.readouterr().out.splitlines()[0].split() == "all call ratio calls/answer tokens/s".split()
-    assert main(["filter", *flags(model_folder, tmp_path / "mix"), "--task", str(file)]) == 2
+    mix = ["--filter.mix", "{easy: 1.0}"]
+    assert main(["filter", *flags(model_folder, tmp_path / "mix"), "--task", str(file), *mix]) == 2
     assert "has no group 'easy'" in capsys.readouterr().err
 
 

@@ -25,6 +25,15 @@ def test_flags_replace_values():
     assert recipe.grpo.trainer["beta"] == 0.01
 
 
+def test_another_task_has_no_shares_of_the_recipes_groups(tmp_path):
+    file = tmp_path / "sums.jsonl"
+    file.write_text('{"question": "1 + 1?", "answer": 2}\n')
+    assert load("bundled").warmup.mix == {"easy": 0.4, "medium": 0.5, "hard": 0.1}
+    recipe = load("bundled", {"task.grader": "number", "task": str(file), "filter.mix": {"a": 1.0}})
+    assert recipe.task == {"path": str(file), "grader": "number"}
+    assert recipe.warmup.mix is None and recipe.filter.mix == {"a": 1.0}
+
+
 def test_a_file(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("student: Qwen/Qwen3-0.6B\nfilter: {keep: 0.7}\n")
@@ -47,7 +56,7 @@ def test_a_task_from_a_mapping(tmp_path):
         ({"grop": {}}, "did you mean grpo?"),
         ({"grpo": {"rollout": 1}}, "did you mean grpo.rollouts?"),
         ({"grpo": 3}, "write a mapping"),
-        ({"grpo": {"reward": "hard"}}, "difficulty_aware or simple"),
+        ({"grpo": {"reward": "hard"}}, "difficulty_aware, simple or bill"),
         ({"grpo": {"group_size": 1}}, "at least 2"),
         ({"grpo": {"prompts": 3, "group_size": 3, "updates": 2}}, "evenly"),
         ({"relay": {"max_token": 3}}, "did you mean max_tokens?"),

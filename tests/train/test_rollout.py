@@ -3,7 +3,7 @@ import contextlib
 import pytest
 
 from relay_core import EngineError, Relay, RelaySettings, ScriptedEngine
-from relay_core.train.policy import LivePolicy
+from relay_core.errors import TrainingError
 from relay_core.train.recipe import build
 from relay_core.train.rollout import Rollout, columns, row
 from testing.tasks import FixedTask, problem
@@ -55,7 +55,7 @@ async def test_fault_08_the_call_ratio_counts_received_tokens_not_requested_ones
     assert r["teacher_tokens"] == 3
     assert r["call_ratio"] == pytest.approx(3 / r["tokens"])
     nothing = row(await relay(qwen3, student, [[EngineError("down")]]).agenerate("47 * 6?"))
-    assert nothing["call_ratio"] == 0 and nothing["called"]
+    assert nothing["call_ratio"] == 0 and nothing["calls"] == 1 and not nothing["called"]
 
 
 async def test_an_answer_that_a_limit_cut_off_is_marked_truncated(qwen3):
@@ -72,51 +72,78 @@ async def test_teacher_tokens_of_another_vocabulary_are_encoded_in_the_students(
     assert [x for x, m in zip(r["logprobs"], r["env_mask"], strict=True) if m == 0] == [None] * 3
 
 
-class _Model:
-    training = True
+class Scripted:
+    """A policy whose student is a script; notes when it was told to be ready."""
 
-    def eval(self):
-        self.training = False
+    def __init__(self, engine):
+        self.engine, self.ready = engine, []
 
-    def train(self, mode=True):
-        self.training = mode
+    @contextlib.contextmanager
+    def generating(self, trainer):
+        self.ready.append(trainer.state.global_step)
+        yield
 
 
 class _Trainer:
-    def __init__(self):
-        self.model = _Model()
+    class state:
+        global_step = 8
 
 
-class _Live:
-    def __init__(self, trainer):
-        self.told = []
-        self.trainer = trainer
-        self.resting = False
-
-    def weights_changed(self):
-        self.told.append((self.trainer.model.training, self.resting))
-
-    @contextlib.contextmanager
-    def paused(self):
-        self.resting = True
-        yield
-        self.resting = False
+def rollout_of(student, teacher=None, **options):
+    policy = Scripted(student)
+    options = {"run_seed": 3, "temperature": 1.0, **options}
+    return policy, Rollout(policy, lambda: Relay(student, teacher), **options)
 
 
-def test_a_rollout_answers_in_order_on_new_weights_in_eval_mode(qwen3):
-    trainer = _Trainer()
-    live = _Live(trainer)
+PROMPTS = [[{"role": "user", "content": str(i)}] for i in range(6)]
+
+
+def test_a_rollout_answers_in_order_each_with_its_own_seed(qwen3):
     student = ScriptedEngine(lambda prompt: f"\\boxed{{{prompt.messages[-1]['content']}}}", qwen3, record=True)
-    policy = LivePolicy(live)
-    rollout = Rollout(Relay(student, None), policy, overrides={"temperature": 1.0})
-    prompts = [[{"role": "user", "content": str(i)}] for i in range(6)]
-    out = rollout(prompts, trainer)
+    policy, rollout = rollout_of(student)
+    out = rollout(PROMPTS, _Trainer())
     assert out["text"] == [f"\\boxed{{{i}}}" for i in range(6)]
     assert set(out) >= {"prompt_ids", "completion_ids", "logprobs", "env_mask"}
-    assert live.told == [(False, False)] and trainer.model.training and live.resting
-    rollout(prompts[:1], trainer)
-    assert live.told == [(False, False)] * 2 and live.resting
-    policy.release()
-    assert not live.resting
+    assert policy.ready == [8] and [row["text"] for row in rollout.rows] == out["text"]
     assert {s.temperature for _, s in student.requests} == {1.0}
+    assert len(set(out["seed"])) == 6 and set(out["seed"]) == {s.seed for _, s in student.requests}
+    assert rollout(PROMPTS, _Trainer())["seed"] == out["seed"]
+    assert rollout([PROMPTS[0]] * 2, _Trainer())["seed"][0] == out["seed"][0]  # a group's answers differ
+    assert len(set(rollout([PROMPTS[0]] * 2, _Trainer())["seed"])) == 2
     assert columns([]) == {}
+
+
+def failing(until):
+    """A teacher that fails in its first ``until`` requests."""
+    asked = []
+
+    def script(prompt):
+        asked.append(prompt)
+        return [EngineError("gone")] if len(asked) <= until else "282"
+
+    return script
+
+
+async def test_fault_09_an_answer_with_a_failed_call_is_masked_as_a_whole(qwen3):
+    r = row(await relay(qwen3, teacher=failing(1)).agenerate("47 * 6?"))
+    assert r["dropped"] and r["failed_calls"] == 1 and not r["called"]
+    assert set(r["env_mask"]) == {0} and len(r["env_mask"]) == len(r["completion_ids"])
+    whole = row(await relay(qwen3).agenerate("47 * 6?"))
+    assert not whole["dropped"] and 1 in whole["env_mask"]
+
+
+def test_a_teacher_that_comes_back_is_waited_for(qwen3, monkeypatch, capsys):
+    monkeypatch.setattr("relay_core.train.rollout._PAUSES", (0.0,))
+    student = ScriptedEngine(lambda prompt: "<call>3</call>" if "282" not in prompt.text else "\\boxed{282}", qwen3)
+    _, rollout = rollout_of(student, ScriptedEngine(failing(7), qwen3))
+    out = rollout(PROMPTS, _Trainer())
+    assert out["dropped"] == [False] * 6 and {t[:3] for t in out["text"]} == {"282"}
+    assert "the teacher failed in 6 of 6 answers (gone); asking again" in capsys.readouterr().err
+
+
+def test_a_teacher_that_does_not_come_back_ends_the_run(qwen3, monkeypatch):
+    monkeypatch.setattr("relay_core.train.rollout._PAUSES", (0.01,))
+    student = ScriptedEngine("<call>3</call>", qwen3)
+    _, rollout = rollout_of(student, ScriptedEngine(failing(10**6), qwen3), patience_s=0.05)
+    with pytest.raises(TrainingError, match=r"failed in 6 of 6 answers .*gone.*resumes at the last checkpoint"):
+        rollout(PROMPTS, _Trainer())

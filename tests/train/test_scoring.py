@@ -1,11 +1,8 @@
-"""Rewards group by group, and the figures of a rollout."""
-
-import json
+"""Rewards, group by group."""
 
 import pytest
 
 from relay_core import ConfigurationError
-from relay_core.evaluate.store import Journal
 from relay_core.train.recipe import Grpo
 from relay_core.train.rewards import Outcome, Scenario
 from relay_core.train.scoring import GroupReward, score
@@ -23,7 +20,7 @@ def test_fault_05_a_group_is_scored_by_itself():
     ids = ["a", "a", "b", "b", "c", "c"]
     scored = score([*lucky, *stuck, *lost], ids, TWO)
     assert scored.rewards == [1.5, 0.0, 0.75, -1.0, 0.25, 0.0]
-    assert scored.scenarios == [
+    assert scored.scenarios[::2] == scored.scenarios[1::2] == [
         Scenario.STUDENT_SOLVABLE, Scenario.TEACHER_DEPENDENT, Scenario.TEACHER_UNSOLVABLE,
     ]  # fmt: skip
     # whatever the neighbours did
@@ -41,6 +38,22 @@ def test_the_switches_of_the_reward():
     assert rewards(exploration=False) == [1.5, 0.0, 0.0, 0.0]
 
 
+def test_an_answer_whose_call_failed_takes_no_part_in_its_group():
+    three = Grpo(group_size=3, prompts=2, updates=1)
+    # right after a failed call: without it the group is unsolvable, and the wrong answer without a call costs nothing
+    scored = score([None, WRONG, CALLED, None, None, None], ["a"] * 3 + ["b"] * 3, three)
+    assert scored.rewards == [None, 0.0, 0.25, None, None, None]
+    assert scored.scenarios == [None, *[Scenario.TEACHER_UNSOLVABLE] * 2, None, None, None]
+
+
+def test_the_bill_is_what_the_answer_costs():
+    config = Grpo(group_size=2, prompts=1, updates=1, reward="bill", bill_scale=4.0)
+    problems = [problem("a", 1, "easy")]
+    reward = GroupReward(FixedTask(problems), problems, config)
+    columns = {**{name: values[:2] for name, values in COLUMNS.items()}, "cost": [1.0, 3.0]}
+    assert reward(problem=[0, 0], **columns) == [0.75, -0.75]
+
+
 @pytest.mark.parametrize("ids", [["a", "b"], ["a", "a", "b"], ["a", "a", "b", "c"]])
 def test_an_incomplete_group_is_refused(ids):
     with pytest.raises(ConfigurationError, match="whole group of 2"):
@@ -48,26 +61,25 @@ def test_an_incomplete_group_is_refused(ids):
 
 
 COLUMNS = {
-    "text": ["\\boxed{1}", "\\boxed{2}", "\\boxed{1}", "\\boxed{1}"],
-    "truncated": [False, False, True, False],
-    "called": [False, False, False, True],
-    "call_ratio": [0.0, 0.0, 0.0, 0.1],
-    "requested": [[], [], [], [4, 6]],
-    "calls": [0, 0, 0, 2],
-    "malformed": [0, 1, 0, 0],
-    "tokens": [50, 50, 50, 50],
-    "teacher_tokens": [0, 0, 0, 5],
+    "text": ["\\boxed{1}", "\\boxed{2}", "\\boxed{1}", "\\boxed{1}", "\\boxed{1}", "\\boxed{1}"],
+    "truncated": [False, False, True, False, False, False],
+    "dropped": [False, False, False, False, True, False],
+    "called": [False, False, False, True, False, False],
+    "call_ratio": [0.0, 0.0, 0.0, 0.1, 0.0, 0.0],
+    "cost": [None] * 6,
 }
 
 
-def test_the_reward_function_writes_its_figures(tmp_path):
-    shown, logged = [], {}
-    problems = [problem("a", 1, "medium"), problem("b", 1, "easy")]
-    reward = GroupReward(FixedTask(problems), problems, TWO, Journal(tmp_path / "rollouts.jsonl"), show=shown.append)
-    rewards = reward(problem=[1, 1, 0, 0], log_metric=logged.__setitem__, **COLUMNS)
-    assert rewards == [1.5, 0.0, -1.0, 0.9]  # the truncated answer is wrong, though it holds the right number
-    row = json.loads((tmp_path / "rollouts.jsonl").read_text())
-    assert row["accuracy"] == 0.5 and row["accuracy/easy"] == 0.5 and row["called/medium"] == 0.5
-    assert row["requested"] == 5 and row["call_ratio"] == pytest.approx(5 / 200)
-    assert row["groups/student-solvable"] == row["groups/teacher-dependent"] == 0.5
-    assert logged["relay/accuracy"] == 0.5 and "medium" in shown[0]
+def test_answers_are_graded_and_scored_in_their_groups():
+    problems = [problem("a", 1, "medium"), problem("b", 1, "easy"), problem("c", 2, "easy")]
+    reward = GroupReward(FixedTask(problems), problems, TWO)
+    rewards = reward(problem=[1, 1, 0, 0, 2, 2], **COLUMNS)
+    assert rewards == [1.5, 0.0, -1.0, 0.9, None, 0.0]  # the truncated one is wrong, though it holds the right number
+    assert [row["correct"] for row in reward.rows] == [True, False, False, True, None, False]
+    assert [row["k"] for row in reward.rows] == [0, 1] * 3
+    assert [row["problem"] for row in reward.rows] == ["b", "b", "a", "a", "c", "c"]
+    assert reward.rows[3] == {
+        "problem": "a", "group": "medium", "k": 1, "correct": True, "dropped": False, "reward": 0.9,
+        "scenario": "teacher-dependent",
+    }  # fmt: skip
+    assert reward.rows[4]["scenario"] is None and reward.rows[4]["dropped"]

@@ -1,0 +1,102 @@
+"""Jobs: many answers to sample, by one process or several, each kept as soon as it is there.
+
+    NAME.jsonl             all rows in the order of the jobs; written when the last answer is there
+    NAME.parts/part-0.jsonl   the rows of one process, in the order in which they came; removed afterwards
+
+A killed run begins where it was: it reads the parts of all processes, whatever their number was.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from relay_core.errors import ConfigurationError
+from relay_core.evaluate.store import Journal, read_rows, write_rows
+from relay_core.evaluate.task import Problem
+from relay_core.train import processes
+from relay_core.train.seeds import answer_seed
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One answer to sample: answer ``k`` to problem ``i`` of the stage, with its own seed."""
+
+    i: int
+    k: int
+    problem: Problem
+    seed: int
+
+
+def jobs_for(problems: Sequence[Problem], samples: int, *, run_seed: int, stage: str) -> list[Job]:
+    """``samples`` jobs for each problem, in the order in which their rows will stand."""
+    return [
+        Job(i, k, problem, answer_seed(run_seed, stage, 0, problem.id, k))
+        for i, problem in enumerate(problems)
+        for k in range(samples)
+    ]
+
+
+class JobFile:
+    """The rows of some jobs.
+
+    Args:
+        path: the file of all rows.
+        jobs: the jobs; a row names its job by ``i``, ``k`` and the problem's id as ``key``.
+
+    Raises:
+        ConfigurationError: the file holds rows of other problems.
+    """
+
+    def __init__(self, path: Path, jobs: Sequence[Job]) -> None:
+        self.path, self._jobs = path, jobs
+        self._parts = path.with_suffix(".parts")
+        self._rows: dict[tuple[int, int], Row] = {}
+        by_place = {(job.i, job.k): job for job in jobs}
+        for file in [path, *sorted(self._parts.glob("part-*.jsonl"))]:
+            for row in read_rows(file):
+                job = by_place.get((row["i"], row["k"]))
+                if job is None or row["key"] != job.problem.id:
+                    raise ConfigurationError(
+                        f"{file} holds answers to other problems: choose another --out, or delete the file"
+                    )
+                self._rows[row["i"], row["k"]] = row
+
+    @property
+    def known(self) -> Mapping[tuple[int, int], Row]:
+        """The rows that are there, by ``i`` and ``k``."""
+        return self._rows
+
+    def run(self, answer: Callable[[Sequence[Job], Callable[[Job, Row], None]], None]) -> list[Row]:
+        """Answer the jobs that have no row yet; every process answers its share.
+
+        Args:
+            answer: answers jobs, and calls its second argument with each job and the values of its row.
+
+        Returns:
+            The rows of all jobs, in the order of the jobs, the same in every process.
+        """
+        missing = [job for job in self._jobs if (job.i, job.k) not in self._rows]
+        processes.barrier()  # every process has read the parts before one of them writes
+        if mine := missing[processes.rank() :: processes.world_size()]:
+            journal = Journal(self._parts / f"part-{processes.rank()}.jsonl")
+
+            def keep(job: Job, values: Row) -> None:
+                row = {"i": job.i, "k": job.k, "key": job.problem.id, **values}
+                journal.append(row)
+                self._rows[job.i, job.k] = row
+
+            answer(mine, keep)
+        gathered = processes.gather([self._rows[job.i, job.k] for job in mine])
+        self._rows |= {(row["i"], row["k"]): row for rows in gathered for row in rows}
+        rows = [self._rows[job.i, job.k] for job in self._jobs]
+        if processes.is_main() and (missing or not self.path.exists()):
+            write_rows(self.path, rows)
+            shutil.rmtree(self._parts, ignore_errors=True)
+        processes.barrier()
+        return rows

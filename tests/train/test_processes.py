@@ -1,0 +1,68 @@
+"""A run on two processes does what a run on one does, and the same seed repeats a run."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pyarrow.parquet
+import pytest
+
+from tests.train.test_main import SMALL
+
+FLAGS = [*SMALL, "--grpo.prompts", "4", "--filter.problems", "6", "--grpo.rollouts", "3", "--grpo.tokens_per_forward", "64"]
+
+
+def train(folder, out, *, processes=1, more=()):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "relay_core.train", "all", *FLAGS, *more]
+    command += ["--student", str(folder), "--teacher", str(folder), "--out", str(out)]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def rollouts(out):
+    """What an undisturbed run repeats of its rollouts."""
+    names = ("problem", "k", "seed", "text", "completion_ids", "env_mask", "correct", "reward", "scenario")
+    return [
+        {name: row[name] for name in names}
+        for file in sorted((out / "grpo" / "rollouts").glob("*.parquet"))
+        for row in pyarrow.parquet.read_table(file).to_pylist()
+    ]
+
+
+def losses(out):
+    (state,) = (out / "grpo").glob("checkpoint-6/trainer_state.json")
+    return [row["loss"] for row in json.loads(state.read_text())["log_history"] if "loss" in row]
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does(tmp_path, model_folder):
+    # the models are random, and every third answer counts as right: groups have something to learn
+    grader = ["--task.grader", "tests.train.graders:by_length", "--task", str(problems(tmp_path))]
+    one = train(model_folder, tmp_path / "one", more=grader)
+    two = train(model_folder, tmp_path / "two", processes=2, more=grader)
+    again = train(model_folder, tmp_path / "again", more=grader)
+    for name in ("warmup/samples.jsonl", "filter/answers.jsonl", "filter/rates.jsonl"):
+        assert (one / name).read_text() == (two / name).read_text() == (again / name).read_text()
+    assert rollouts(one) == rollouts(again)
+    assert (one / "student-relay" / "model.safetensors").read_bytes() == (
+        again / "student-relay" / "model.safetensors"
+    ).read_bytes()
+    assert len({row["reward"] for row in rollouts(one)}) > 1
+    # warm-up has other batches on two processes; GRPO is compared from the same warmed-up student
+    import shutil
+
+    shutil.copytree(one / "student-warm", tmp_path / "three" / "student-warm")
+    three = train(model_folder, tmp_path / "three", processes=2, more=grader)
+    assert rollouts(one) == rollouts(three)
+    assert losses(one) == pytest.approx(losses(three), abs=1e-4)
+    assert (three / "student-relay" / "model.safetensors").is_file() and (three / "measured.json").is_file()
+
+
+def problems(folder):
+    file = folder / "sums.jsonl"
+    rows = [{"question": f"How much is {i} + {i + 1}?", "answer": str(i)} for i in range(20)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
