@@ -16,14 +16,14 @@ from relay_core.evaluate.store import Journal, read_rows
 from relay_core.evaluate.task import Problem, Task
 from relay_core.relay import Relay
 from relay_core.train import processes
+from relay_core.train.checkpoints import disk_errors, last_checkpoint
 from relay_core.train.policies.base import Policy
 from relay_core.train.policies.live import LivePolicy
+from relay_core.train.recipe import Grpo, Recipe
 from relay_core.train.records import RolloutFile
-from relay_core.train.recipe import Recipe
 from relay_core.train.rollout import Rollout
 from relay_core.train.rollout_log import RolloutLog, line
 from relay_core.train.scoring import GroupReward
-from relay_core.train.checkpoints import disk_errors, last_checkpoint
 from relay_core.train.trainer import TrainerProgress, arguments, common_values, full_state, stops_at_nan
 
 if TYPE_CHECKING:
@@ -70,17 +70,9 @@ def run(
         TrainingError: the loss is not finite, or the teacher did not come back.
     """
     config = recipe.grpo
-    check_batches(config.prompts, config.updates, processes.world_size())
-    if len(problems) < config.prompts:
-        raise ConfigurationError(
-            f"{len(problems)} problems are fewer than one rollout's {config.prompts}: raise filter.problems or lower "
-            "grpo.prompts"
-        )
+    _check_groups(problems, config)
     checkpoint = last_checkpoint(out)
-    first_step = 0 if checkpoint is None else int(checkpoint.rpartition("-")[2])
-    journal = Journal(out / "rollouts.jsonl") if processes.is_main() else None
-    if journal is not None:
-        journal.keep(lambda row: row["step"] < first_step)
+    journal = _journal(out, checkpoint)
 
     policy: Policy = LivePolicy(model, tokenizer)
     rollout = Rollout(
@@ -107,6 +99,25 @@ def run(
         finally:
             policy.release()
     return read_rows(out / "rollouts.jsonl"), state
+
+
+def _check_groups(problems: Sequence[Problem], config: Grpo) -> None:
+    check_batches(config.prompts, config.updates, processes.world_size())
+    if len(problems) < config.prompts:
+        raise ConfigurationError(
+            f"{len(problems)} problems are fewer than one rollout's {config.prompts}: raise filter.problems or lower "
+            "grpo.prompts"
+        )
+
+
+def _journal(out: Path, checkpoint: str | None) -> Journal | None:
+    """The figures of the rollouts before the checkpoint, in the main process."""
+    if not processes.is_main():
+        return None
+    journal = Journal(out / "rollouts.jsonl")
+    first_step = 0 if checkpoint is None else int(checkpoint.rpartition("-")[2])
+    journal.keep(lambda row: row["step"] < first_step)
+    return journal
 
 
 def check_batches(prompts: int, updates: int, world: int) -> None:

@@ -49,9 +49,7 @@ class RelayGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         arguments: those of ``GRPOTrainer``.
     """
 
-    def __init__(
-        self, *arguments: Any, tokens_per_forward: int, on_rollout: OnRollout, **others: Any
-    ) -> None:
+    def __init__(self, *arguments: Any, tokens_per_forward: int, on_rollout: OnRollout, **others: Any) -> None:
         self._tokens_per_forward, self._on_rollout = tokens_per_forward, on_rollout
         super().__init__(*arguments, **others)
 
@@ -123,7 +121,10 @@ class RelayGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
                 self.accelerator.backward(loss)
             total += loss.detach()
         self._step += 1
-        if not self.accelerator.reduce(torch.isfinite(total).float(), reduction="sum") == self.accelerator.num_processes:
+        if (
+            not self.accelerator.reduce(torch.isfinite(total).float(), reduction="sum")
+            == self.accelerator.num_processes
+        ):
             raise TrainingError(not_finite("loss", self.state.global_step, self.args.output_dir))
         return total
 
@@ -200,4 +201,3 @@ class RelayGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             torch.cat(entropies)[original_order] if entropies else None,
             None,
         )
-

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from relay_core import command
+from relay_core.train.checkpoints import disk_errors, last_checkpoint
 from relay_core.train.recipe import Warmup
 from relay_core.train.sampling import Sample
-from relay_core.train.checkpoints import disk_errors, last_checkpoint
 from relay_core.train.trainer import TrainerProgress, arguments, common_values, full_state, stops_at_nan
 
 IGNORED = -100

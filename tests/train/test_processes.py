@@ -10,7 +10,17 @@ import pytest
 
 from tests.train.test_main import SMALL
 
-FLAGS = [*SMALL, "--grpo.prompts", "4", "--filter.problems", "6", "--grpo.rollouts", "3", "--grpo.tokens_per_forward", "64"]
+FLAGS = [
+    *SMALL,
+    "--grpo.prompts",
+    "4",
+    "--filter.problems",
+    "6",
+    "--grpo.rollouts",
+    "3",
+    "--grpo.tokens_per_forward",
+    "64",
+]
 
 
 def train(folder, out, *, processes=1, more=()):

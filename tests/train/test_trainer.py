@@ -22,7 +22,9 @@ def test_values_are_read_as_trl_reads_them(tmp_path):
 
     values = {**common_values(tmp_path, seed=0), "num_generations": 2, "per_device_train_batch_size": 8}
     config = arguments(
-        GRPOConfig, "grpo", {**values, "learning_rate": "1e-6", "model_init_kwargs": {"dtype": "bfloat16"}, "delta": None}
+        GRPOConfig,
+        "grpo",
+        {**values, "learning_rate": "1e-6", "model_init_kwargs": {"dtype": "bfloat16"}, "delta": None},
     )
     assert config.learning_rate == 1e-6 and config.model_init_kwargs == {"dtype": "bfloat16"} and config.delta is None
     with pytest.raises(ConfigurationError, match=r"grpo\.trainer: .*learning_rate"):
