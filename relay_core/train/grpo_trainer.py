@@ -4,8 +4,8 @@ processes.
 - TRL pads a rollout to its longest prompt and answer. This trainer sorts rows by length, passes on as many at a time as
   fit ``tokens_per_forward``, and cuts off the padding that is left; the loss is that of the whole batch.
 - TRL shuffles a rollout's rows in each process before it divides them among the updates. Here update u trains on every
-  ``updates``-th group, from group u on, and the order of the problems in epoch e follows from the seed and e alone: a run
-  that resumes, and a run on several processes, train on the same rows.
+  ``updates``-th group, from group u on, and the order of the problems in epoch e follows from the seed and e alone. A
+  run that resumes, and a run on several processes, train on the same rows.
 - The log-probabilities of the sampler and the trainer are compared on every rollout.
 - A loss that is not finite ends the run before the weights are changed.
 """

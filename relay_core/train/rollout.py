@@ -133,10 +133,8 @@ class Rollout:
                     "that it answers, then start the same command again; it resumes at the last checkpoint"
                 )
             pause = min(_PAUSES[min(attempt, len(_PAUSES) - 1)], self._patience_s - waited)
-            print(
-                f"the teacher failed in {len(failed)} of {len(results)} answers ({reason}); asking again in {pause:.0f} s",
-                file=sys.stderr,
-            )
+            told = f"the teacher failed in {len(failed)} of {len(results)} answers ({reason})"
+            print(f"{told}; asking again in {pause:.0f} s", file=sys.stderr)
             await asyncio.sleep(pause)
             waited, attempt = waited + pause, attempt + 1
             again = await self._answer([prompts[i] for i in failed], [seeds[i] for i in failed])

@@ -46,7 +46,10 @@ def test_a_checkpoint_of_another_number_of_processes_is_named(tmp_path):
 
 
 def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):
-    with pytest.raises(TrainingError, match="disk of .* is full .*start the same command again"), disk_errors(tmp_path):
+    with (
+        pytest.raises(TrainingError, match=r"disk of .* is full .*start the same command again"),
+        disk_errors(tmp_path),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(RuntimeError, match="other"), disk_errors(tmp_path):
         raise RuntimeError("other")

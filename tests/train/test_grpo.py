@@ -77,7 +77,7 @@ def test_the_trainer_trains_on_the_transcripts_ids_and_mask(tmp_path, tokenizer,
     answers = pyarrow.parquet.read_table(tmp_path / "rollouts" / "step-00002.parquet").to_pylist()
     assert [tuple(answer["completion_ids"]) for answer in answers] == [expected.token_ids] * 4
     assert [answer["correct"] for answer in answers].count(True) == 2
-    assert {len(set(answer["problem"] for answer in answers[i : i + 2])) for i in (0, 2)} == {1}
+    assert {len({answer["problem"] for answer in answers[i : i + 2]}) for i in (0, 2)} == {1}
 
 
 def trainer_of(model, words, folder, *, tokens_per_forward=1 << 20, **values):
@@ -252,5 +252,5 @@ def test_values_that_follow_from_others_are_refused(tmp_path):
         grpo.trainer_values(build({"grpo": {"trainer": {"num_generations": 4}}}), tmp_path, 1)
     values = grpo.trainer_values(build({"grpo": {"prompts": 8, "group_size": 4, "updates": 2}}), tmp_path, 2)
     assert values["per_device_train_batch_size"] == 8 and values["loss_type"] == "grpo"
-    with pytest.raises(ConfigurationError, match="6 groups cannot be shared evenly by 2 processes .*multiple of 4"):
+    with pytest.raises(ConfigurationError, match=r"6 groups cannot be shared evenly by 2 processes .*multiple of 4"):
         grpo.check_batches(6, 2, 2)

@@ -50,7 +50,7 @@ def losses(out):
 @pytest.mark.slow
 def test_two_processes_do_what_one_does(tmp_path, model_folder):
     # the models are random, and every third answer counts as right: groups have something to learn
-    grader = ["--task.grader", "tests.train.graders:by_length", "--task", str(problems(tmp_path))]
+    grader = ["--task.grader", "testing.graders:by_length", "--task", str(problems(tmp_path))]
     one = train(model_folder, tmp_path / "one", more=grader)
     two = train(model_folder, tmp_path / "two", processes=2, more=grader)
     again = train(model_folder, tmp_path / "again", more=grader)

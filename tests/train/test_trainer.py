@@ -43,5 +43,5 @@ def test_a_gradient_that_is_not_finite_ends_the_run_before_the_update(tmp_path):
     callback = stops_at_nan(tmp_path)
     callback.on_pre_optimizer_step(None, State, None, model=model)
     model.weight.grad[0, 1] = math.inf
-    with pytest.raises(TrainingError, match="gradient is not finite at step 7.*last checkpoint"):
+    with pytest.raises(TrainingError, match=r"gradient is not finite at step 7.*last checkpoint"):
         callback.on_pre_optimizer_step(None, State, None, model=model)

@@ -24,7 +24,7 @@ class Policy(Protocol):
         """The student's engine; it is there once the policy is attached."""
 
     def generating(self, trainer: Any) -> AbstractContextManager[None]:
-        """In this context, the engine answers with the trainer's current weights; after it, the trainer has the model."""
+        """In this context, the engine answers with the current weights; after it, the trainer has the model."""
 
     def release(self) -> None:
         """Close what the policy opened, after training."""
