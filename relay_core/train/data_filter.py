@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.store import write_rows
@@ -45,7 +46,7 @@ def pass_rates(teacher: Relay, task: Task, jobs: Sequence[Job], folder: Path, co
         return {"correct": correct, "truncated": truncated, "text": result.text, "seed": job.seed}
 
     file = JobFile(folder / "answers.jsonl", jobs)
-    sampling = {"temperature": config.temperature, "top_p": config.top_p, "top_k": None}
+    sampling: dict[str, Any] = {"temperature": config.temperature, "top_p": config.top_p, "top_k": None}
     rows = file.run(local(teacher, row, label="filter", total=len(jobs), done=len(file.known), **sampling))
     grades: dict[int, list[bool]] = defaultdict(list)
     for answer in rows:

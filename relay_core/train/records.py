@@ -122,7 +122,7 @@ def files(folder: Path) -> dict[int, Path]:
 
 def _pyarrow() -> Any:
     try:
-        import pyarrow  # type: ignore[import-untyped]
+        import pyarrow
     except ImportError as error:
         raise MissingExtraError("the answers of rollouts (pyarrow)", "train") from error
     return pyarrow

@@ -44,7 +44,7 @@ def sample(relay: Relay, jobs: Sequence[Job], path: Path, *, temperature: float)
         return {"ended": ended, "prompt_ids": list(training.prompt_ids), "token_ids": list(training.token_ids)}
 
     file = JobFile(path, jobs)
-    sampling = {"temperature": temperature, "top_p": 1.0, "top_k": None}
+    sampling: dict[str, Any] = {"temperature": temperature, "top_p": 1.0, "top_k": None}
     rows = file.run(local(relay, row, label="samples", total=len(jobs), done=len(file.known), **sampling))
     return [Sample(tuple(r["prompt_ids"]), tuple(r["token_ids"])) for r in rows if r["ended"]]
 
