@@ -75,7 +75,7 @@ def _jsonl_rows(path: Path) -> list[Row]:
 
 def _parquet_rows(path: Path) -> list[Row]:
     try:
-        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
+        from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise MissingExtraError("a task from a Parquet file (pyarrow)", "eval") from error
     try:
