@@ -62,7 +62,8 @@ class RelaySettings:
             repeatable if the engine runs no other request at the same time; in a shared batch, the result can vary. A
             model in bfloat16 or float16 may answer differently in a shared batch at temperature 0 too.
         stop: strings at which the answer ends; the answer does not contain them.
-        teacher_temperature: the teacher's temperature; ``None`` means ``temperature``.
+        teacher_temperature, teacher_top_p, teacher_top_k: the teacher's sampling; ``None`` means the student's. With
+            ``teacher_top_k`` 0, the teacher has no top-k.
         prices: the prices for :attr:`RelayResult.cost`; without prices, the cost is ``None``.
         warming: whether the teacher receives its prompt at ``<call>``, while the student is still writing the command.
             ``"auto"`` warms a teacher whose engine recommends it (``Engine.warms``), ``"on"`` every teacher whose
@@ -93,6 +94,8 @@ class RelaySettings:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     teacher_temperature: float | None = None
+    teacher_top_p: float | None = None
+    teacher_top_k: int | None = None
     prices: Prices | None = None
     warming: Literal["auto", "on", "off"] = "auto"
     enable_thinking: bool = False
@@ -110,13 +113,27 @@ class RelaySettings:
         self._check_kinds()
         self._check_budgets()
 
+    @property
+    def teacher_sampling(self) -> dict[str, Any]:
+        """The teacher's ``temperature``, ``top_p`` and ``top_k``."""
+        top_k = self.top_k if self.teacher_top_k is None else self.teacher_top_k or None
+        return {
+            "temperature": self.temperature if self.teacher_temperature is None else self.teacher_temperature,
+            "top_p": self.top_p if self.teacher_top_p is None else self.teacher_top_p,
+            "top_k": top_k,
+        }
+
     def _check_kinds(self) -> None:
         _number("temperature", self.temperature, low=0)
         _number("top_p", self.top_p, low=0, high=1, open_low=True)
         if self.teacher_temperature is not None:
             _number("teacher_temperature", self.teacher_temperature, low=0)
+        if self.teacher_top_p is not None:
+            _number("teacher_top_p", self.teacher_top_p, low=0, high=1, open_low=True)
         if self.top_k is not None:
             _count("top_k", self.top_k, low=1)
+        if self.teacher_top_k is not None:
+            _count("teacher_top_k", self.teacher_top_k, low=0)
         if self.seed is not None:
             _count("seed", self.seed, low=0)
         _choice("on_teacher_error", self.on_teacher_error, ("continue", "raise"))

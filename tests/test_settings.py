@@ -10,6 +10,8 @@ BAD = [
     ("temperature", float("nan"), ConfigurationError),
     ("temperature", True, ConfigurationError),
     ("teacher_temperature", -1, ConfigurationError),
+    ("teacher_top_p", 0, ConfigurationError),
+    ("teacher_top_k", -1, ConfigurationError),
     ("top_p", 0, ConfigurationError),
     ("top_p", 1.1, ConfigurationError),
     ("top_k", 0, ConfigurationError),

@@ -46,6 +46,8 @@ class SettingsFields(BaseModel):
     top_k: int | None = DEFAULTS.top_k
     seed: int | None = DEFAULTS.seed
     teacher_temperature: float | None = DEFAULTS.teacher_temperature
+    teacher_top_p: float | None = DEFAULTS.teacher_top_p
+    teacher_top_k: int | None = DEFAULTS.teacher_top_k
 
 
 def settings_of(model: SettingsFields, overrides: Mapping[str, Any]) -> RelaySettings:

@@ -114,6 +114,8 @@ _SETTINGS: dict[str, Any] = {
     "top_k": _flag(int | None, "Sample from the k likeliest tokens only.", **_SAMPLING),
     "seed": _flag(int | None, "Makes a sampled answer repeatable while the model answers nothing else.", **_SAMPLING),
     "teacher_temperature": _flag(float | None, "The teacher's temperature, if it differs.", **_SAMPLING),
+    "teacher_top_p": _flag(float | None, "The teacher's nucleus sampling, if it differs.", **_SAMPLING),
+    "teacher_top_k": _flag(int | None, "The teacher's top-k, if it differs; 0 for none.", **_SAMPLING),
     "stop": _flag(list[str] | None, "End at this text; can be given several times.", **_SAMPLING),
 }
 _OTHERS: dict[str, Any] = {

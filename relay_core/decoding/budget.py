@@ -115,6 +115,5 @@ def teacher_sampling(settings: RelaySettings, max_tokens: int, *, call: int, **h
     ``held_to`` is the constraint of the request (``constrained.py``).
     """
     s = settings
-    temperature = s.temperature if s.teacher_temperature is None else s.teacher_temperature
     seed = None if s.seed is None else (s.seed + _TEACHER_SEED_STEP * (call + 1)) % _SEEDS
-    return Sampling(max_tokens, temperature, s.top_p, s.top_k, seed, **held_to)
+    return Sampling(max_tokens, seed=seed, **s.teacher_sampling, **held_to)

@@ -51,15 +51,14 @@ def three_methods(*, base: Engine, student: Engine, teacher: Engine, settings: R
         teacher: the teacher, which is also measured alone.
         settings: the settings of every answer.
 
-    Whoever answers alone gets no ``student_instructions``, and the teacher alone gets its own temperature.
+    Whoever answers alone gets no ``student_instructions``, and the teacher alone gets its own sampling.
     """
     alone = replace(settings, student_instructions=None, calls=False)
-    temperature = settings.temperature if settings.teacher_temperature is None else settings.teacher_temperature
     return {
         "student": Method("student alone", Relay(base, None, alone)),
         "relay": Method("relay", Relay(student, teacher, settings)),
         "teacher": Method(
-            "teacher alone", Relay(teacher, None, replace(alone, temperature=temperature)), written_by="teacher"
+            "teacher alone", Relay(teacher, None, replace(alone, **settings.teacher_sampling)), written_by="teacher"
         ),
     }
 

@@ -49,6 +49,8 @@ class RelayGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         arguments: those of ``GRPOTrainer``.
     """
 
+    _buffered_inputs: Any
+
     def __init__(self, *arguments: Any, tokens_per_forward: int, on_rollout: OnRollout, **others: Any) -> None:
         self._tokens_per_forward, self._on_rollout = tokens_per_forward, on_rollout
         super().__init__(*arguments, **others)

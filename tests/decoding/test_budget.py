@@ -63,6 +63,15 @@ def test_no_two_requests_of_an_answer_have_one_seed() -> None:
     assert student_sampling(settings, 9, written=3, may_call=False).stop == ()
 
 
+def test_the_teachers_own_sampling() -> None:
+    settings = RelaySettings(temperature=0.7, top_p=0.9, top_k=4, teacher_top_p=0.5, teacher_top_k=2)
+    sampling = teacher_sampling(settings, 9, call=0)
+    assert (sampling.temperature, sampling.top_p, sampling.top_k) == (0.7, 0.5, 2)
+    assert teacher_sampling(settings.merged({"teacher_top_k": 0}), 9, call=0).top_k is None
+    student = student_sampling(settings, 9, written=0, may_call=True)
+    assert (student.temperature, student.top_p, student.top_k) == (0.7, 0.9, 4)
+
+
 @pytest.mark.parametrize("seed", [0, 2**63 - 1, 2**64, 10**30])
 def test_every_seed_gives_seeds_that_engines_take(seed: int) -> None:
     settings = RelaySettings(seed=seed)
