@@ -46,15 +46,16 @@ def _read(path: Path) -> tuple[list[Row], bool]:
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write a file of JSON lines atomically: a reader sees the previous file or the complete new one."""
-    _replace(path, "".join(json.dumps(row) + "\n" for row in rows))
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically: a reader sees the previous file or the complete new one."""
-    _replace(path, json.dumps(value, indent=1) + "\n")
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
-def _replace(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically: a reader sees the previous file or the complete new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")

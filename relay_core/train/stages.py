@@ -15,6 +15,7 @@ sample and train, and the main process writes.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +30,7 @@ from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.comparison import Comparison, Method
 from relay_core.evaluate.measure import Measured
-from relay_core.evaluate.store import write_json
+from relay_core.evaluate.store import write_json, write_text
 from relay_core.evaluate.task import Problem, task_from_spec, up_to
 from relay_core.keys import Role
 from relay_core.relay import Relay
@@ -69,7 +70,9 @@ class Run:
             raise ConfigurationError(f"{out} holds a run of another recipe (recipe.yaml): choose another --out")
         processes.barrier()
         if processes.is_main():
-            file.write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
+            write_text(file, yaml.safe_dump(recipe.as_dict(), sort_keys=False))
+            for half_written in out.glob(".student-*"):  # by a run that was killed
+                shutil.rmtree(half_written, ignore_errors=True)
 
     @property
     def warm(self) -> Path:
