@@ -1,7 +1,7 @@
 """Answers that a limit cut: which limit it was, and whether the JSON in an answer is whole.
 
 The frameworks complete JSON that is cut (LangChain when it parses a text, LlamaIndex when it streams an object), and
-the cut value then looks like the model's. The plugins check the JSON here first.
+the completed value then looks as if the model had written all of it. The plugins check the JSON here first.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def cut_by(result: RelayResult, settings: RelaySettings) -> str | None:
 
 
 def cut_message(limit: str, what: str) -> str:
-    """Says that ``limit`` (see :func:`cut_by`) cut ``what``, and what to write instead."""
+    """The error message: ``limit`` (see :func:`cut_by`) cut ``what``, and how to avoid that."""
     name = limit.partition("=")[0]
     return f"{limit} cut {what}: raise {name}, or bound the schema's fields (maxLength, maxItems, maximum, Literal)"
 
