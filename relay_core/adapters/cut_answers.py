@@ -36,7 +36,7 @@ def cut_by(result: RelayResult, settings: RelaySettings) -> str | None:
 
 
 def cut_message(limit: str, what: str) -> str:
-    """Return the error message, which says that ``limit`` (see :func:`cut_by`) cut ``what`` and how to avoid that."""
+    """Return the error message: it names the limit that cut ``what`` (see :func:`cut_by`), and how to avoid that."""
     name = limit.partition("=")[0]
     return f"{limit} cut {what}: raise {name}, or bound the schema's fields (maxLength, maxItems, maximum, Literal)"
 
