@@ -247,7 +247,7 @@ def test_prices_are_read_by_name() -> None:
         read_prices(["teacher_output=-1"])
 
 
-@pytest.mark.parametrize("command", ["ask", "chat", "demo", "tune", "audit", "doctor"])
+@pytest.mark.parametrize("command", ["ask", "chat", "demo", "tune", "audit", "rollouts", "doctor"])
 def test_every_command_offers_json_and_help(command: str) -> None:
     result = relay(command, "--help", COLUMNS="200")
     assert result.exit_code == 0 and "--json" in result.stdout

@@ -27,14 +27,19 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Bar(*columns, TextColumn("{task.fields[note]}"), console=self._console)
+            self._bar = self._new_bar()
             self._bar.start()
-            self._row = self._bar.add_task(self._label, total=self._total, completed=self._done, note="")
         return self
+
+    def _new_bar(self) -> Any:
+        """A bar of rich's, which is not started yet."""
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        bar = Bar(*columns, TextColumn("{task.fields[note]}"), console=self._console)
+        self._row = bar.add_task(self._label, total=self._total, completed=self._done, note="")
+        return bar
 
     def step(self, note: str = "") -> None:
         """Count one more step, and show ``note`` beside the count."""

@@ -1,4 +1,4 @@
-"""The plot of a run: accuracy, scenarios of the groups of answers, calls and call ratio, rollout by rollout."""
+"""The plot of a run: six panels of figures (``figures.py``), rollout by rollout."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from typing import Any
 
 from relay_core.errors import MissingExtraError
 from relay_core.train.rewards import Scenario
+
+_WENT_WRONG = {
+    "truncated": "cut by a limit (share of answers)",
+    "dropped": "dropped: the teacher failed (share of answers)",
+    "refused": "refused calls per answer",
+    "malformed": "malformed calls per answer",
+}
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> None:
@@ -20,38 +27,38 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> None
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("the training plot", "train") from error
-    x = range(1, len(rows) + 1)
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    axes = figure.subplots(2, 2)
+    figure = Figure(figsize=(14, 7), layout="constrained")
+    accuracy, scenarios, called, reward, tokens, wrong = figure.subplots(2, 3).flat
     prefix = "accuracy/"
     groups = dict.fromkeys(name.removeprefix(prefix) for row in rows for name in row if name.startswith(prefix))
 
-    def line(ax: Any, name: str, label: str, **style: Any) -> None:
-        if any(name in row for row in rows):
-            ax.plot(x, [row.get(name, float("nan")) for row in rows], label=label, **style)
-
-    accuracy, scenarios, called, requested = axes.flat
-    line(accuracy, "accuracy", "all", color="black")
-    for group in groups:
-        line(accuracy, f"accuracy/{group}", group)
+    _lines(accuracy, rows, {"accuracy": "all", **{f"accuracy/{group}": group for group in groups}})
     accuracy.set(title="accuracy of sampled answers", ylim=(0, 1.02))
-    for scenario in Scenario:
-        line(scenarios, f"groups/{scenario}", str(scenario))
+    _lines(scenarios, rows, {f"groups/{scenario}": str(scenario) for scenario in Scenario})
     scenarios.set(title="share of groups", ylim=(0, 1.02))
-    line(called, "called", "all", color="black")
-    for group in groups:
-        line(called, f"called/{group}", group)
-    called.set(title="share of answers with a call", ylim=(0, 1.02), xlabel="rollout")
-    line(requested, "requested", "n of a call (tokens)", color="tab:blue")
-    requested.set(title="mean n of a call, and the call ratio", xlabel="rollout", yscale="log")
-    ratio = requested.twinx()
-    line(ratio, "call_ratio", "call ratio", color="tab:red")
+    _lines(called, rows, {"called": "all", **{f"called/{group}": group for group in groups}})
+    called.set(title="share of answers with a call", ylim=(0, 1.02))
+    _lines(reward, rows, {"reward": "all", **{f"reward/{scenario}": str(scenario) for scenario in Scenario}})
+    reward.set(title="mean reward", xlabel="rollout")
+    _lines(tokens, rows, {"requested": "requested (n)", "received": "received"})
+    tokens.set(title="tokens of a call, and the call ratio", xlabel="rollout", yscale="log")
+    ratio = tokens.twinx()
+    _lines(ratio, rows, {"call_ratio": "call ratio (right)"}, color="tab:red")
     ratio.set_ylim(bottom=0)
-    for ax in (accuracy, scenarios, called):
-        if ax.get_legend_handles_labels()[0]:
-            ax.legend(fontsize="small")
-    handles = [*requested.get_legend_handles_labels()[0], *ratio.get_legend_handles_labels()[0]]
-    if handles:
-        requested.legend(handles=handles, fontsize="small")
+    _lines(wrong, rows, _WENT_WRONG)
+    wrong.set(title="answers and calls that went wrong", xlabel="rollout")
+    wrong.set_ylim(bottom=0)
+    for axes in ((accuracy,), (scenarios,), (called,), (reward,), (tokens, ratio), (wrong,)):
+        handles = [handle for ax in axes for handle in ax.get_legend_handles_labels()[0]]
+        if handles:
+            axes[0].legend(handles=handles, fontsize="small")
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
+
+
+def _lines(ax: Any, rows: Sequence[Mapping[str, Any]], labels: Mapping[str, str], **style: Any) -> None:
+    """Draw one line for each figure that some row holds; the line over all answers is black."""
+    for name, label in labels.items():
+        if any(name in row for row in rows):
+            values = [row.get(name, float("nan")) for row in rows]
+            ax.plot(range(1, len(rows) + 1), values, label=label, **({"color": "black"} if label == "all" else style))

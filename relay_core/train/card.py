@@ -1,0 +1,186 @@
+"""The model card of a trained student: ``README.md`` in its folder, with the YAML head that the hub expects.
+
+The card names the recipe, the figures, the licence of the base, and how to use the student. What it shows of specs and
+of the recipe can be published (``published.py``).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from relay_core.train.base_model import BaseModel, base_model
+from relay_core.train.published import public_spec, published
+from relay_core.train.recipe import Recipe
+
+PLOT = "training.png"
+_PAPER = "[RelayLLM](https://arxiv.org/abs/2601.05167)"
+
+
+def write(
+    folder: Path,
+    recipe: Recipe,
+    *,
+    measured: Mapping[str, Any] | None = None,
+    rollouts: Sequence[Mapping[str, Any]] = (),
+    plot: Path | None = None,
+) -> None:
+    """Write the card into a student's folder, and the plot beside it; both replace earlier ones atomically.
+
+    Args:
+        folder: the folder of the trained student, or of its adapter.
+        recipe: the run's values.
+        measured: the content of the run's ``measured.json``; ``None`` if the stage has not run.
+        rollouts: the rows of ``rollouts.jsonl``; the last one is shown if nothing is measured.
+        plot: the run's ``training.png``.
+    """
+    has_plot = plot is not None and plot.is_file()
+    if plot is not None and has_plot:
+        shutil.copyfile(plot, folder / f".{PLOT}.tmp")
+        os.replace(folder / f".{PLOT}.tmp", folder / PLOT)
+    text = card(
+        recipe,
+        base_model(recipe.student),
+        name=folder.name,
+        is_adapter=(folder / "adapter_config.json").is_file(),
+        figures=_measured(measured) if measured else _sampled(rollouts),
+        plot=PLOT if has_plot else None,
+    )
+    temporary = folder / ".README.md.tmp"
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, folder / "README.md")
+
+
+def card(
+    recipe: Recipe, base: BaseModel, *, name: str, is_adapter: bool, figures: str = "", plot: str | None = None
+) -> str:
+    """The text of a card.
+
+    Args:
+        recipe: the run's values.
+        base: the model that training started from.
+        name: the name of the student's folder.
+        is_adapter: whether the folder holds an adapter of peft's instead of a whole model.
+        figures: a table in Markdown; empty to leave it out.
+        plot: the name of the plot's file; ``None`` to leave it out.
+    """
+    import yaml
+
+    head = yaml.safe_dump(_head(recipe, base, is_adapter=is_adapter), sort_keys=False, allow_unicode=True)
+    values = yaml.safe_dump(published(recipe.as_dict()), sort_keys=False, allow_unicode=True)
+    licence = base.licence.get("license_name", base.licence["license"])
+    terms = f"is {licence}" if licence != "unknown" else "is unknown: look it up before you publish this model"
+    parts = [
+        f"# {name}",
+        _about(recipe, base),
+        f"The licence of {base.name} {terms}.",
+        "## How it was trained",
+        _training(recipe, base),
+        *(["## Figures", figures] if figures else []),
+        *([f"![Figures of the rollouts during training]({plot})"] if plot else []),
+        "## Use",
+        _use(recipe, name, is_adapter=is_adapter),
+        "## Recipe",
+        f"```yaml\n{values}```",
+    ]
+    return f"---\n{head}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _head(recipe: Recipe, base: BaseModel, *, is_adapter: bool) -> dict[str, Any]:
+    head: dict[str, Any] = dict(base.licence)
+    if base.hub_id is not None:
+        head |= {"base_model": base.hub_id, "base_model_relation": "adapter" if is_adapter else "finetune"}
+    head |= {"library_name": "peft" if is_adapter else "transformers", "pipeline_tag": "text-generation"}
+    return {**head, "tags": ["relay-decoding", "relayllm", "grpo", "trl"]}
+
+
+def _about(recipe: Recipe, base: BaseModel) -> str:
+    if not recipe.grpo.calls:
+        return f"{base.name}, trained with GRPO, without calls to a teacher."
+    return (
+        f"A student for *relay decoding* ({_PAPER}): it writes the answer, and where it needs help it writes "
+        f"`<call>n</call>`; a teacher ({public_spec(_teacher(recipe))}) then writes the next n tokens. It needs a "
+        "runtime that makes the calls, as below; elsewhere its commands stay in its text."
+    )
+
+
+def _training(recipe: Recipe, base: BaseModel) -> str:
+    """Two sentences: the warm-up, and GRPO."""
+    grpo, teacher = recipe.grpo, public_spec(_teacher(recipe))
+    source = {
+        "random": "with commands inserted at random places",
+        "guided": "with calls opened where the teacher would hardly have written the student's next token",
+        "told": "in which instructions had told it when to call; the instructions were then left out",
+    }[recipe.warmup.source]
+    with_calls = f"Supervised warm-up trained {base.name} on its own answers, {source}. " if grpo.calls else ""
+    answered = f"by the student and {teacher}, whose tokens are masked in the loss" if grpo.calls else "by the student"
+    return (
+        f"{with_calls}GRPO (TRL) trained it for {grpo.rollouts} rollouts of {grpo.prompts} problems with "
+        f"{grpo.group_size} answers each, written {answered}, under the reward `{grpo.reward}`."
+    )
+
+
+def _use(recipe: Recipe, name: str, *, is_adapter: bool) -> str:
+    if not recipe.grpo.calls:
+        return f"```python\nfrom relay_core import Relay\n\nprint(Relay('./{name}', None).generate('...').text)\n```"
+    limits = {n: v for n, v in recipe.relay.items() if isinstance(v, (bool, int, float, str))}
+    settings = ", ".join(f"{n}={v!r}" for n, v in limits.items())
+    use = f"""\
+With the package relay-decoding, under the limits of its training:
+
+```python
+from langchain_relay import ChatRelay
+from llamaindex_relay import RelayLLM
+from relay_core import Relay, RelaySettings
+
+pair = {{"student": "./{name}", "teacher": "{public_spec(_teacher(recipe))}"}}
+limits = dict({settings})
+with Relay(**pair, settings=RelaySettings(**limits)) as relay:
+    print(relay.generate("...").text)
+chat = ChatRelay(**pair, **limits)  # LangChain
+llm = RelayLLM(**pair, **limits)  # LlamaIndex
+```"""
+    if is_adapter:
+        return use
+    return f"""{use}
+
+On a vLLM server, the student is the spec `openai:student@http://localhost:8001/v1`:
+
+```sh
+vllm serve ./{name} --served-model-name student --port 8001
+```"""
+
+
+def _teacher(recipe: Recipe) -> str:
+    return recipe.teacher if isinstance(recipe.teacher, str) else recipe.teacher[0]
+
+
+def _measured(measured: Mapping[str, Any]) -> str:
+    """The table of ``measured.json``: each method on held-out problems, with greedy decoding."""
+    methods: Mapping[str, Mapping[str, Any]] = measured["methods"]
+    groups = list(next(iter(methods.values()))["bands"])
+    lines = [["", "accuracy", *groups, "call ratio", "calls per answer"]]
+    for name, m in methods.items():
+        accuracies = [f"{share:.3f}" for share in (m["accuracy"], *(m["bands"][group] for group in groups))]
+        calls = "" if name == "teacher" else f"{m['calls']:.2f}"
+        lines.append([name, *accuracies, f"{m['call_ratio']:.2%}", calls])
+    recovered = measured.get("recovered")
+    about = "" if recovered is None else f" The relay recovers {recovered:.0%} of the gap between student and teacher."
+    return f"{measured['problems']} held-out problems, greedy decoding.{about}\n\n{_markdown(lines)}"
+
+
+def _sampled(rollouts: Sequence[Mapping[str, Any]]) -> str:
+    names = ("accuracy", "call_ratio", "calls", "requested", "reward")
+    last = [(n, rollouts[-1][n]) for n in names if n in rollouts[-1]] if rollouts else []
+    if not last:
+        return ""
+    table = _markdown([[n for n, _ in last], [f"{value:.3f}" for _, value in last]])
+    return f"The last rollout of training (sampled answers; nothing was measured on held-out problems).\n\n{table}"
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    heading, *rows = (f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join([heading, f"|{' --- |' * len(lines[0])}", *rows])
