@@ -37,7 +37,7 @@ def answer(problem: str, k: int, segments: Sequence[tuple[str, str]] = ALONE, **
         "called": calls > 0, "calls": calls, "failed_calls": 0, "refused": 0, "malformed": 0,
         "requested": [3] * calls, "received": received, "call_seconds": [0.25] * calls,
         "call_ratio": usage.call_ratio, "tokens": len(authors), "teacher_tokens": sum(received),
-        "sampler_gap": 1e-6, "usage": usage.as_dict(), "seconds": 1.5,
+        "cost": None, "sampler_gap": 1e-6, "sampler_gap_mean": 1e-7, "usage": usage.as_dict(), "seconds": 1.5,
     }  # fmt: skip
     return {**row, **values}
 
@@ -57,6 +57,6 @@ def run_folder(out: Path) -> Path:
         answer("divide", 0, scenario=UNSOLVABLE, **wrong),
         answer("divide", 1, HELPED, scenario=UNSOLVABLE, correct=False, reward=0.1),
         answer("add", 0, reward=1.5),
-        answer("add", 1, HELPED, correct=False, dropped=True, reward=None, failed_calls=1, received=[0]),
+        answer("add", 1, HELPED, correct=None, dropped=True, reward=None, scenario=None, failed_calls=1, received=[0]),
     ])  # fmt: skip
     return out

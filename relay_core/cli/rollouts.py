@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from relay_core.train.selection import Selection
 
-_HEADINGS = ["step", "problem", "k", "answer", "reward", "scenario", "calls", "ratio"]
+_HEADINGS = ["step", "problem", "k", "answer", "reward", "scenario", "calls", "failed", "ratio"]
 _LONGEST_ID = 20  # characters of a problem's id in the table
 _STYLES = {**terminal.STYLES, Author.COMMAND: "dim"}
 _MARKS = {Author.TEACHER: ("[", "]")}  # around the teacher's words where there are no styles
@@ -96,10 +96,10 @@ def _print(selection: Selection, chars: int) -> None:
     out.print(_head(selection), markup=False)
     if not selection.rows:
         return
-    cells = [_cells(row) for row in selection.rows]
+    headings, *cells = _without_empty([_HEADINGS, *(_cells(row) for row in selection.rows)])
     texts = [_text(row, chars, styled=out.is_terminal) for row in selection.rows]
     if not out.is_terminal:
-        lines = aligned([_HEADINGS, *cells])
+        lines = aligned([headings, *cells])
         for line, text in zip(lines, ["text, the teacher's words in []", *texts], strict=True):
             out.print(f"{line}  {text}", markup=False)
         return
@@ -109,12 +109,16 @@ def _print(selection: Selection, chars: int) -> None:
 
     text_heading = Text.assemble(terminal.legend(), (" command", _STYLES[Author.COMMAND]))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for heading in _HEADINGS:
+    for heading in headings:
         left = heading in ("problem", "answer", "scenario")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "scenario", overflow="fold")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
     table.add_column(text_heading, overflow="fold", ratio=1)
     for row_cells, text in zip(cells, texts, strict=True):
-        table.add_row(*(Text(cell) for cell in row_cells), text)
+        named = zip(headings, row_cells, strict=True)  # a scenario on two lines leaves more room for the text
+        shown = [
+            cell.replace("-", "-\n") if name == "scenario" and cell in set(Scenario) else cell for name, cell in named
+        ]
+        table.add_row(*map(Text, shown), text)
     out.print(table, soft_wrap=False)
 
 
@@ -132,17 +136,23 @@ def _head(selection: Selection) -> str:
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     problem = printable(str(row["problem"])).replace("\n", " ")
-    failed = f" ({row['failed_calls']} failed)" if row["failed_calls"] else ""
     return [
         str(row["step"]),
         problem if len(problem) <= _LONGEST_ID else f"{problem[: _LONGEST_ID - 1]}…",
         str(row["k"]),
-        "right" if row["correct"] else "cut" if row["truncated"] else "wrong",
-        "dropped" if row["dropped"] or row["reward"] is None else f"{row['reward']:.2f}",
+        "dropped" if row["dropped"] else "right" if row["correct"] else "cut" if row["truncated"] else "wrong",
+        "-" if row["reward"] is None else f"{row['reward']:.2f}",
         row["scenario"] or "-",
-        f"{row['calls']}{failed}",
+        str(row["calls"]),
+        str(row["failed_calls"] or ""),
         f"{row['call_ratio'] or 0.0:.1%}",
     ]
+
+
+def _without_empty(lines: list[list[str]]) -> list[list[str]]:
+    """The cells of a table with its headings, without the columns that have nothing under their heading."""
+    columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
+    return [list(line) for line in zip(*columns, strict=True)]
 
 
 def _text(row: Mapping[str, Any], chars: int, *, styled: bool) -> Text:

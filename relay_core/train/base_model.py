@@ -26,7 +26,7 @@ class BaseModel:
     """The base of a trained model.
 
     ``name``: shown in the text; of a local folder, only the folder's name. ``hub_id``: ``None`` if no id is known.
-    ``licence``: the fields ``license``, ``license_name`` and ``license_link`` of a model card, as far as they are known.
+    ``licence``: the fields ``license``, ``license_name`` and ``license_link`` of a model card, as far as known.
     """
 
     name: str

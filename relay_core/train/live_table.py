@@ -1,4 +1,4 @@
-"""The progress of GRPO: on a terminal, a live table of the last rollouts' figures; elsewhere a line for each rollout."""
+"""The progress of GRPO: on a terminal, a live table of the last rollouts' figures; elsewhere a line a rollout."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def select(folder: Path, query: Query) -> Selection:
         MissingExtraError: pyarrow is not installed.
     """
     records.schema()
-    from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
+    from pyarrow import ArrowException, parquet
 
     files = records.files(folder)
     if missing := sorted(set(query.steps) - set(files)):
@@ -121,7 +121,7 @@ def _add(selection: Selection, file: Any, query: Query) -> None:
 def _matches(answer: Mapping[str, Any], query: Query) -> bool:
     return (
         all(
-            wanted is None or bool(answer[name]) is wanted
+            wanted is None or answer[name] is wanted  # a dropped answer is neither right nor wrong
             for name, wanted in (("correct", query.correct), ("called", query.called), ("dropped", query.dropped))
         )
         and (not query.scenarios or answer["scenario"] in query.scenarios)

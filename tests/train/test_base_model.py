@@ -7,7 +7,9 @@ import pytest
 from relay_core.train import base_model as module
 from relay_core.train.base_model import UNKNOWN, BaseModel, base_model
 
-CARD = "---\nlicense: other\nlicense_name: gemma\nlicense_link: https://x.y/terms\nbase_model: owner/base\n---\n# A model"
+CARD = (
+    "---\nlicense: other\nlicense_name: gemma\nlicense_link: https://x.y/terms\nbase_model: owner/base\n---\n# A model"
+)
 APACHE = "                                 Apache License\n                           Version 2.0, January 2004\n"
 
 

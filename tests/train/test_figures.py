@@ -8,12 +8,12 @@ from testing.rollout_rows import DEPENDENT, HELPED, SOLVABLE, UNSOLVABLE, answer
 ROWS = [
     answer("a", 0, group="easy", reward=1.5, tokens=40, teacher_tokens=0),
     answer("a", 1, HELPED, group="easy", reward=0.9, tokens=60, teacher_tokens=10, requested=[4, 20], received=[4, 6],
-           calls=2, call_seconds=[0.5, 1.5], sampler_gap=0.5),
+           calls=2, call_seconds=[0.5, 1.5], sampler_gap=0.5, sampler_gap_mean=0.2),
     answer("b", 0, group="hard", scenario=DEPENDENT, correct=False, truncated=True, reward=-1.0, tokens=100,
-           teacher_tokens=0, malformed=2, sampler_gap=None),
-    answer("b", 1, HELPED, group="hard", scenario=DEPENDENT, correct=False, truncated=True, dropped=True, reward=None,
+           teacher_tokens=0, malformed=2, sampler_gap=None, sampler_gap_mean=None),
+    answer("b", 1, HELPED, group="hard", scenario=DEPENDENT, correct=None, truncated=True, dropped=True, reward=None,
            tokens=50, teacher_tokens=0, calls=1, failed_calls=1, requested=[9], received=[0], call_seconds=[40.0],
-           refused=3, sampler_gap=0.1),
+           refused=3, sampler_gap=0.1, sampler_gap_mean=0.1),
 ]  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def test_shares_and_means():
         "requested": 11.0, "received": 10 / 3, "truncated": 0.5, "truncated_called": 0.25, "dropped": 0.25,
         "tokens": 62.5, "student_tokens/mean": 60.0, "student_tokens/min": 40.0, "student_tokens/max": 100.0,
         "teacher_seconds/mean": 14.0, "teacher_seconds/p95": 40.0, "tokens_per_s": 50.0,
-        "sampler_gap/mean": pytest.approx((1e-6 + 0.5 + 0.1) / 3), "sampler_gap/max": 0.5,
+        "sampler_gap/mean": (1e-7 + 0.2 + 0.1) / 3, "sampler_gap/max": 0.5,
     }  # fmt: skip
     assert values == pytest.approx(expected)
 

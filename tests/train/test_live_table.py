@@ -8,7 +8,13 @@ import pytest
 from relay_core.train import live_table
 from relay_core.train.live_table import LiveTable
 
-FIGURES = {"accuracy": 0.5, "reward": -0.25, "call_ratio": 0.1234, "groups/student-solvable": 0.75, "sampler_gap/max": 2e-5}
+FIGURES = {
+    "accuracy": 0.5,
+    "reward": -0.25,
+    "call_ratio": 0.1234,
+    "groups/student-solvable": 0.75,
+    "sampler_gap/max": 2e-5,
+}
 
 
 @pytest.fixture
@@ -56,7 +62,11 @@ def test_columns_that_do_not_fit_are_left_out(terminal):
 
 
 def test_the_table_ends_with_an_error(terminal):
-    with pytest.raises(KeyError), LiveTable("grpo", 2) as progress:
-        progress.show(FIGURES)
-        raise KeyError
+    def fail():
+        with LiveTable("grpo", 2) as progress:
+            progress.show(FIGURES)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert terminal.getvalue().endswith("\x1b[?25h")  # the cursor is back

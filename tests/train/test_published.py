@@ -33,15 +33,17 @@ def test_a_folder_of_two_parts_is_told_from_a_hub_id(tmp_path, monkeypatch):
 
 
 def test_a_recipe_for_the_public(tmp_path):
+    (tmp_path / "problems.jsonl").write_text('{"q": "1 + 1?", "a": "2"}\n')
+    trainer = {"hub_token": "hf_abc", "beta": 0.0}
     recipe = build({
         "student": "/home/ada/base",
         "teacher": ["openai:big@http://10.1.2.3:8000/v1", "openai:big@http://10.1.2.4:8000/v1"],
-        "task": {"path": "/home/ada/problems.jsonl", "question": "q", "answer": "a", "grader": "exact"},
+        "task": {"path": str(tmp_path / "problems.jsonl"), "question": "q", "answer": "a", "grader": "exact"},
         "relay": {"max_tokens": 64},
-        "grpo": {"policy": "server", "policy_url": "http://10.1.2.5:8000", "trainer": {"hub_token": "hf_abc", "beta": 0.0}},
+        "grpo": {"policy": "server", "policy_url": "http://10.1.2.5:8000", "trainer": trainer},
     })  # fmt: skip
     shown = yaml.safe_dump(published(recipe.as_dict()))
-    assert not [word for word in ("ada", "10.1.2", "hf_abc", "/home") if word in shown]
+    assert not [word for word in ("ada", "10.1.2", "hf_abc", "/home", str(tmp_path)) if word in shown]
     values = yaml.safe_load(shown)
     assert values["relay"] == {"max_tokens": 64} and values["grpo"]["trainer"] == {"beta": 0.0}
     assert values["task"] == {"path": "problems.jsonl", "question": "q", "answer": "a", "grader": "exact"}

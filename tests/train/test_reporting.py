@@ -16,12 +16,14 @@ def test_what_is_installed_is_accepted(value):
 
 def test_a_package_that_is_missing_is_an_error_with_what_to_write(monkeypatch):
     monkeypatch.setattr("transformers.integrations.integration_utils.is_wandb_available", lambda: False)
-    with pytest.raises(ConfigurationError, match=r"grpo.trainer.report_to: wandb .*pip install wandb, or write tensorb"):
+    with pytest.raises(
+        ConfigurationError, match=r"grpo.trainer.report_to: wandb .*pip install wandb, or write tensorb"
+    ):
         check_report_to({"report_to": ["tensorboard", "wandb"]})
 
 
 def test_a_place_that_nobody_knows_is_refused():
-    with pytest.raises(ConfigurationError, match="warmup.trainer.report_to: tensorbord is not known.*tensorboard"):
+    with pytest.raises(ConfigurationError, match=r"warmup.trainer.report_to: tensorbord is not known.*tensorboard"):
         check_report_to({"report_to": "tensorbord"}, "warmup")
 
 
