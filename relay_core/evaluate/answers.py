@@ -26,6 +26,7 @@ from relay_core.settings import Prices
 from relay_core.usage import Usage
 
 _NOT_IN_KEY = ("prices", "warming")  # settings that change no answer
+_NOT_IN_KEY_IF_UNSET = ("teacher_top_p", "teacher_top_k")  # newer ones, so that older journals stay valid
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,12 @@ def _key(problem: Problem, method: Method, recording: Recording | None) -> str:
         [dict(message) for message in problem.messages],
         [dict(tool) for tool in getattr(problem, "tools", ())],
         [method.written_by, relay.student.spec, None if relay.teacher is None else relay.teacher.spec, recorded],
-        {f.name: repr(getattr(settings, f.name)) for f in fields(settings) if f.name not in _NOT_IN_KEY},
+        {
+            f.name: repr(value)
+            for f in fields(settings)
+            if f.name not in _NOT_IN_KEY
+            and ((value := getattr(settings, f.name)) is not None or f.name not in _NOT_IN_KEY_IF_UNSET)
+        },
     ]
     if head is not None:
         decisive.append(_weights_of(head))
