@@ -20,6 +20,10 @@
     checkpoints.py   the newest whole checkpoint, and what a full disk leaves
     models.py        a student's weights: the folder of an engine spec, the loaded model, an engine on it
     plot.py          the plot of a run
+    live_table.py    the last rollouts' figures on a terminal; reporting.py: TensorBoard, W&B and others
+    selection.py     which of a run's recorded answers to show (`relay rollouts`)
+    card.py          the model card of the trained student; base_model.py: what is known of its base; published.py: what
+                     the public may see
 
 Problems and grades come from a task (``relay_core.evaluate.task``); no module of this folder imports the bundled task.
 """

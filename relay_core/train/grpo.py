@@ -86,7 +86,7 @@ def run(
     reward = GroupReward(task, problems, config)
     with TrainerProgress("grpo", unit=config.updates, every_s=0.0) as progress:
         log = RolloutLog(
-            rollout, reward, journal, RolloutFile(out).write, task.groups, show=lambda v: progress.show(line(v))
+            rollout, reward, journal, RolloutFile(out).write, task.groups, show=lambda v: progress.show(line(v), v)
         )
         trainer = _trainer(model, tokenizer, problems, recipe, out, policy, rollout, reward, log)
         progress.attach(trainer)

@@ -54,8 +54,8 @@ class LiveTable(Progress):
         self._refresh()
 
     def step(self, note: str = "") -> None:
-        """Count one more rollout; off a terminal, print ``note`` beside the count."""
-        super().step("" if self._live is not None else note)
+        """Count one more rollout; ``note`` stands beside the count unless there is a table."""
+        super().step("" if self._live is not None and self._last else note)
         self._refresh()
 
     def table(self) -> Any:

@@ -5,7 +5,7 @@
     student-warm/        a model folder
     filter/              answers.jsonl, and rates.jsonl: the teacher's pass rates
     grpo/                rollouts.jsonl (figures), rollouts/ (answers), checkpoints, tensorboard
-    student-relay/       a model folder (with `grpo.calls: false`: student-grpo, and no warm-up)
+    student-relay/       a model folder with a model card (with `grpo.calls: false`: student-grpo, and no warm-up)
     training.png         the plot of the run
     measured.json        figures on held-out problems
 
@@ -15,6 +15,7 @@ sample and train, and the main process writes.
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -30,13 +31,15 @@ from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.comparison import Comparison, Method
 from relay_core.evaluate.measure import Measured
-from relay_core.evaluate.store import write_json, write_text
+from relay_core.evaluate.store import read_rows, write_json, write_text
 from relay_core.evaluate.task import Problem, task_from_spec, up_to
 from relay_core.keys import Role
 from relay_core.relay import Relay
-from relay_core.train import data_filter, grpo, models, plot, processes, sampling, warmup
+from relay_core.train import card, data_filter, grpo, models, plot, processes, sampling, warmup
+from relay_core.train.checkpoints import disk_errors
 from relay_core.train.jobs import jobs_for
 from relay_core.train.recipe import Recipe, build
+from relay_core.train.reporting import check_report_to
 
 # The stages draw different problems from the task's split `train`: these numbers are added to 1000 times the seed.
 _WARMUP_DRAW, _FILTER_DRAW = 1, 2
@@ -60,6 +63,8 @@ class Run:
 
         models.quiet()
         processes.start()
+        check_report_to(recipe.warmup.trainer, "warmup")
+        check_report_to(recipe.grpo.trainer)
         self.recipe, self.out = recipe, out
         self.task = task_from_spec(recipe.task)
         if recipe.threads is not None:
@@ -142,6 +147,7 @@ class Run:
             ConfigurationError: training starts from the warmed-up student, and the run's folder has none.
         """
         if models.is_saved(self.trained):
+            self._write_card()  # a run that was killed may lack it
             return self.trained
         problems = self.filter()
         if self.recipe.grpo.calls and not models.is_saved(self.warm):
@@ -157,6 +163,7 @@ class Run:
         if processes.is_main():
             plot.draw(rows, self.out / "training.png", f"GRPO, seed {self.recipe.seed}")
         self._save(model, tokenizer, self.trained, state)
+        self._write_card()
         return self.trained
 
     def measure(self) -> Comparison | None:
@@ -188,12 +195,28 @@ class Run:
         labels = {name: name for name in measured}
         comparison = Comparison(measured, labels, seconds=time.monotonic() - began, student="student-base")
         write_json(self.out / "measured.json", self.report(comparison))
+        if models.is_saved(self.trained):
+            self._write_card()
         return comparison
 
     def report(self, comparison: Comparison) -> dict[str, Any]:
         """The comparison as plain values, with the run's seed and the recovered share of the gap."""
         recovered = {"recovered": comparison.recovered} if "relay" in comparison.methods else {}
         return {"seed": self.recipe.seed, **comparison.as_dict(), **recovered}
+
+    def _write_card(self) -> None:
+        """Write the trained student's model card, with the figures that the run has so far."""
+        if not processes.is_main():
+            return
+        file = self.out / "measured.json"
+        with disk_errors(self.out):
+            card.write(
+                self.trained,
+                self.recipe,
+                measured=json.loads(file.read_text(encoding="utf-8")) if file.exists() else None,
+                rollouts=read_rows(self.out / "grpo" / "rollouts.jsonl"),
+                plot=self.out / "training.png",
+            )
 
     def _training_problems(self, n: int, draw: int, mix: Mapping[str, float] | None) -> list[Problem]:
         return list(up_to(self.task, "train", n, seed=self.recipe.seed * 1000 + draw, mix=mix))

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from relay_core.errors import ConfigurationError, TrainingError
-from relay_core.evaluate.progress import Progress
+from relay_core.train import processes
+from relay_core.train.live_table import LiveTable
 
 T = TypeVar("T")
 
@@ -125,7 +126,7 @@ def not_finite(what: str, step: int, out: Path | str) -> str:
 
 
 class TrainerProgress:
-    """Shows a Trainer's progress instead of the Trainer's own bars and prints; a context manager.
+    """Shows a Trainer's progress instead of the Trainer's own bars and prints, in the main process; a context manager.
 
     Args:
         label: the stage's name.
@@ -138,6 +139,7 @@ class TrainerProgress:
         self._label, self._logged, self._unit, self._every_s = label, logged, unit, every_s
         self._open = contextlib.ExitStack()
         self._note = ""
+        self._progress: LiveTable | None = None
 
     def attach(self, trainer: Any) -> None:
         """Show the progress of ``trainer``, and stop it from printing."""
@@ -146,29 +148,30 @@ class TrainerProgress:
         outer = self
 
         class Callback(TrainerCallback):  # type: ignore[misc]
-            progress: Progress
-
             def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                self.progress = outer._begin(state.max_steps, state.global_step)
+                outer._begin(state.max_steps, state.global_step)
 
             def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
                 if outer._logged is not None and logs and outer._logged in logs:
                     outer.show(f"{outer._logged} {logs[outer._logged]:.4f}")
 
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                if state.global_step % outer._unit == 0:
-                    self.progress.step(outer._note)
+                if outer._progress is not None and state.global_step % outer._unit == 0:
+                    outer._progress.step(outer._note)
 
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(Callback())
+        if processes.is_main():
+            trainer.add_callback(Callback())
 
-    def show(self, note: str) -> None:
-        """Show ``note`` beside the count from now on."""
+    def show(self, note: str, figures: Mapping[str, float] | None = None) -> None:
+        """Show ``note`` beside the count from now on; on a terminal, a rollout's figures in a table instead."""
         self._note = note
+        if figures is not None and self._progress is not None:
+            self._progress.show(figures)
 
-    def _begin(self, steps: int, done: int) -> Progress:
-        progress = Progress(self._label, steps // self._unit, done=done // self._unit, every_s=self._every_s)
-        return self._open.enter_context(progress)
+    def _begin(self, steps: int, done: int) -> None:
+        progress = LiveTable(self._label, steps // self._unit, done=done // self._unit, every_s=self._every_s)
+        self._progress = self._open.enter_context(progress)
 
     def __enter__(self) -> TrainerProgress:
         return self

@@ -52,6 +52,12 @@ def test_on_a_terminal_the_last_rollouts_stand_in_a_table(terminal):
     assert "only lines show" not in terminal.getvalue()
 
 
+def test_without_figures_the_note_stands_beside_the_bar(terminal):
+    with LiveTable("warm-up", 2) as progress:
+        progress.step("loss 0.1234")
+    assert "1/2" in terminal.getvalue() and "loss 0.1234" in terminal.getvalue()
+
+
 def test_columns_that_do_not_fit_are_left_out(terminal):
     with LiveTable("grpo", 2) as progress:
         progress.show(dict.fromkeys((name for _, name, _ in live_table._COLUMNS), 1000.0))

@@ -78,6 +78,45 @@ def test_all_stages_in_miniature(tmp_path, capsys, model_folder):
 
     with Relay(str(tmp_path / "student-relay"), str(model_folder)) as relay:
         assert relay.generate("How much is 2 + 3?", max_tokens=8).usage.completion_tokens <= 8
+    _check_what_people_look_at(tmp_path, rollouts, capsys)
+
+
+def _check_what_people_look_at(out, figures, capsys):
+    """TensorBoard, the answers in Parquet and the model card say what ``rollouts.jsonl`` and ``measured.json`` do."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from typer.testing import CliRunner
+
+    from relay_core.cli import app
+
+    events = EventAccumulator(str(out / "grpo" / "tensorboard")).Reload()
+    for name in ("accuracy", "student_tokens/mean", "groups/teacher-unsolvable", "tokens_per_s", "sampler_gap/max"):
+        logged = [event.value for event in events.Scalars(f"train/relay/{name}")]
+        assert logged == pytest.approx([row[name] for row in figures], rel=1e-5), name
+    shown = json.loads(CliRunner().invoke(app, ["rollouts", str(out), "--json"]).stdout)
+    assert (shown["rollouts"], shown["answers"], shown["skipped"]) == (2, 8, [])
+    for i, row in enumerate(figures):
+        answers = [answer for answer in shown["rows"] if answer["step"] == row["step"]]
+        assert [answer["k"] for answer in answers] == [0, 1, 0, 1]
+        assert sum(answer["tokens"] for answer in answers) / 4 == row["tokens"], i
+        assert all("".join(s["text"] for s in answer["segments"]) for answer in answers)
+    card = out / "student-relay" / "README.md"
+    measured = json.loads((out / "measured.json").read_text())["methods"]["relay"]["accuracy"]
+    assert f"| relay | {measured:.3f} |" in card.read_text() and (card.parent / "training.png").exists()
+    card.unlink()  # as if the run had been killed before it was written
+    assert main(["grpo", *flags(*_pair_of(out))]) == 0 and "## Figures" in card.read_text()
+    capsys.readouterr()
+
+
+def _pair_of(out):
+    import yaml
+
+    return yaml.safe_load((out / "recipe.yaml").read_text())["student"], out
+
+
+def test_a_place_for_metrics_that_is_not_there_ends_the_run_at_once(tmp_path, capsys, model_folder, monkeypatch):
+    monkeypatch.setattr("transformers.integrations.integration_utils.is_wandb_available", lambda: False)
+    assert main(["all", *flags(model_folder, tmp_path), "--grpo.trainer.report_to", "wandb"]) == 2
+    assert "pip install wandb" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_plain_grpo_starts_from_the_recipes_student(tmp_path, capsys, model_folder):
