@@ -15,7 +15,7 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from relay_core.engines.grammar_text import structured_outputs
 from relay_core.engines.in_flight import RequestsInFlight
 from relay_core.engines.in_process import InProcessEngine
 from relay_core.engines.request_check import checked_ids
+from relay_core.engines.scores import Scores, from_prompt, text_to_score
 from relay_core.engines.warmed_stream import hold_until_wanted
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 
@@ -247,6 +248,38 @@ class VLLMEngine(InProcessEngine):
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield chunk
+
+    async def scores(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> Scores:
+        """What the model makes of each of ``ids`` behind a prompt (``scores.py``)."""
+        await self.start()
+        llm, home = self._llm, self._home
+        if llm is None or home is None:
+            raise self._was_closed()
+        end_id = self.tokenizer.hf.eos_token_id
+        text = checked_ids(text_to_score(prompt_ids, ids, end_id), llm.model_config.get_vocab_size())
+        if self._context is not None and len(text) >= self._context:
+            raise ContextOverflow(f"the text has {len(text)} tokens, the model's context is {self._context}")
+        async with aclosing(run_on(home, self._prompt_logprobs(llm, text))) as read:
+            places = [place async for place in read]
+        return from_prompt(places, ids, end_id)
+
+    async def _prompt_logprobs(self, llm: AsyncLLM, text: list[int]) -> AsyncGenerator[dict[int, float] | None, None]:
+        """For each token of the text, its log-probability and that of the likeliest token; runs on vLLM's loop."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        params = SamplingParams(
+            max_tokens=1, prompt_logprobs=1, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        number = f"relay-{id(self):x}-{next(self._request_numbers)}"
+        prompt: Any = {"type": "token", "prompt_token_ids": text}
+        try:
+            async with aclosing(llm.generate(prompt, params, request_id=number, priority=self._priority)) as outputs:
+                async for output in outputs:
+                    for place in output.prompt_logprobs or []:
+                        yield None if place is None else {i: entry.logprob for i, entry in place.items()}
+        except Exception as error:
+            raise EngineError(f"vLLM failed: {type(error).__name__}: {error}") from error
 
     def _was_closed(self) -> EngineError:
         return EngineError(f"{self.spec} was closed")

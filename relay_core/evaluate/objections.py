@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from relay_core.chat import Conversation, encode_text_async, render_async
 from relay_core.engines.base import Engine
+from relay_core.engines.scores import Scorer, Scores
 from relay_core.errors import ConfigurationError, ContextOverflow
 from relay_core.evaluate.store import Journal
 from relay_core.evaluate.task import Problem
@@ -23,6 +24,7 @@ from relay_core.events import FinishReason
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
 from relay_core.tokenizer import Tokenizer
+from relay_core.transcript import TrainingRow
 
 if TYPE_CHECKING:
     from relay_core.engines.transformers.reading import Reading
@@ -78,7 +80,8 @@ class Objector:
 
     def __init__(self, student: Engine, teacher: Engine, settings: RelaySettings, journal: Journal | None) -> None:
         reader(student, "student")
-        self._student, self._teacher, self._reads = student, teacher, reader(teacher, "teacher")
+        reader(teacher, "teacher")
+        self._student, self._teacher = student, teacher
         self._settings = replace(settings, calls=False)
         self._journal = journal
         rows = [] if journal is None else journal.rows
@@ -105,30 +108,79 @@ class Objector:
         """A digest of all that decides the objections to the answer to a problem."""
         s = self._settings
         sampling = [s.max_tokens, s.temperature, s.top_p, s.top_k, s.seed, s.stop, s.enable_thinking]
-        decisive = [problem.id, *_asked(problem), self._student.spec, self._teacher.spec, sampling]
+        decisive = [problem.id, *asked(problem), self._student.spec, self._teacher.spec, sampling]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
     async def _objections(self, problem: Problem) -> Objections:
-        messages, tools = _asked(problem)
+        messages, tools = asked(problem)
         result = await Relay(self._student, None, self._settings).agenerate(messages, tools=tools or None)
         row = result.transcript.training_row()
         await self._teacher.start()
-        student, teacher = self._student.tokenizer, self._teacher.tokenizer
-        assert student is not None and teacher is not None
-        ended = result.finish_reason is FinishReason.STOP and bool(row.token_ids)
-        texts = _texts(student, row.prompt_ids, row.token_ids)
-        conversation = Conversation.of(messages, tools=tools, enable_thinking=self._settings.enable_thinking)
-        prompt_ids = (await render_async(teacher, conversation)).token_ids
-        ids = await encode_text_async(teacher, "".join(texts))
-        if not ids:
+        student = self._student.tokenizer
+        assert student is not None
+        text = "".join(texts_of(student, row.prompt_ids, row.token_ids))
+        if not text:
             return Objections(left_out="the answer is empty")
-        reading = await self._reads.read(prompt_ids, ids)
-        nats = aligned(texts, _texts(teacher, prompt_ids, ids), (reading.top_logprobs - reading.logprobs).tolist())
+        ended = result.finish_reason is FinishReason.STOP and bool(row.token_ids)
+        thinking = self._settings.enable_thinking
+        nats = await objections(self._teacher, problem, student, row, ended=ended, enable_thinking=thinking)
         if nats is None:
             return Objections(left_out="the teacher's vocabulary spells the answer otherwise")
-        if ended:
-            nats[-1] += reading.end_gap
-        return Objections([*row.prompt_ids], [*row.token_ids], [round(min(_MOST, value), 4) for value in nats])
+        return Objections([*row.prompt_ids], [*row.token_ids], nats)
+
+
+async def objections(
+    teacher: Engine, problem: Problem, student: Tokenizer, row: TrainingRow, *, ended: bool, enable_thinking: bool
+) -> list[float] | None:
+    """The teacher's objection to each token of an answer.
+
+    Args:
+        teacher: a started engine that scores a text (:func:`scores_texts`).
+        problem: the problem that is answered.
+        student: the student's tokenizer.
+        row: the answer in the student's vocabulary, with the teacher's words if there are any; it holds no command.
+        ended: whether the last token of ``row`` is the student's end token.
+        enable_thinking: as in the settings of the answer.
+
+    Returns:
+        One value in nats for each of ``row.token_ids``, at most 100; ``None`` if the answer is empty, or if the
+        teacher's vocabulary does not spell its text.
+
+    Raises:
+        ContextOverflow: the answer is longer than the teacher's context.
+        EngineError: the teacher failed.
+    """
+    tokenizer = teacher.tokenizer
+    assert tokenizer is not None
+    messages, tools = asked(problem)
+    conversation = Conversation.of(messages, tools=tools, enable_thinking=enable_thinking)
+    texts = texts_of(student, row.prompt_ids, row.token_ids)
+    prompt_ids = (await render_async(tokenizer, conversation)).token_ids
+    ids = await encode_text_async(tokenizer, "".join(texts))
+    if not ids:
+        return None
+    read = await scores(teacher, prompt_ids, ids)
+    values = [top - own for top, own in zip(read.top_logprobs, read.logprobs, strict=True)]
+    nats = aligned(texts, texts_of(tokenizer, prompt_ids, ids), values)
+    if nats is None:
+        return None
+    if ended:
+        nats[-1] += read.end_gap
+    return [round(min(_MOST, value), 4) for value in nats]
+
+
+def scores_texts(engine: Engine) -> bool:
+    """Whether the engine can score a text that is given. An endpoint's server may turn out not to."""
+    return isinstance(engine, Reads | Scorer)
+
+
+async def scores(engine: Engine, prompt_ids: Sequence[int], ids: Sequence[int]) -> Scores:
+    """What the model makes of each of ``ids`` behind a prompt, by an engine that scores a text."""
+    if isinstance(engine, Scorer):
+        return await engine.scores(prompt_ids, ids)
+    assert isinstance(engine, Reads)
+    reading = await engine.read(prompt_ids, ids)
+    return Scores(reading.logprobs.tolist(), reading.top_logprobs.tolist(), reading.end_gap)
 
 
 def aligned(texts: Sequence[str], others: Sequence[str], values: Sequence[float]) -> list[float] | None:
@@ -159,10 +211,12 @@ def aligned(texts: Sequence[str], others: Sequence[str], values: Sequence[float]
     return sums
 
 
-def _texts(tokenizer: Tokenizer, context: Sequence[int], ids: Sequence[int]) -> list[str]:
+def texts_of(tokenizer: Tokenizer, context: Sequence[int], ids: Sequence[int]) -> list[str]:
+    """What each of ``ids`` behind ``context`` adds to the text."""
     decoder = tokenizer.decoder(context)
     return [decoder.step(i) for i in ids]
 
 
-def _asked(problem: Problem) -> tuple[Sequence[Any], list[Any]]:
+def asked(problem: Problem) -> tuple[Sequence[Any], list[Any]]:
+    """The messages and the tools of a problem."""
     return [dict(message) for message in problem.messages], [dict(tool) for tool in getattr(problem, "tools", ())]

@@ -120,6 +120,8 @@ def _result(run: Run, stage: str) -> tuple[dict[str, Any], str]:
         }
     else:
         values = {"student": str(run.warmup() if stage == "warmup" else run.grpo())}
+        if stage == "warmup" and run.blocked:
+            values["blocked"] = run.blocked
     return values, "\n".join(f"{name}: {value}" for name, value in values.items())
 
 

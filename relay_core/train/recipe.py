@@ -41,6 +41,8 @@ class Warmup:
             that of the teacher's best token, in nats (``guided``).
         rounds: the most calls that are opened in one answer, one a round (``guided``).
         call_tokens: the most tokens of one such call (``guided``).
+        prune: leave out calls without which the answer ends right, too, and end each call where the student would go on
+            with the same words (``guided``).
         instructions: the name of shipped instructions, or a text of your own (``told``).
         blocked_problems: warm-up's cost is measured on this many problems of the split ``train``: the student's
             accuracy before and after warm-up, with calls blocked; 0 measures nothing.
@@ -57,6 +59,7 @@ class Warmup:
     margin: float = 4.5
     rounds: int = 3
     call_tokens: int = 5
+    prune: bool = False
     instructions: str = "calculations"
     blocked_problems: int = 100
     trainer: Mapping[str, Any] = field(default_factory=dict)

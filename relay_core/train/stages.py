@@ -1,7 +1,7 @@
 """The stages of a run, in order. They read and write files in one folder:
 
     recipe.yaml          every value of the run
-    warmup/              samples.jsonl, checkpoints, tensorboard
+    warmup/              samples.jsonl, guided.jsonl or told.jsonl; rows.json, blocked.json; checkpoints, tensorboard
     student-warm/        a model folder
     filter/              answers.jsonl, and rates.jsonl: the teacher's pass rates
     grpo/                rollouts.jsonl (figures), rollouts/ (answers), checkpoints, tensorboard
@@ -19,8 +19,9 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -35,14 +36,14 @@ from relay_core.evaluate.store import read_rows, write_json, write_text
 from relay_core.evaluate.task import Problem, task_from_spec, up_to
 from relay_core.keys import Role
 from relay_core.relay import Relay
-from relay_core.train import card, data_filter, grpo, models, plot, processes, sampling, warmup
+from relay_core.train import blocked, card, data_filter, grpo, models, plot, processes, sources, warmup
 from relay_core.train.checkpoints import disk_errors
 from relay_core.train.jobs import jobs_for
 from relay_core.train.recipe import Recipe, build
 from relay_core.train.reporting import check_report_to
 
 # The stages draw different problems from the task's split `train`: these numbers are added to 1000 times the seed.
-_WARMUP_DRAW, _FILTER_DRAW = 1, 2
+_WARMUP_DRAW, _FILTER_DRAW, _BLOCKED_DRAW = 1, 2, 3
 
 
 class Run:
@@ -99,28 +100,50 @@ class Run:
         return self.measure()
 
     def warmup(self) -> Path:
-        """Sample the student's answers, insert commands, and train the student on them; returns the model folder."""
-        if models.is_saved(self.warm):
-            return self.warm
+        """Make training rows of the student's own answers, with commands in them (``sources.py``), and train the
+        student on them; returns the model folder.
+
+        What that costs the student with calls blocked is measured and written to ``warmup/blocked.json``.
+
+        Raises:
+            ConfigurationError: the source cannot work with the teacher, or no answer can be trained on.
+        """
+        if not models.is_saved(self.warm):
+            self._warm_up()
+        self._measure_blocked("before", models.folder_of(self.recipe.student))
+        self._measure_blocked("after", str(self.warm))
+        return self.warm
+
+    def _warm_up(self) -> None:
         config, folder = self.recipe.warmup, self.out / "warmup"
-        model, tokenizer = models.load(models.folder_of(self.recipe.student))
-        problems = self._training_problems(config.problems, _WARMUP_DRAW, config.mix)
-        samples_each = -(-config.problems // len(problems))  # several, if the task has fewer problems
-        jobs = jobs_for(problems, samples_each, run_seed=self.recipe.seed, stage="warmup")
-        engine = models.engine_on(model, tokenizer, self.recipe.student)
-        try:
-            relay = Relay(engine, None, self.recipe.settings())
-            samples = sampling.sample(relay, jobs, folder / "samples.jsonl", temperature=config.temperature)
-        finally:
-            portal.run(engine.aclose)
-        if not samples:
-            raise ConfigurationError(
-                f"none of {len(problems)} samples of {self.recipe.student} ended: raise relay.max_tokens"
-            )
-        rows = warmup.rows(samples, engine.tokenizer.encode, config, seed=self.recipe.seed)
+        with ExitStack() as engines:
+            teacher = self._teacher() if sources.calls_teacher(self.recipe) else None
+            if teacher is not None:
+                engines.callback(portal.run, teacher.aclose)
+            sources.check(self.recipe, teacher)
+            self._measure_blocked("before", models.folder_of(self.recipe.student))
+            model, tokenizer = models.load(models.folder_of(self.recipe.student))
+            engine = models.engine_on(model, tokenizer, self.recipe.student)
+            engines.callback(portal.run, engine.aclose)
+            problems = self._training_problems(config.problems, _WARMUP_DRAW, config.mix)
+            samples_each = -(-config.problems // len(problems))  # several, if the task has fewer problems
+            jobs = jobs_for(problems, samples_each, run_seed=self.recipe.seed, stage="warmup")
+            rows = sources.training_rows(self.recipe, self.task, engine, teacher, jobs, folder)
         state = warmup.fine_tune(model, tokenizer, rows, config, folder, seed=self.recipe.seed)
         self._save(model, tokenizer, self.warm, state)
-        return self.warm
+
+    @property
+    def blocked(self) -> dict[str, Any]:
+        """The student's accuracy with calls blocked, before and after warm-up (``blocked.py``); empty before that."""
+        return blocked.read(self.out / "warmup" / "blocked.json")
+
+    def _measure_blocked(self, when: Literal["before", "after"], student: str) -> None:
+        config = self.recipe.warmup
+        if not config.blocked_problems:
+            return
+        problems = self._training_problems(config.blocked_problems, _BLOCKED_DRAW, config.mix)
+        file = self.out / "warmup" / "blocked.json"
+        blocked.measured(file, when, lambda: _engine(student), self.task, problems, self.recipe.settings())
 
     def filter(self) -> list[Problem]:
         """Measure the teacher's pass rates; returns the problems that are kept."""

@@ -23,6 +23,8 @@ from relay_core.chat import Conversation, render
 from relay_core.constraint import Constraint, Kind
 from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Warming, Waste
 from relay_core.engines.scripted import ScriptedEngine
+from relay_core.engines.spec import engine_from_spec
+from relay_core.engines.transformers import TransformersEngine
 from relay_core.engines.vllm import VLLMEngine
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
 from relay_core.relay import Relay
@@ -47,6 +49,22 @@ def prompt(engine: VLLMEngine) -> Prompt:
     [problem] = task.problems(1, split="test", seed=10)
     rendered = render(engine.tokenizer, Conversation.of(list(problem.messages)))
     return Prompt(rendered.text, rendered.token_ids)
+
+
+async def test_scores_of_a_given_text_are_those_of_the_model(engine: VLLMEngine, prompt: Prompt) -> None:
+    ids = engine.tokenizer.encode("So 47 * 6 = 282.")
+    scores = await engine.scores(prompt.token_ids or (), ids)
+    local = engine_from_spec("bundled:student-relay")
+    try:
+        assert isinstance(local, TransformersEngine)
+        reading = await local.read(prompt.token_ids or (), ids)
+    finally:
+        await local.aclose()
+    assert scores.logprobs == pytest.approx(reading.logprobs.tolist(), abs=1e-3)
+    assert scores.top_logprobs == pytest.approx(reading.top_logprobs.tolist(), abs=1e-3)
+    assert scores.end_gap == pytest.approx(reading.end_gap, abs=1e-3)
+    with pytest.raises(ContextOverflow, match="context is 512"):
+        await engine.scores(list(prompt.token_ids or ()) * 8, ids)
 
 
 async def test_ids_in_and_out_with_log_probabilities(engine: VLLMEngine, prompt: Prompt) -> None:

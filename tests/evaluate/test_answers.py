@@ -22,7 +22,9 @@ def method(student="hi", teacher="ho", written_by="student", **settings):
 
 async def test_the_key_of_an_answer_does_not_change_with_the_version(tmp_path):
     """Where it changed, an older journal would be asked again, from a teacher that may cost money."""
-    relay = Relay(ScriptedEngine("hi", None), ScriptedEngine("ho", None), RelaySettings(temperature=0.5, max_calls=None))
+    relay = Relay(
+        ScriptedEngine("hi", None), ScriptedEngine("ho", None), RelaySettings(temperature=0.5, max_calls=None)
+    )
     path = tmp_path / "answers.jsonl"
     await Answers(Journal(path)).to(problem("What is 2 + 3?", 5), Method("relay", relay))
     assert json.loads(path.read_text())["key"] == "523e1163ece307785a84b703ac66de21"

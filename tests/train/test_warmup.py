@@ -1,9 +1,11 @@
+import json
 import random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_core.command import Call, CommandScanner, Malformed, Text
+from relay_core.train.__main__ import main
 from relay_core.train.recipe import Warmup
 from relay_core.train.sampling import Sample
 from relay_core.train.warmup import IGNORED, draw_n, rows, with_commands
@@ -57,3 +59,24 @@ def test_loss_falls_on_the_answer_and_its_commands_only():
     assert data == rows(samples, lambda text: [70, 71], Warmup(), seed=0)
     assert data != rows(samples, lambda text: [70, 71], Warmup(), seed=1)
     assert rows(samples, lambda text: [70, 71], Warmup(draws=2), seed=0)[:20] == data
+
+
+def test_the_stage_with_calls_where_the_teacher_objects(tmp_path, capsys):
+    command = [
+        "warmup", "--warmup", "guided", "--warmup.prune", "true", "--warmup.problems", "16",
+        "--warmup.temperature", "0.5",
+        "--warmup.trainer.learning_rate", "1e-3", "--warmup.blocked_problems", "6", "--out", str(tmp_path), "--json",
+    ]  # fmt: skip
+    assert main(command) == 0
+    first = capsys.readouterr()
+    printed = json.loads(first.out)
+    folder = tmp_path / "warmup"
+    blocked = json.loads((folder / "blocked.json").read_text())
+    assert printed == {"student": str(tmp_path / "student-warm"), "blocked": blocked}
+    assert blocked["cost"] == blocked["before"]["accuracy"] - blocked["after"]["accuracy"] and blocked["problems"] == 6
+    assert "of 6 problems right" in first.err
+    report = json.loads((folder / "rows.json").read_text())
+    assert report["source"] == "guided" and report["answers"] == 16 and report["calls"] >= report["rows_with_calls"] > 3
+    answers = (folder / "guided.jsonl").read_bytes()
+    assert main(command) == 0  # everything is there
+    assert json.loads(capsys.readouterr().out) == printed and (folder / "guided.jsonl").read_bytes() == answers

@@ -9,7 +9,7 @@ answer, the engine requests the remaining tokens, and the caller sees one stream
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -26,11 +26,13 @@ from relay_core.engines.openai.faults import Fault, RequestRefused
 from relay_core.engines.openai.http_errors import at_the_edge, call_at_the_edge
 from relay_core.engines.openai.loop_client import LoopClient
 from relay_core.engines.openai.probe import Endpoint, probe, settled
+from relay_core.engines.openai.prompt_scores import gives_no_scores, prompt_scores
 from relay_core.engines.openai.protocol import Mode
 from relay_core.engines.openai.refusals import Adjustments
 from relay_core.engines.openai.resumed_stream import fill_cache, resumed
 from relay_core.engines.openai.resumption import StreamProgress
 from relay_core.engines.openai.retries import Breaker, Patience, with_retries
+from relay_core.engines.scores import Scores
 from relay_core.engines.warmed_stream import hold_until_wanted
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
 from relay_core.keys import Role
@@ -284,6 +286,19 @@ class OpenAIEngine(Engine):
         """In a forked child: open new connections, and do not use the parent's."""
         keep_unused(self._clients)
         self._clients = {}
+
+    # -- scoring -------------------------------------------------------------------------------------------
+
+    async def scores(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> Scores:
+        """What the model makes of each of ``ids`` behind a prompt (``scores.py``); vLLM's server can tell."""
+        await self.start()
+        endpoint = self._endpoint
+        if endpoint is None or endpoint.mode is not Mode.IDS or endpoint.tokenizer is None:
+            raise gives_no_scores(self.spec)
+        client = self._client()
+        address = self._address
+        work = partial(prompt_scores, client, endpoint, address.model, self.spec, prompt_ids, ids)
+        return await call_at_the_edge(address, client.until_closed(work))
 
     # -- streaming -----------------------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ from relay_core.engines.openai import OpenAIEngine
 from relay_core.engines.openai.protocol import Mode
 from relay_core.engines.scripted import ScriptedEngine
 from relay_core.engines.spec import engine_from_spec
-from relay_core.errors import ConfigurationError
+from relay_core.engines.transformers import TransformersEngine
+from relay_core.errors import ConfigurationError, ContextOverflow
 from relay_core.events import Finished
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
@@ -247,3 +248,33 @@ async def test_a_relay_with_transformers_serve_as_teacher(
     assert result.usage.teacher_tokens == 5
     assert result.text.startswith("It is ")
     assert result.text.endswith(" So.")
+
+
+async def test_scores_of_a_given_text_are_those_of_the_model(
+    engines: Any, vllm_url: str, tiny_model: Path, tokenizer: Tokenizer
+) -> None:
+    engine = engines("tiny", vllm_url + "/v1")
+    local = engine_from_spec(f"transformers:{tiny_model}", role="teacher")
+    prompt_ids, ids = tokenizer.encode(TEXT, begins=True), tokenizer.encode("It is 5, naïve 🙂.")
+    try:
+        scores = await engine.scores(prompt_ids, ids)
+        assert isinstance(local, TransformersEngine)
+        reading = await local.read(prompt_ids, ids)
+    finally:
+        await local.aclose()
+    assert scores.logprobs == pytest.approx(reading.logprobs.tolist(), abs=1e-3)
+    assert scores.top_logprobs == pytest.approx(reading.top_logprobs.tolist(), abs=1e-3)
+    assert scores.end_gap == pytest.approx(reading.end_gap, abs=1e-3)
+    with pytest.raises(ContextOverflow, match="context is 512"):
+        await engine.scores(prompt_ids * 40, ids)
+
+
+async def test_an_endpoint_that_scores_no_text_says_so(
+    engines: Any, proxy: FaultyProxy, transformers_url: str, tiny_model: Path, tokenizer: Tokenizer
+) -> None:
+    without_ids = engines(str(tiny_model), transformers_url + "/v1", tokenizer=tokenizer)
+    proxy.always = refusing(lambda exchange: "prompt_logprobs" in exchange.request.json)
+    without_the_field = engines("tiny", proxy.url, tokenizer=tokenizer)
+    for engine in (without_ids, without_the_field):
+        with pytest.raises(ConfigurationError, match="takes a vLLM server"):
+            await engine.scores([1, 2], [3])

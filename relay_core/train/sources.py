@@ -1,0 +1,139 @@
+"""Where warm-up's training rows come from: `warmup.source` is `random`, `guided` or `told`.
+
+Whichever it is, a row holds ``input_ids`` and ``labels``, and ``rows.json`` in the stage's folder says how many rows
+there are, how many calls they hold, and what the teacher wrote and read for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from relay_core.engines.base import Engine
+from relay_core.errors import ConfigurationError
+from relay_core.evaluate.store import write_json
+from relay_core.evaluate.task import Task
+from relay_core.relay import Relay
+from relay_core.train import guided, processes, sampling, told, warmup
+from relay_core.train.jobs import Job
+from relay_core.train.recipe import Recipe
+from relay_core.train.replay import Draft
+
+TrainingRows = list[dict[str, list[int]]]
+
+
+def check(recipe: Recipe, teacher: Engine | None) -> None:
+    """Refuse what the recipe's source cannot work with, before a model is loaded.
+
+    Raises:
+        ConfigurationError: the teacher cannot read, or the instructions are unknown.
+    """
+    if recipe.warmup.source == "guided":
+        assert teacher is not None
+        guided.check(teacher)
+    elif recipe.warmup.source == "told":
+        told.instructions(recipe.warmup.instructions)
+
+
+def calls_teacher(recipe: Recipe) -> bool:
+    """Whether the recipe's source needs the teacher."""
+    return recipe.warmup.source != "random"
+
+
+def training_rows(
+    recipe: Recipe, task: Task, student: Engine, teacher: Engine | None, jobs: Sequence[Job], folder: Path
+) -> TrainingRows:
+    """The rows to train on.
+
+    Args:
+        recipe: the run's values.
+        task: grades the answers of `guided` and `told`.
+        student: the engine on the student that is trained.
+        teacher: needed where :func:`calls_teacher`.
+        jobs: the answers to sample.
+        folder: receives the answers, as soon as they are there, and ``rows.json``.
+
+    Raises:
+        ConfigurationError: no answer can be trained on, or none holds a call.
+        EngineError: an engine failed; all that was sampled is kept.
+    """
+    source = recipe.warmup.source
+    report: dict[str, Any]
+    if source == "random":
+        rows, report = _random(recipe, student, jobs, folder), {}
+    else:
+        assert teacher is not None
+        rows, report = (_guided if source == "guided" else _told)(recipe, task, student, teacher, jobs, folder)
+        if not report["calls"]:
+            raise ConfigurationError(_NO_CALL[source].format(rows=len(rows), answers=len(jobs)))
+    if processes.is_main():
+        write_json(folder / "rows.json", {"source": source, "answers": len(jobs), "rows": len(rows), **report})
+    return rows
+
+
+_NO_CALL = {
+    "guided": "warmup.source is guided, and {rows} of {answers} answers ended right, none of them with a call: lower "
+    "warmup.margin, raise warmup.rounds or warmup.call_tokens, or use problems that the teacher can solve",
+    "told": "warmup.source is told, and {rows} of {answers} answers ended right, none of them with a call: write other "
+    "warmup.instructions, or use a larger student or --warmup.source guided",
+}
+
+
+def _random(recipe: Recipe, student: Engine, jobs: Sequence[Job], folder: Path) -> TrainingRows:
+    config = recipe.warmup
+    relay = Relay(student, None, recipe.settings())
+    samples = sampling.sample(relay, jobs, folder / "samples.jsonl", temperature=config.temperature)
+    if not samples:
+        raise ConfigurationError(f"none of {len(jobs)} samples of {student.spec} ended: raise relay.max_tokens")
+    assert student.tokenizer is not None
+    return warmup.rows(samples, student.tokenizer.encode, config, seed=recipe.seed)
+
+
+def _guided(
+    recipe: Recipe, task: Task, student: Engine, teacher: Engine, jobs: Sequence[Job], folder: Path
+) -> tuple[TrainingRows, dict[str, Any]]:
+    guide = guided.Guide(student, teacher, task, recipe.warmup, recipe.settings(), recipe.seed)
+    found = guide.transcripts(jobs, folder)
+    tokenizer = student.tokenizer
+    assert tokenizer is not None
+    drafts = [Draft.from_dict(row["draft"]) for row in found if row["right"]]
+    rows = [guided.training_row(draft, tokenizer.encode) for draft in drafts]
+    fitting = [
+        (row, draft)
+        for row, draft in zip(rows, drafts, strict=True)
+        if len(row["input_ids"]) - len(draft.prompt_ids) <= guide.settings.max_tokens  # commands are tokens, too
+    ]
+    return [row for row, _ in fitting], {
+        "right_alone": sum(row["alone"] for row in found),
+        **_calls([[len(call.ids) for call in draft.calls] for _, draft in fitting]),
+        "samples": sum(row["samples"] for row in found),
+        "teacher_wrote": sum(row["teacher_wrote"] for row in found),
+        "teacher_read": sum(row["teacher_read"] for row in found),
+    }
+
+
+def _told(
+    recipe: Recipe, task: Task, student: Engine, teacher: Engine, jobs: Sequence[Job], folder: Path
+) -> tuple[TrainingRows, dict[str, Any]]:
+    config, settings = recipe.warmup, recipe.settings()
+    options = {"temperature": config.temperature, "top_p": 1.0, "top_k": None}
+    text = told.instructions(config.instructions)
+    found = told.answers(Relay(student, teacher, settings), task, jobs, folder, text, **options)
+    assert student.tokenizer is not None
+    rows = told.training_rows(found, jobs, student.tokenizer, enable_thinking=settings.enable_thinking)
+    return rows, {
+        "right": sum(row["right"] for row in found),
+        **_calls([row["calls"] for row in found if row["token_ids"] is not None]),
+        "teacher_wrote": sum(row["teacher_wrote"] for row in found),
+    }
+
+
+def _calls(calls: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Figures of the rows' calls, each given by the tokens that it brought."""
+    brought = [n for row in calls for n in row]
+    return {
+        "rows_with_calls": sum(bool(row) for row in calls),
+        "calls": len(brought),
+        "mean_n": round(sum(brought) / len(brought), 2) if brought else None,
+    }

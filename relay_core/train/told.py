@@ -1,0 +1,123 @@
+"""Warm-up's source `told`: the right answers of a student that is told when to call.
+
+An instruct model of about 1B parameters follows instructions that say when to call (``relay_core/instructions.py``). It
+answers with them, and with the teacher; its right answers are kept, behind the prompt without the instructions. So the
+student learns to do untold what it did when told. The loss falls on the student's tokens and its commands; the n of a
+command is the number of tokens that the teacher wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from relay_core import command
+from relay_core.chat import Conversation, render
+from relay_core.errors import ConfigurationError, did_you_mean
+from relay_core.evaluate.objections import asked, texts_of
+from relay_core.evaluate.task import Task
+from relay_core.events import RelayResult
+from relay_core.instructions import BY_NAME
+from relay_core.relay import Relay
+from relay_core.tokenizer import Tokenizer
+from relay_core.train.jobs import Job, JobFile, Row
+from relay_core.train.rollout import TRUNCATED
+from relay_core.train.sampling import local
+from relay_core.train.warmup import IGNORED
+from relay_core.transcript import Author
+
+
+def instructions(text_or_name: str) -> str:
+    """The instructions that a recipe names, or its own.
+
+    Raises:
+        ConfigurationError: it is neither the name of shipped instructions nor a text with a command.
+    """
+    if text_or_name in BY_NAME:
+        return BY_NAME[text_or_name]
+    if command.OPEN not in text_or_name or command.CLOSE not in text_or_name:
+        near = did_you_mean(text_or_name, BY_NAME) if len(text_or_name.split()) == 1 else f"names: {', '.join(BY_NAME)}"
+        raise ConfigurationError(
+            f"warmup.instructions is {text_or_name!r}: write the name of shipped instructions, or a text that shows a "
+            f"command such as {command.write(8)}; {near}"
+        )
+    return text_or_name
+
+
+def answers(relay: Relay, task: Task, jobs: Sequence[Job], folder: Path, text: str, **sampling: Any) -> list[Row]:
+    """The student's answers with instructions; rows in the order of the jobs.
+
+    A row holds ``right``, ``token_ids`` and ``labels`` (``None`` for an answer that cannot be trained on: it is wrong,
+    a call failed or brought nothing, or a command was refused or malformed), ``calls`` and ``teacher_wrote``.
+
+    Args:
+        relay: the student and the teacher.
+        task: grades the answers.
+        jobs: the answers to sample.
+        folder: receives ``told.jsonl``; answers that are there are not sampled again.
+        text: the instructions.
+        sampling: settings of every answer, by name.
+    """
+
+    def row(job: Job, result: RelayResult) -> Row:
+        right = result.finish_reason not in TRUNCATED and task.grade(result.text, job.problem)
+        tokenizer = relay.student.tokenizer
+        assert tokenizer is not None
+        trained = untold(result, tokenizer) if right else None
+        ids, labels = trained if trained is not None else (None, None)
+        calls = [call.received for call in result.calls]
+        written = result.usage.teacher_tokens
+        return {"right": right, "token_ids": ids, "labels": labels, "calls": calls, "teacher_wrote": written}
+
+    file = JobFile(folder / "told.jsonl", jobs)
+    overrides = {"calls": True, "student_instructions": text, **sampling}
+    return file.run(local(relay, row, label="told", total=len(jobs), done=len(file.known), **overrides))
+
+
+def untold(result: RelayResult, tokenizer: Tokenizer) -> tuple[list[int], list[int]] | None:
+    """The answer's ids and labels, each command with the number of tokens that its call brought.
+
+    A command keeps what its tokens hold besides it, such as a space before `<`.
+
+    Returns:
+        ``None`` if the answer cannot be trained on: see :func:`answers`.
+    """
+    row = result.transcript.training_row()
+    sources = [segment.text for segment in result.segments if segment.author is Author.COMMAND]
+    received = [call.received for call in result.calls]
+    usage = result.usage
+    if usage.failed_calls or usage.malformed_calls or usage.refused_calls or 0 in received:
+        return None
+    if len(sources) != len(received):  # a trigger other than the command has opened a call
+        return None
+    commands = zip(sources, received, strict=True)
+    ids: list[int] = []
+    labels: list[int] = []
+    for author, group in groupby(zip(row.authors, row.token_ids, strict=True), key=lambda pair: pair[0]):
+        run = [token_id for _, token_id in group]
+        if author is Author.COMMAND:
+            source, n = next(commands)
+            spelled = "".join(texts_of(tokenizer, [*row.prompt_ids, *ids], run))
+            if source != command.write(n):
+                run = tokenizer.encode(spelled.replace(source, command.write(n)))
+        ids += run
+        labels += [IGNORED] * len(run) if author is Author.TEACHER else run
+    return ids, labels
+
+
+def training_rows(
+    rows: Sequence[Row], jobs: Sequence[Job], tokenizer: Tokenizer, *, enable_thinking: bool
+) -> list[dict[str, list[int]]]:
+    """Rows of ``input_ids`` and ``labels`` for the answers that can be trained on, behind the prompt without
+    instructions."""
+    data = []
+    for row, job in zip(rows, jobs, strict=True):
+        if row["token_ids"] is not None:
+            messages, tools = asked(job.problem)
+            conversation = Conversation.of(messages, tools=tools, enable_thinking=enable_thinking)
+            prompt_ids = render(tokenizer, conversation).token_ids
+            labels = [IGNORED] * len(prompt_ids) + row["labels"]
+            data.append({"input_ids": [*prompt_ids, *row["token_ids"]], "labels": labels})
+    return data
