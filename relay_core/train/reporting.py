@@ -52,4 +52,7 @@ def _has_wandb_key() -> bool:
 
     if os.environ.get("WANDB_MODE", "online") in ("offline", "dryrun", "disabled"):
         return True
-    return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
+    try:
+        return bool(wandb.login(prompt=False, verify=False))
+    except TypeError:  # an older W&B, whose login always asks
+        return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)

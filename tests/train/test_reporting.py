@@ -1,5 +1,6 @@
 """Where metrics may be reported is checked before training; what a reward function logs arrives there."""
 
+import os
 import sys
 import types
 
@@ -31,8 +32,17 @@ def test_a_place_that_nobody_knows_is_refused():
     ("key", "environment", "accepted"),
     [(None, {}, False), ("k", {}, True), (None, {"WANDB_API_KEY": "k"}, True), (None, {"WANDB_MODE": "offline"}, True)],
 )
-def test_wandb_needs_a_key_unless_it_is_offline(monkeypatch, key, environment, accepted):
-    wandb = types.SimpleNamespace(run=None, api=types.SimpleNamespace(api_key=key))
+@pytest.mark.parametrize("older", [False, True])
+def test_wandb_needs_a_key_unless_it_is_offline(monkeypatch, older, key, environment, accepted):
+    def login(*, prompt, verify):
+        assert not prompt and not verify  # a question would wait for ever, and a server may not be there
+        return bool(key or os.environ.get("WANDB_API_KEY"))
+
+    def older_login(*, key=None):
+        raise AssertionError("it would ask")
+
+    api = types.SimpleNamespace(api_key=key)
+    wandb = types.SimpleNamespace(run=None, login=older_login if older else login, api=api)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     monkeypatch.setattr("transformers.integrations.integration_utils.is_wandb_available", lambda: True)
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
