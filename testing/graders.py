@@ -4,3 +4,9 @@
 def by_length(text, answer):
     """An answer is right if its length is a multiple of three."""
     return len(text) % 3 == 0
+
+
+def parity(text, answer):
+    """Whether the last digit of the text makes an ``even`` or an ``odd`` number, as the answer says."""
+    digits = [character for character in text if character.isdigit()]
+    return bool(digits) and ("even", "odd")[int(digits[-1]) % 2] == answer
