@@ -26,7 +26,8 @@ from typing import Any
 
 FLAGS = [
     "--warmup.problems", "48", "--warmup.draws", "1", "--warmup.blocked_problems", "8",
-    "--warmup.trainer.save_steps", "1", "--filter.problems", "12", "--filter.samples", "2", "--filter.keep", "0",
+    "--warmup.trainer.save_steps", "1", "--warmup.batch_size", "8",
+    "--filter.problems", "12", "--filter.samples", "2", "--filter.keep", "0",
     "--grpo.rollouts", "4", "--grpo.prompts", "4", "--grpo.group_size", "4", "--grpo.updates", "2",
     "--grpo.checkpoint_every", "1", "--relay.max_tokens", "128", "--measure.problems", "10",
 ]  # fmt: skip

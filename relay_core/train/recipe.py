@@ -46,7 +46,8 @@ class Warmup:
         instructions: the name of shipped instructions, or a text of your own (``told``).
         blocked_problems: warm-up's cost is measured on this many problems of the split ``train``: the student's
             accuracy before and after warm-up, with calls blocked; 0 measures nothing.
-        trainer: values of ``trl.SFTConfig``.
+        batch_size: rows of an update, over all processes.
+        trainer: values of ``trl.SFTConfig``; ``per_device_train_batch_size`` bounds the rows of a pass.
     """
 
     source: Literal["random", "guided", "told"] = "random"
@@ -62,6 +63,7 @@ class Warmup:
     prune: bool = False
     instructions: str = "calculations"
     blocked_problems: int = 100
+    batch_size: int = 32
     trainer: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

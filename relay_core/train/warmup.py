@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from relay_core import command
+from relay_core.errors import ConfigurationError
+from relay_core.train import processes
 from relay_core.train.checkpoints import disk_errors, last_checkpoint
 from relay_core.train.recipe import Warmup
 from relay_core.train.sampling import Sample
@@ -80,11 +82,12 @@ def fine_tune(
         ConfigurationError: ``config.trainer`` holds values that TRL does not know.
     """
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
-    values = {**common_values(out, seed=seed), "max_length": None, "packing": False, **config.trainer}
-    args = arguments(SFTConfig, "warmup", values)
-    trainer = SFTTrainer(
+    from relay_core.train.warmup_trainer import WarmupTrainer
+
+    args = arguments(SFTConfig, "warmup", trainer_values(config, out, seed=seed, world=processes.world_size()))
+    trainer = WarmupTrainer(
         model=model,
         args=args,
         train_dataset=Dataset.from_list([dict(row) for row in data]),
@@ -96,3 +99,29 @@ def fine_tune(
         with disk_errors(out):
             trainer.train(resume_from_checkpoint=last_checkpoint(out))
     return full_state(trainer)
+
+
+def trainer_values(config: Warmup, out: Path, *, seed: int, world: int) -> dict[str, Any]:
+    """The values of ``trl.SFTConfig`` in a run on ``world`` processes.
+
+    ``warmup.trainer.per_device_train_batch_size`` bounds the rows of a pass; by default, a process passes all its rows of
+    a batch at once.
+
+    Raises:
+        ConfigurationError: the processes cannot share a batch evenly.
+    """
+    per_device = config.trainer.get("per_device_train_batch_size", max(1, config.batch_size // world))
+    if "gradient_accumulation_steps" in config.trainer or config.batch_size % (world * per_device):
+        raise ConfigurationError(
+            f"warmup.batch_size = {config.batch_size} rows an update, over all processes: it must be a multiple of "
+            f"{world} processes times warmup.trainer.per_device_train_batch_size = {per_device}; gradient_accumulation_"
+            "steps follows from these, so leave it out"
+        )
+    return {
+        **common_values(out, seed=seed),
+        "max_length": None,
+        "packing": False,
+        "per_device_train_batch_size": per_device,
+        "gradient_accumulation_steps": config.batch_size // (world * per_device),
+        **config.trainer,
+    }

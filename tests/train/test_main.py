@@ -12,7 +12,7 @@ from relay_core.train.__main__ import main, parse
 
 SMALL = [
     "--warmup.problems", "6", "--warmup.blocked_problems", "4",
-    "--warmup.trainer.per_device_train_batch_size", "4",
+    "--warmup.batch_size", "4",
     "--warmup.trainer.num_train_epochs", "1", "--relay.max_tokens", "24",
     "--filter.problems", "3", "--filter.samples", "2", "--filter.keep", "0",
     "--grpo.updates", "2", "--grpo.prompts", "2", "--grpo.group_size", "2", "--grpo.rollouts", "2",

@@ -5,7 +5,7 @@ import random
 
 from relay_core.train.__main__ import main
 
-# The lines of README, with fewer and smaller rollouts; the bundled models write numbers, so that some answers are right.
+# README's lines, with fewer and smaller rollouts; the bundled models write numbers, so that some answers are right
 SMALLER = [
     "--warmup.problems", "160", "--warmup.draws", "1", "--warmup.blocked_problems", "8",
     "--filter.problems", "24", "--filter.samples", "4", "--filter.keep", "0.25",

@@ -1,14 +1,16 @@
 import json
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay_core import ConfigurationError
 from relay_core.command import Call, CommandScanner, Malformed, Text
 from relay_core.train.__main__ import main
 from relay_core.train.recipe import Warmup
 from relay_core.train.sampling import Sample
-from relay_core.train.warmup import IGNORED, draw_n, rows, with_commands
+from relay_core.train.warmup import IGNORED, draw_n, rows, trainer_values, with_commands
 
 TEXT = "We know that a cup costs 47 coins. So we multiply: 47 * 6 = 282."
 
@@ -80,3 +82,29 @@ def test_the_stage_with_calls_where_the_teacher_objects(tmp_path, capsys):
     answers = (folder / "guided.jsonl").read_bytes()
     assert main(command) == 0  # everything is there
     assert json.loads(capsys.readouterr().out) == printed and (folder / "guided.jsonl").read_bytes() == answers
+
+
+def test_the_batch_is_shared_by_the_processes(tmp_path):
+    def values(world, **trainer):
+        made = trainer_values(Warmup(batch_size=32, trainer=trainer), tmp_path, seed=0, world=world)
+        return made["per_device_train_batch_size"], made["gradient_accumulation_steps"]
+
+    assert values(1) == (32, 1) and values(4) == (8, 1) and values(2, per_device_train_batch_size=4) == (4, 4)
+    for world, trainer in [(3, {}), (1, {"per_device_train_batch_size": 5}), (1, {"gradient_accumulation_steps": 2})]:
+        with pytest.raises(ConfigurationError, match=r"warmup\.batch_size = 32 rows an update"):
+            values(world, **trainer)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_the_order_of_the_rows_follows_from_the_seed_and_the_epoch(grouped):
+    from relay_core.train.epoch_sampler import RowSampler
+
+    step = [0]
+    lengths = [n % 7 + 1 for n in range(22)]
+    sampler = RowSampler(lengths, 4, grouped=grouped, seed=3, step=lambda: step[0])
+    first = list(sampler)
+    assert len(first) == len(sampler) == 24 and set(first) == set(range(22))
+    step[0] = 5
+    assert list(sampler) == first  # a run that resumes in the first epoch
+    step[0] = 6
+    assert list(sampler) != first
