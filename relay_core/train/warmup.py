@@ -104,8 +104,8 @@ def fine_tune(
 def trainer_values(config: Warmup, out: Path, *, seed: int, world: int) -> dict[str, Any]:
     """The values of ``trl.SFTConfig`` in a run on ``world`` processes.
 
-    ``warmup.trainer.per_device_train_batch_size`` bounds the rows of a pass; by default, a process passes all its rows of
-    a batch at once.
+    ``warmup.trainer.per_device_train_batch_size`` bounds the rows of a pass; by default, all rows of a batch that a
+    process has go in one pass.
 
     Raises:
         ConfigurationError: the processes cannot share a batch evenly.
