@@ -63,7 +63,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     prompts = [[dict(m) for m in problem.messages] for problem in problems for _ in range(options.group)]
     teacher = engine_from_spec(options.teacher, role="teacher")
     settings = RelaySettings(max_tokens=options.max_tokens, trigger=options.trigger, teacher_temperature=0.0)
-    policy = LivePolicy(model, tokenizer)
+    policy = LivePolicy(tokenizer)
 
     def rollout(engine: Engine | None) -> Rollout:
         return Rollout(policy, lambda: Relay(policy.engine, engine, settings), run_seed=0, temperature=1.0)
@@ -75,6 +75,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     }
     with tempfile.TemporaryDirectory() as folder:
         ours, trls = trainers(model, tokenizer, len(prompts), options, Path(folder))
+        policy.attach(ours)
         rates: dict[str, list[float]] = {}
         steps: list[float] = []
         for number in range(options.rounds + 1):  # the first one warms up

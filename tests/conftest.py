@@ -43,6 +43,8 @@ if os.environ.get("WITH_VLLM", "yes") != "yes":
         "engines/test_parity.py",
         "engines/test_vllm.py",
         "test_template_vllm.py",
+        "train/policies/test_colocate.py",
+        "train/policies/test_server.py",
     ]
 
 # Tests on pretrained models, which no clone has: `make test-real` names them.

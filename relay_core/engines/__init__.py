@@ -8,10 +8,13 @@ vllm.py            a model in vLLM, started by this process
 openai/            a model behind an OpenAI-compatible endpoint
 scripted.py        plays back a script, for tests
 wrapped.py         a base class for engines around other engines
+in_turn.py         several endpoints of one model, which take requests in turn
 
 Modules that several engines use:
 
 model_folder.py    checks, loads and saves model folders
+stream_so_far.py   what a stream has delivered, and the request for the rest of it
+vllm_requests.py   what is sent to vLLM for one request, and what comes back
 warmed_stream.py   holds back a stream until the number of tokens is known
 cross_loop.py      reads an async generator that runs on another event loop
 in_flight.py       counts running requests, and decides how many tokens to send at a time

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from relay_core import extras, hub, portal
 from relay_core.constraint import Constraint, Kind
 from relay_core.engines import model_folder
-from relay_core.engines.base import Chunk, EngineUsage, Finish, Prompt, Sampling, Token, Warming
+from relay_core.engines.base import Chunk, EngineUsage, Prompt, Sampling, Warming
 from relay_core.engines.closing import close_in_thread
 from relay_core.engines.cpu_affinity import check_processors, child_processes_on
 from relay_core.engines.cross_loop import run_on
@@ -35,13 +35,13 @@ from relay_core.engines.in_flight import RequestsInFlight
 from relay_core.engines.in_process import InProcessEngine
 from relay_core.engines.request_check import checked_ids
 from relay_core.engines.scores import Scores, from_prompt, text_to_score
+from relay_core.engines.vllm_requests import new_tokens, sampling_params
 from relay_core.engines.warmed_stream import hold_until_wanted
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
     from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.outputs import RequestOutput
     from vllm.v1.engine.async_llm import AsyncLLM
 
     from relay_core.tokenizer import Tokenizer
@@ -306,7 +306,7 @@ class VLLMEngine(InProcessEngine):
         try:
             async with aclosing(outputs):
                 async for output in outputs:
-                    tokens, finish, end = _new_tokens(output)
+                    tokens, finish, end = new_tokens(output)
                     tokens = [t._replace(text=decoder.step(t.id)) for t in tokens if t.id is not None]
                     written_count += len(tokens)
                     usage = None
@@ -323,8 +323,7 @@ class VLLMEngine(InProcessEngine):
             raise EngineError(f"vLLM failed: {type(error).__name__}: {error}") from error
 
     def _params(self, sampling: Sampling, *, warmed: bool) -> SamplingParams:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+        from vllm.sampling_params import StructuredOutputsParams
 
         constraint = Constraint.of(sampling)
         held_to = (
@@ -332,40 +331,12 @@ class VLLMEngine(InProcessEngine):
             if constraint is None
             else StructuredOutputsParams(**structured_outputs(constraint, by_guidance=self._uses_guidance))
         )
-        return SamplingParams(
-            max_tokens=sampling.max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k or 0,
-            seed=sampling.seed,
-            stop=list(sampling.stop) or None,
-            include_stop_str_in_output=bool(sampling.stop),
-            detokenize=bool(sampling.stop),
-            logprobs=1 if sampling.top_logprob else 0 if self._logprobs else None,
+        return sampling_params(
+            sampling,
+            logprobs=self._logprobs,
             stream_interval=self._in_flight.tokens_per_message(warmed=warmed),
             structured_outputs=held_to,
-            output_kind=RequestOutputKind.DELTA,
         )
-
-
-def _new_tokens(output: RequestOutput) -> tuple[list[Token], Finish | None, Token | None]:
-    """The new tokens, which are not decoded yet; the finish, if the stream has ended; and the end token."""
-    completion = output.outputs[0]
-    tokens = []
-    for i, token_id in enumerate(completion.token_ids):
-        entries = completion.logprobs[i] if completion.logprobs else {}  # of this token and, if wanted, the likeliest
-        own = entries.get(token_id)
-        top = max((entry.logprob for entry in entries.values()), default=None)
-        tokens.append(Token(int(token_id), "", None if own is None else own.logprob, top_logprob=top))
-    if completion.finish_reason is None:
-        return tokens, None, None
-    if completion.finish_reason == "length":
-        return tokens, Finish.LENGTH, None
-    if completion.finish_reason == "stop":
-        if isinstance(completion.stop_reason, str):
-            return tokens, Finish.STOP, None
-        return tokens, Finish.END, tokens.pop() if tokens else None
-    raise EngineError(f"vLLM ended with {completion.finish_reason!r}")
 
 
 async def _running_loop() -> asyncio.AbstractEventLoop:

@@ -18,7 +18,7 @@ from relay_core.relay import Relay
 from relay_core.train import processes
 from relay_core.train.checkpoints import disk_errors, last_checkpoint
 from relay_core.train.policies.base import Policy
-from relay_core.train.policies.live import LivePolicy
+from relay_core.train.policies.choice import policy_for
 from relay_core.train.recipe import Grpo, Recipe
 from relay_core.train.records import RolloutFile
 from relay_core.train.rollout import Rollout
@@ -74,7 +74,7 @@ def run(
     checkpoint = last_checkpoint(out)
     journal = _journal(out, checkpoint)
 
-    policy: Policy = LivePolicy(model, tokenizer)
+    policy = policy_for(recipe, tokenizer)
     rollout = Rollout(
         policy,
         lambda: Relay(policy.engine, teacher if config.calls else None, recipe.settings(calls=config.calls)),
@@ -88,10 +88,10 @@ def run(
         log = RolloutLog(
             rollout, reward, journal, RolloutFile(out).write, task.groups, show=lambda v: progress.show(line(v), v)
         )
-        trainer = _trainer(model, tokenizer, problems, recipe, out, policy, rollout, reward, log)
-        progress.attach(trainer)
-        trainer.add_callback(stops_at_nan(out))
         try:
+            trainer = _trainer(model, tokenizer, problems, recipe, out, policy, rollout, reward, log)
+            progress.attach(trainer)
+            trainer.add_callback(stops_at_nan(out))
             policy.attach(trainer)
             with disk_errors(out):
                 trainer.train(resume_from_checkpoint=checkpoint)
@@ -177,13 +177,15 @@ def _trainer(
 
     values = {**policy.trainer_values, **trainer_values(recipe, out, processes.world_size())}
     data = [{"prompt": [dict(m) for m in p.messages], "problem": i} for i, p in enumerate(problems)]
-    return RelayGRPOTrainer(
-        model=model,
-        args=arguments(GRPOConfig, "grpo", values),
-        reward_funcs=[reward],
-        train_dataset=Dataset.from_list(data),
-        processing_class=tokenizer,
-        rollout_func=rollout,
-        tokens_per_forward=recipe.grpo.tokens_per_forward,
-        on_rollout=log,
-    )
+    args = arguments(GRPOConfig, "grpo", values)
+    with policy.building(model, args):
+        return RelayGRPOTrainer(
+            model=model,
+            args=args,
+            reward_funcs=[reward],
+            train_dataset=Dataset.from_list(data),
+            processing_class=tokenizer,
+            rollout_func=rollout,
+            tokens_per_forward=recipe.grpo.tokens_per_forward,
+            on_rollout=log,
+        )

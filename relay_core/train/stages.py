@@ -27,6 +27,7 @@ import yaml
 
 from relay_core import portal
 from relay_core.engines.base import Engine
+from relay_core.engines.in_turn import in_turn
 from relay_core.engines.model_folder import save_model
 from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec
 from relay_core.errors import ConfigurationError
@@ -246,9 +247,7 @@ class Run:
 
     def _teacher(self) -> Engine:
         specs = [self.recipe.teacher] if isinstance(self.recipe.teacher, str) else list(self.recipe.teacher)
-        if len(specs) != 1:
-            raise ConfigurationError(f"teacher is {specs}: write one engine spec")
-        return _engine(specs[0])
+        return in_turn([_engine(spec) for spec in specs])
 
     def _save(self, model: Any, tokenizer: Any, folder: Path, state: Mapping[str, Any] | None) -> None:
         """Write a model folder, in the main process; every process goes on when it is there."""
