@@ -14,14 +14,15 @@ import itertools
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from relay_core.constraint import Constraint, Kind
 from relay_core.engines.base import LOG, BreakerState, Chunk, Engine, Finish, Prompt, Sampling, Warming
+from relay_core.engines.scores import Scorer, Scores
 from relay_core.engines.stream_so_far import StreamSoFar
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
 
@@ -206,42 +207,74 @@ class InTurn(Engine):
     async def _stream(
         self, begin: Begin, prompt: Prompt, sampling: Sampling, *, is_warmed: bool = False
     ) -> AsyncGenerator[Chunk, None]:
-        failed: list[Member] = []
         so_far, task = StreamSoFar(prompt, sampling), asyncio.current_task()
         assert task is not None, "a stream is read in a task"
         self._dropped.pop(task, None)
+
+        def may_move() -> bool:
+            return not so_far.tokens or (so_far.can_resume and not is_warmed)
+
+        failed: list[Member] = []
         while True:
             member = self._take(failed)
-            try:
-                await member.engine.start()
-                self._check_vocabulary(member.engine)
-                async with aclosing(begin(member.engine, *so_far.next_request())) as chunks:
-                    async for chunk in chunks:
-                        yield so_far.take(chunk)
-                        if chunk.finish is not None:
-                            return
-                raise EngineError("its stream ended without saying why")
-            except ContextOverflow:
-                raise
-            except EngineError as error:
-                self._rest(member, error)
-                failed.append(member)
-                is_lost = bool(so_far.tokens) and (is_warmed or not so_far.can_resume)
-                if is_lost or len(self._members) == 1:
+            with self._turn(member, failed, may_move):
+                try:
+                    await member.engine.start()
+                    self._check_vocabulary(member.engine)
+                    async with aclosing(begin(member.engine, *so_far.next_request())) as chunks:
+                        async for chunk in chunks:
+                            yield so_far.take(chunk)
+                            if chunk.finish is not None:
+                                return
+                    raise EngineError("its stream ended without saying why")
+                except (asyncio.CancelledError, GeneratorExit):
+                    if not so_far.tokens:
+                        self._dropped[task] = member
                     raise
-                if len(failed) == len(self._members):
-                    message = f"all {len(failed)} endpoints failed; the last error: {error.message}"
-                    raise EngineError(message, role=error.role) from error
-            except (asyncio.CancelledError, GeneratorExit):
-                if not so_far.tokens:
-                    self._dropped[task] = member
-                raise
-            finally:
-                with self._lock:
-                    member.in_flight -= 1
             if so_far.left <= 0:  # the failure came between the last token and the finish
                 yield Chunk((), Finish.LENGTH)
                 return
+
+    async def scores(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> Scores:
+        """What the model makes of each of ``ids`` behind a prompt.
+
+        Raises:
+            ConfigurationError: an engine does not score texts.
+            EngineError: all engines failed.
+        """
+        failed: list[Member] = []
+        while True:
+            member = self._take(failed)
+            with self._turn(member, failed):
+                if not isinstance(member.engine, Scorer):
+                    raise ConfigurationError(f"{member.engine.spec} does not score a text: use vLLM")
+                return await member.engine.scores(prompt_ids, ids)
+
+    @contextmanager
+    def _turn(
+        self, member: Member, failed: list[Member], may_move: Callable[[], bool] = lambda: True
+    ) -> Iterator[None]:
+        """A context for one member's attempt: its failure is noted and suppressed if another one can take over.
+
+        Raises:
+            ContextOverflow: the prompt is too long for the model.
+            EngineError: it failed, and there is no other member left, or ``may_move`` says no.
+        """
+        try:
+            yield
+        except ContextOverflow:
+            raise
+        except EngineError as error:
+            self._rest(member, error)
+            failed.append(member)
+            if not may_move() or len(self._members) == 1:
+                raise
+            if len(failed) == len(self._members):
+                message = f"all {len(failed)} endpoints failed; the last error: {error.message}"
+                raise EngineError(message, role=error.role) from error
+        finally:
+            with self._lock:
+                member.in_flight -= 1
 
     def _take(self, failed: Sequence[Member]) -> Member:
         """The member for the next request: awake, with the fewest requests, and longest without one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import pickle
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from relay_core import Chunk, ConfigurationError, Engine, EngineError, Prompt, Relay, RelaySettings, Sampling
 from relay_core.engines.base import BreakerState, Warming
 from relay_core.engines.in_turn import InTurn, in_turn
+from relay_core.engines.scores import Scores
 from relay_core.engines.scripted import Delay, ScriptedEngine
 from relay_core.engines.spec import engine_from_spec
 from relay_core.errors import ContextOverflow
@@ -180,6 +181,21 @@ async def test_a_warmed_stream_moves_on_before_its_first_token(qwen3: Tokenizer)
     warming.want(2)
     tokens, _ = await collect(engine, prompt_of(qwen3), Sampling(6), warming)
     assert text_of(tokens) == "one two"
+
+
+async def test_scores_of_a_text_come_from_any_of_them(qwen3: Tokenizer) -> None:
+    class Scoring(Named):
+        async def scores(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> Scores:
+            if self.script == "down":
+                raise EngineError("it is down")
+            return Scores([-1.0] * len(ids), [-0.5] * len(ids), float("inf"))
+
+    works = Scoring("works", "a", qwen3)
+    engine = InTurn([Scoring("broken", "down", qwen3), works])
+    assert (await engine.scores([1], [2, 3])).logprobs == [-1.0, -1.0]
+    with pytest.raises(ConfigurationError, match="mute does not score a text"):
+        await InTurn([Named("mute", "a", qwen3), works]).scores([1], [2, 3])
+    assert [member.in_flight for member in engine._members] == [0, 0]
 
 
 async def test_calls_of_a_relay_are_shared(qwen3: Tokenizer) -> None:
