@@ -35,6 +35,7 @@ def make_model(folder: Path) -> Path:
 
     from relay_core import bundled
     from relay_core.tokenizer import Tokenizer
+    from relay_core.train import card, recipe
 
     hf = Tokenizer.load(bundled.path("teacher")).hf
     config = Qwen3Config(
@@ -63,6 +64,7 @@ def make_model(folder: Path) -> Path:
                 model.model.embed_tokens.weight[token_id] = 0  # so that the token is never the likeliest
     model.save_pretrained(folder)
     hf.save_pretrained(folder)
+    card.write(folder, recipe.load("bundled"))  # a trained student has one, and every server must load it
     return folder
 
 

@@ -40,8 +40,11 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> None
     called.set(title="share of answers with a call", ylim=(0, 1.02))
     _lines(reward, rows, {"reward": "all", **{f"reward/{scenario}": str(scenario) for scenario in Scenario}})
     reward.set(title="mean reward", xlabel="rollout")
-    _lines(tokens, rows, {"requested": "requested (n)", "received": "received"})
-    tokens.set(title="tokens of a call, and the call ratio", xlabel="rollout", yscale="log")
+    _lines(tokens, rows, {"requested": "requested (n)"})
+    _lines(tokens, rows, {"received": "received"}, linestyle="--")  # often the same line
+    numbers = [row[name] for row in rows for name in ("requested", "received") if row.get(name)]
+    scale = "log" if numbers and max(numbers) > 10 * min(numbers) else "linear"
+    tokens.set(title="tokens of a call, and the call ratio", xlabel="rollout", yscale=scale)
     ratio = tokens.twinx()
     _lines(ratio, rows, {"call_ratio": "call ratio (right)"}, color="tab:red")
     ratio.set_ylim(bottom=0)
@@ -61,4 +64,5 @@ def _lines(ax: Any, rows: Sequence[Mapping[str, Any]], labels: Mapping[str, str]
     for name, label in labels.items():
         if any(name in row for row in rows):
             values = [row.get(name, float("nan")) for row in rows]
-            ax.plot(range(1, len(rows) + 1), values, label=label, **({"color": "black"} if label == "all" else style))
+            color = {"color": "black"} if label == "all" else {}
+            ax.plot(range(1, len(rows) + 1), values, label=label, marker=".", markersize=3, **color, **style)
