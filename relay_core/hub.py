@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,37 @@ def download_options(source: str) -> dict[str, Any]:
             f"within {DEADLINE_S:g} s: write the path of a folder, or connect to the network"
         )
     return {"local_files_only": True}
+
+
+def folder_with(source: str, name: str, patterns: Iterable[str]) -> str | None:
+    """Download the files of a model on the hub that match ``patterns``, if the file ``name`` is among its files.
+
+    Returns:
+        The folder of the files; ``None`` if there is no file of that name.
+
+    Raises:
+        ConfigurationError: the hub does not answer, and the cache does not hold the model.
+    """
+    from huggingface_hub import snapshot_download
+    from transformers.utils.hub import cached_file
+
+    options = download_options(source)
+    try:
+        found = cached_file(
+            source,
+            name,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+            **options,
+        )
+    except OSError:  # no such model, or no access to it: loading it says so
+        return None
+    if found is None:
+        return None
+    try:
+        return str(snapshot_download(source, allow_patterns=list(patterns), **options))
+    except Exception as error:  # the class depends on the HTTP client of the installed huggingface_hub
+        raise ConfigurationError(f"{source} could not be downloaded from the hub: {error}") from error
 
 
 def _is_reachable(endpoint: str) -> bool:

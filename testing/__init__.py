@@ -10,4 +10,5 @@ streams.py            reads an engine's stream to its end
 grammar.py            a second, independent implementation of the command's grammar
 tasks.py              small tasks
 tiny_transformers.py  small random models for the transformers engine
+adapters.py           random LoRA adapters
 """

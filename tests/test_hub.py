@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -82,3 +84,69 @@ def test_folders_offline_mode_and_a_hub_that_answers(monkeypatch: pytest.MonkeyP
     assert hub.download_options(str(tmp_path)) == {}
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert hub.download_options("some/model") == {}
+
+
+FILES = {
+    "adapter_config.json": b'{"peft_type": "LORA"}',
+    "adapter_model.safetensors": b"weights",
+    "other.bin": b"other",
+}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The little of the hub's protocol that a download needs: one adapter, and one whole model."""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        parts = self.path.removeprefix("/api/models").lstrip("/").partition("?")[0].split("/")
+        owner, model, kind, name = *parts[:3], *[""] * (3 - len(parts)), parts[-1]
+        repository = f"{owner}/{model}"
+        names = list(FILES) if repository == "owner/adapter" else ["config.json"]
+        if kind == "revision":
+            self._send(json.dumps({"id": repository, "sha": "0" * 40}).encode())
+        elif kind == "tree":
+            files = [{"type": "file", "path": name, "size": len(FILES[name]), "oid": "1" * 40} for name in names]
+            self._send(json.dumps(files).encode())
+        elif name in names:
+            self._send(FILES.get(name, b"{}"))
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound" if repository.startswith("owner/") else "RepoNotFound")
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def _send(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Hub)
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    yield url
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_adapter_is_downloaded_and_a_whole_model_is_none(endpoint: str) -> None:
+    folder = hub.folder_with("owner/adapter", "adapter_config.json", ["adapter_*"])
+    assert folder is not None
+    assert {path.name for path in Path(folder).iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert hub.folder_with("owner/model", "adapter_config.json", ["adapter_*"]) is None
+    assert hub.folder_with("nobody/model", "adapter_config.json", ["adapter_*"]) is None

@@ -41,6 +41,8 @@ NAMES: tuple[str, ...] = (
 # the folders would have to be assembled at run time, which needs a writable cache, locks between processes and, if hard
 # links fail, copies of 9 MB of weights.
 WEIGHTS = Path(__file__).with_name("weights")
+#: of a whole model, or of an adapter, whose base the user has
+WEIGHT_FILES = ("model.safetensors", "adapter_model.safetensors")
 
 
 def path(name: str) -> Path:
@@ -55,7 +57,7 @@ def path(name: str) -> Path:
     if name not in NAMES:
         raise ConfigurationError(f"no bundled model is called {name!r}; there are: {', '.join(NAMES)}")
     folder = WEIGHTS / name
-    if not (folder / "model.safetensors").is_file():
+    if not any((folder / name).is_file() for name in WEIGHT_FILES):
         raise ConfigurationError(
             f"the bundled model {name!r} has no weights in {folder}; "
             "build them with: python -m relay_core.bundled.build"

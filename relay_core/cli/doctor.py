@@ -27,7 +27,17 @@ HARD_QUESTION = (
     "A box of pens holds 27 pieces. Max sells pens. First, Max orders 8 boxes. Second, a friend brings 300 more pens. "
     "Third, Max sells 2 pens. How many are there in the end?"
 )
-SHOWN = ("torch", "transformers", "tokenizers", "safetensors", "openai", "vllm", "langchain-core", "llama-index-core")
+SHOWN = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "peft",
+    "openai",
+    "vllm",
+    "langchain-core",
+    "llama-index-core",
+)
 
 
 def doctor(
@@ -83,7 +93,7 @@ def bundled_weights() -> dict[str, int | None]:
         except ConfigurationError:
             sizes[name] = None
         else:
-            sizes[name] = (Path(folder) / "model.safetensors").stat().st_size
+            sizes[name] = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
     return sizes
 
 

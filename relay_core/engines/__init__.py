@@ -13,6 +13,9 @@ in_turn.py         several endpoints of one model, which take requests in turn
 Modules that several engines use:
 
 model_folder.py    checks, loads and saves model folders
+adapter_folder.py  checks LoRA adapters, and merges them into their base
+base_sample.py     recognises the base of an adapter by some of its weights
+model_source.py    what a folder or hub id is: a whole model, or an adapter and its base
 stream_so_far.py   what a stream has delivered, and the request for the rest of it
 vllm_requests.py   what is sent to vLLM for one request, and what comes back
 warmed_stream.py   holds back a stream until the number of tokens is known

@@ -6,9 +6,9 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncGenerator
 
-from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, Engine, Prompt, Sampling, Warming
 from relay_core.engines.forked import model_lost
+from relay_core.engines.model_source import ModelSource
 from relay_core.template import check_template
 from relay_core.tokenizer import Tokenizer
 
@@ -23,14 +23,15 @@ class InProcessEngine(Engine):
     reports_top_logprob = True
     warmable = True
 
-    _source: str  # a folder or a hub id
+    _source: ModelSource | None  # None if the model was loaded by the caller
     _tokenizer: Tokenizer | None  # None until it is loaded
     _context: int | None  # the model's context length in tokens; None while it is unknown
 
     @property
     def tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
-            self._tokenizer = model_folder.load_tokenizer(self._source)
+            assert self._source is not None  # a loaded model comes with its tokenizer
+            self._tokenizer = self._source.load_tokenizer()
         return self._tokenizer
 
     @property

@@ -30,17 +30,19 @@ ACCEPTED_MODELS = (
     f"Qwen/Qwen3-0.6B, or a loaded model with its tokenizer; a model behind a URL is {ENDPOINT}"
 )
 INDEX = "model.safetensors.index.json"
+ADAPTER_CONFIG = "adapter_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.onnx")
 
 
-def check_source(source: str, *, tokenizer: bool = True) -> Path | None:
+def check_source(source: str, *, tokenizer: bool = True, adapters: bool = False) -> Path | None:
     """Check a model's source without loading anything.
 
     Args:
         source: a folder or a hub id.
         tokenizer: whether the folder must hold a tokenizer too.
+        adapters: whether the source may be an adapter's folder, which ``adapter_folder.py`` checks.
 
     Returns:
         The folder; ``None`` for a hub id.
@@ -49,15 +51,16 @@ def check_source(source: str, *, tokenizer: bool = True) -> Path | None:
         ConfigurationError: the source is not a usable model; the message says what was found and what is accepted.
     """
     try:
-        return _checked_source(source, tokenizer=tokenizer)
+        return _checked_source(source, tokenizer=tokenizer, adapters=adapters)
     except (OSError, RuntimeError) as error:  # no permission, a home directory that does not exist, ...
         raise ConfigurationError(f"{source} cannot be read: {error}") from error
 
 
-def _checked_source(source: str, *, tokenizer: bool) -> Path | None:
+def _checked_source(source: str, *, tokenizer: bool, adapters: bool) -> Path | None:
     folder = Path(source).expanduser()
     if folder.is_dir():
-        check_folder(folder, tokenizer=tokenizer)
+        if not (adapters and (folder / ADAPTER_CONFIG).is_file()):
+            check_folder(folder, tokenizer=tokenizer)
         return folder
     if folder.exists():
         raise ConfigurationError(f"{source} is a file, not a model folder: write {ACCEPTED_MODELS}")
@@ -68,19 +71,22 @@ def _checked_source(source: str, *, tokenizer: bool) -> Path | None:
 
 def check_folder(folder: Path, *, tokenizer: bool = True) -> None:
     """Raise ConfigurationError unless ``folder`` holds a config, safetensors and (if ``tokenizer``) a tokenizer."""
-    if (folder / "adapter_config.json").is_file():
-        raise ConfigurationError(
-            f"{folder} is an adapter, not a whole model: merge it first (merge_and_unload, then save_pretrained)"
-        )
+    if (folder / ADAPTER_CONFIG).is_file():
+        raise ConfigurationError(f"{folder} is an adapter; here, a whole model is needed: write {ACCEPTED_MODELS}")
     if not (folder / "config.json").is_file():
         raise ConfigurationError(f"{folder} has no config.json ({_listing(folder)}): write {ACCEPTED_MODELS}")
     read_config(folder)
     _check_weights(folder)
-    if tokenizer and not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if tokenizer and not has_tokenizer(folder):
         raise ConfigurationError(
             f"{folder} has no tokenizer ({_listing(folder)}): put tokenizer.json and tokenizer_config.json there, or "
             "pass tokenizer=..."
         )
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether ``folder`` holds a tokenizer's files."""
+    return any((folder / name).is_file() for name in TOKENIZER_FILES)
 
 
 def _check_weights(folder: Path) -> None:
@@ -107,7 +113,7 @@ def shards_in(index: Path) -> list[str]:
     Raises:
         ConfigurationError: the index cannot be read, or names a file that is not safetensors.
     """
-    weight_map = _read_object(index).get("weight_map")
+    weight_map = read_object(index).get("weight_map")
     names = list(weight_map.values()) if isinstance(weight_map, dict) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise ConfigurationError(f"{index} names no files of weights: it needs a weight_map from tensors to files")
@@ -136,14 +142,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         ConfigurationError: the file cannot be read, or is not a JSON object.
     """
-    config = _read_object(folder / "config.json")
+    config = read_object(folder / "config.json")
     named = config.get("transformers_weights")
     if isinstance(named, str) and not named.endswith((".safetensors", ".safetensors.index.json")):
         raise ConfigurationError(f"{folder / 'config.json'} names the weights {named}; only safetensors are read")
     return config
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; raises ConfigurationError if it cannot be read, or is none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -216,7 +223,7 @@ def load_model(source: str, *, dtype: str = "auto", device: str | None = None) -
     except ConfigurationError:
         raise
     except Exception as error:
-        raise ConfigurationError(f"{source} cannot be loaded: {_first_line(error)}; write {ACCEPTED_MODELS}") from error
+        raise ConfigurationError(f"{source} cannot be loaded: {first_line(error)}; write {ACCEPTED_MODELS}") from error
     finally:
         if progress_bars:
             logging.enable_progress_bar()
@@ -280,5 +287,6 @@ def save_model(
         tokenizer.save_pretrained(temporary)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; the name of its class if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

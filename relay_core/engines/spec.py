@@ -7,7 +7,8 @@
     openai:MODEL@BASE_URL      any OpenAI-compatible endpoint
     PATH_OR_ID                 means transformers:PATH_OR_ID; an id has the form OWNER/NAME
 
-Options of the engine follow a question mark, as in ``vllm:PATH?max_model_len=4096`` (``spec_options.py``). A
+PATH_OR_ID may be that of a LoRA adapter, whose base is an option: ``transformers:ADAPTER?base=PATH_OR_ID``. Options of
+the engine follow a question mark, as in ``vllm:PATH?max_model_len=4096`` (``spec_options.py``). A
 ``pathlib.Path`` is a spec too: that of the folder. No other module parses engine specs.
 """
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from relay_core.errors import ConfigurationError, did_you_mean
 
 _LOCAL = frozenset(
-    "device dtype page_size cache_tokens cache_gib max_batch_tokens max_requests cuda_graphs async_batching".split()
+    "base device dtype page_size cache_tokens cache_gib max_batch_tokens max_requests cuda_graphs "
+    "async_batching".split()
 )
 _REMOTE = frozenset(
     "mode tokenizer logprobs stream_interval connect_s first_token_s total_s retries backoff_s backoff_max_s "
@@ -24,6 +25,7 @@ KNOWN: dict[str, frozenset[str] | None] = {
     "bundled": _LOCAL, "transformers": _LOCAL, "openai": _REMOTE, "vllm": None
 }  # fmt: skip
 _SECRET = re.compile(r"key|secret|password|passwd|credential|auth|sig$|(^|_)token$", re.I)
+_PLAIN = "/:,@~[]{}()\"' "  # characters that need no escape behind the ? of a spec
 _NAME = re.compile("[a-z][a-z0-9_]*")
 _WORDS: dict[str, Any] = {"true": True, "false": False, "none": None}
 
@@ -41,7 +43,7 @@ def parse_options(scheme: str, query: str) -> Options:
         ConfigurationError: a name is unknown, is given twice, or is the name of a secret. The message shows no values.
     """
     known, options = KNOWN[scheme], dict[str, Any]()
-    for name, text in parse_qsl(query, keep_blank_values=True):
+    for name, text in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True):
         if _SECRET.search(name):
             raise ConfigurationError(
                 "an option of an engine spec is shown, and this one names a key or a password: give a key as api_key=, "
@@ -62,7 +64,7 @@ def parse_options(scheme: str, query: str) -> Options:
 def options_text(options: Options) -> str:
     """The options as text after the ``?`` of a spec; the inverse of :func:`parse_options`."""
     words = {str(value): word for word, value in _WORDS.items()}
-    return "&".join(f"{name}={words.get(str(value), value)}" for name, value in options)
+    return "&".join(f"{name}={words.get(str(value)) or quote(str(value), safe=_PLAIN)}" for name, value in options)
 
 
 def _value(text: str) -> Any:

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core import extras, hub, portal
 from relay_core.constraint import Constraint, Kind
-from relay_core.engines import model_folder
 from relay_core.engines.base import Chunk, EngineUsage, Prompt, Sampling, Warming
 from relay_core.engines.closing import close_in_thread
 from relay_core.engines.cpu_affinity import check_processors, child_processes_on
@@ -33,6 +32,7 @@ from relay_core.engines.gc_freeze import freeze_imports
 from relay_core.engines.grammar_text import structured_outputs
 from relay_core.engines.in_flight import RequestsInFlight
 from relay_core.engines.in_process import InProcessEngine
+from relay_core.engines.model_source import DTYPES, ModelSource
 from relay_core.engines.request_check import checked_ids
 from relay_core.engines.scores import Scores, from_prompt, text_to_score
 from relay_core.engines.vllm_requests import new_tokens, sampling_params
@@ -58,7 +58,9 @@ class VLLMEngine(InProcessEngine):
     """A model in vLLM, started by this process.
 
     Args:
-        model: a folder or a hub id.
+        model: a folder or a hub id. The folder may hold a LoRA adapter: it is merged into its base, in a temporary
+            folder that is deleted when vLLM has loaded it.
+        base: the folder or hub id of an adapter's base; ``None`` means the one that its config names.
         logprobs: whether every token has its log-probability.
         stream_interval: the number of tokens that are delivered together; ``None`` means one, and up to 8 while many
             requests are in flight. The first token of a stream never waits for others.
@@ -83,20 +85,19 @@ class VLLMEngine(InProcessEngine):
         self,
         model: str | Path,
         *,
+        base: str | Path | None = None,
         logprobs: bool = True,
         stream_interval: int | None = None,
         cpus: Iterable[int] | None = None,
         priority: int = 0,
         **engine_args: Any,
     ) -> None:
-        self._source = str(model)
-        folder = model_folder.check_source(self._source)
-        self._context: int | None = engine_args.get("max_model_len")
-        if self._context is None and folder is not None:
-            self._context = model_folder.context_in(model_folder.read_config(folder))
+        self._name, self._base = str(model), base
+        self._source: ModelSource = ModelSource.of(self._name, base)
+        self._context: int | None = engine_args.get("max_model_len") or self._source.context
         if engine_args.get("trust_remote_code"):
             raise ConfigurationError("trust_remote_code is True: relay runs no remote code; leave it out")
-        self.spec = f"vllm:{self._source}"
+        self.spec = f"vllm:{self._name}"
         self._logprobs, self._priority, self._engine_args = logprobs, priority, engine_args
         self._in_flight = RequestsInFlight(stream_interval)
         self._cpus = None if cpus is None else check_processors(cpus)
@@ -119,8 +120,9 @@ class VLLMEngine(InProcessEngine):
         if self._engine_args.get("hf_token"):
             raise self.not_picklable("it was built with hf_token=; set HF_TOKEN in the environment")
         options = {"logprobs": self._logprobs, "cpus": self._cpus, "priority": self._priority, **self._engine_args}
+        options["base"] = self._base
         options["stream_interval"] = self._in_flight.stream_interval
-        return partial(type(self), self._source, **options), ()
+        return partial(type(self), self._name, **options), ()
 
     # -- starting and closing ------------------------------------------------------------------------------
 
@@ -147,13 +149,15 @@ class VLLMEngine(InProcessEngine):
             except ImportError as error:
                 raise MissingExtraError("VLLMEngine", "vllm") from error
             freeze_imports()
-            self._llm = self._load(AsyncEngineArgs, AsyncLLM)
+            dtype = self._engine_args.get("dtype", "auto")
+            with self._source.whole_folder(self.tokenizer, dtype if dtype in DTYPES else "auto") as model:
+                self._llm = self._load(model, AsyncEngineArgs, AsyncLLM)
             self.tokenizer.prepare()
             self._home = portal.run(_running_loop)
             self._context = self._llm.model_config.max_model_len
             atexit.register(self._shut_down)
 
-    def _load(self, args_class: type[AsyncEngineArgs], llm_class: type[AsyncLLM]) -> AsyncLLM:
+    def _load(self, model: str, args_class: type[AsyncEngineArgs], llm_class: type[AsyncLLM]) -> AsyncLLM:
         args = {
             "enable_prefix_caching": True,
             "enable_log_requests": False,
@@ -166,9 +170,9 @@ class VLLMEngine(InProcessEngine):
             from vllm.config import StructuredOutputsConfig
 
             args["structured_outputs_config"] = StructuredOutputsConfig(backend="guidance")
-        hub.download_options(self._source)  # refuses a model that is neither cached nor reachable
+        hub.download_options(model)  # refuses a model that is neither cached nor reachable
         try:
-            config = args_class(model=self._source, **args)
+            config = args_class(model=model, **args)
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"{self.spec}: vLLM does not take these arguments: {error}") from error
         try:
@@ -177,7 +181,7 @@ class VLLMEngine(InProcessEngine):
         except ConfigurationError:
             raise
         except Exception as error:
-            message = f"vLLM could not load {self._source}: {type(error).__name__}: {error}"
+            message = f"vLLM could not load {self._name}: {type(error).__name__}: {error}"
             hint = _GUARD_HINT if "initialization failed" in message else ""  # vLLM has no exception class for it
             raise EngineError(message + hint) from error
 
@@ -224,7 +228,7 @@ class VLLMEngine(InProcessEngine):
             raise ConfigurationError(message) from error
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "running": self.running}
+        return {**super().describe(), **self._source.describe(), "running": self.running}
 
     # -- streaming -----------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@
     trainer.py       arguments and progress of TRL's trainers, and the stop at NaN
     checkpoints.py   the newest whole checkpoint, and what a full disk leaves
     models.py        a student's weights: the folder of an engine spec, the loaded model, an engine on it
+    adapter_model.py a student whose LoRA adapter is trained
     plot.py          the plot of a run
     live_table.py    the last rollouts' figures on a terminal; reporting.py: TensorBoard, W&B and others
     selection.py     which of a run's recorded answers to show (`relay rollouts`)

@@ -158,6 +158,8 @@ class Lora:
         target_modules: the modules that get an adapter: peft's ``all-linear``, or a list of names.
         merge: ``True`` merges the adapter into the weights at the end, so that the trained student is a whole model;
             ``False`` saves the adapter alone, which every engine in this process loads onto its base.
+        base: the hub id that a saved adapter names as its base; ``None`` names the student's folder or hub id.
+        dtype: the dtype of the base's weights in training; those of the adapter are always float32.
     """
 
     r: int = 0
@@ -165,6 +167,16 @@ class Lora:
     dropout: float = 0.0
     target_modules: str | Sequence[str] = "all-linear"
     merge: bool = True
+    base: str | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        _one_of("lora.dtype", self.dtype, ("float32", "bfloat16"))
+        if self.r < 0 or (self.alpha is not None and self.alpha <= 0) or not 0 <= self.dropout < 1:
+            raise ConfigurationError(
+                f"lora.r = {self.r}, lora.alpha = {self.alpha}, lora.dropout = {self.dropout}: the rank is at least 0, "
+                "alpha above 0, and the dropout from 0 to below 1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,7 @@ def test_a_folder_travels_as_its_path() -> None:
 
     folder = Path(bundled.path("student-relay"))
     twin = sent(TransformersEngine(folder, spec="mine", max_requests=3))
-    assert (twin.spec, twin._source, twin._batching.max_requests) == ("mine", str(folder), 3)
+    assert (twin.spec, twin._name, twin._batching.max_requests) == ("mine", str(folder), 3)
     vllm = sent(VLLMEngine(folder, logprobs=False, stream_interval=3, max_model_len=64))
     assert (vllm.spec, vllm.context_length, vllm._logprobs) == (f"vllm:{folder}", 64, False)
     assert vllm._in_flight.stream_interval == 3

@@ -27,6 +27,8 @@ URL = "http://localhost:1/v1"
         ("bundled?dtype=bfloat16", {"dtype": "bfloat16"}),
         ("bundled:teacher?cache_gib=0.5", {"cache_gib": 0.5}),
         ("some/model?device=cpu", {"device": "cpu"}),
+        ("/an/adapter?base=/b+c/d e", {"base": "/b+c/d e"}),
+        ("bundled:teacher?base=/100%25%26more&dtype=float32", {"base": "/100%&more", "dtype": "float32"}),
         ("transformers:some/model", {}),
     ],
 )

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -30,6 +31,7 @@ from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
 from relay_core.relay import Relay
 from relay_core.tool_parser import parse_answer
 from relay_core.tools import offer
+from testing.adapters import change_config, make_adapter
 from testing.servers import EXECUTOR, environment
 from testing.streams import collect, text_of
 
@@ -291,6 +293,38 @@ async def test_closing_ends_answers_at_once_and_the_engine_starts_anew(monkeypat
         assert len((await collect(engine, endless, Sampling(3)))[0]) == 3
     finally:
         await engine.aclose()
+
+
+@pytest.mark.slow
+async def test_an_adapter_answers_as_on_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The merged model is on disk only until vLLM has loaded it; constraints are compiled after that, too."""
+    base, adapter = bundled.path("student-base"), tmp_path / "adapter"
+    make_adapter(base, adapter, scale=2.0)
+    change_config(adapter, base_model_name_or_path="/no/such/base")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    prompts = [list(problem.messages) for problem in task.problems(8, split="test", seed=10)]
+    engines: list[Any] = [
+        VLLMEngine(adapter, base=base, distributed_executor_backend=EXECUTOR, **ARGS),
+        TransformersEngine(adapter, base=base, dtype="float32"),
+        TransformersEngine(base, dtype="float32"),
+    ]
+    answers = []
+    for engine in engines:
+        try:
+            relay = Relay(engine, None)
+            results = await relay.abatch(prompts, max_tokens=60, temperature=0.0, calls=False)
+            letters = Constraint.regex("[a-c]{3}")
+            held = await relay.agenerate(prompts[0], max_tokens=60, temperature=0.0, constraint=letters)
+            answers.append([result.text for result in (*results, held)])
+        finally:
+            await engine.aclose()
+    assert answers[0] == answers[1] != answers[2]
+    assert not list(tmp_path.glob("relay-merged-*"))
+    described = {"adapter": str(adapter), "base": str(base)}
+    assert described.items() <= engines[0].describe().items()
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from relay_core.engines.base import LOG, Chunk, EngineUsage, Finish, Prompt, Sam
 from relay_core.engines.closing import close_in_thread
 from relay_core.engines.forked import keep_unused, watch_forks
 from relay_core.engines.in_process import InProcessEngine
+from relay_core.engines.model_source import DTYPES, ModelSource
 from relay_core.engines.request_check import checked_ids
 from relay_core.engines.spec import Scheme, engine_from_spec
 from relay_core.engines.transformers.grammars import Grammar, Grammars
@@ -42,17 +43,17 @@ if TYPE_CHECKING:
     from relay_core.engines.transformers.manager import Manager
     from relay_core.engines.transformers.reading import Reading
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-
 
 class TransformersEngine(InProcessEngine):
     """A causal language model from transformers.
 
     Args:
-        model: a folder, a hub id, or a loaded model (which needs ``tokenizer``). A loaded model still belongs to the
-            caller: while requests run, it is in eval mode, otherwise in the mode that the caller chose.
+        model: a folder or a hub id, also those of a LoRA adapter, which is merged into its base; or a loaded model
+            (which needs ``tokenizer``). A loaded model still belongs to the caller: while requests run, it is in eval
+            mode, otherwise in the mode that the caller chose.
         tokenizer: a :class:`~relay_core.tokenizer.Tokenizer` or a Hugging Face tokenizer; ``None`` loads the model's
             own tokenizer.
+        base: the folder or hub id of an adapter's base; ``None`` means the one that its config names.
         spec: the engine's name in messages and reports; with ``None``, the name is derived from ``model``.
         device: the device, such as ``"cpu"`` or ``"cuda:1"``; ``None`` means a GPU if there is one.
         dtype: ``"auto"`` (the checkpoint's dtype), ``"float32"``, ``"bfloat16"`` or ``"float16"``. In float32,
@@ -84,6 +85,7 @@ class TransformersEngine(InProcessEngine):
         model: str | Path | PreTrainedModel,
         tokenizer: Any = None,
         *,
+        base: str | Path | None = None,
         spec: str | None = None,
         device: str | None = None,
         dtype: str = "auto",
@@ -97,7 +99,7 @@ class TransformersEngine(InProcessEngine):
     ) -> None:
         if dtype not in DTYPES:
             raise ConfigurationError(f"dtype is {dtype!r}: write one of {', '.join(DTYPES)}")
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype, self._base, self._name = device, dtype, base, ""
         self._batching = BatchingOptions(
             page_size=page_size,
             cache_tokens=cache_tokens,
@@ -109,24 +111,21 @@ class TransformersEngine(InProcessEngine):
         )
         self._tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)
         self._has_own_tokenizer = tokenizer is None
-        self._source = ""  # a folder or a hub id
+        self._source: ModelSource | None = None
         self._lent: LentModel | None = None
         self._memory: ModelMemory | None = None  # of a model that the engine loads
         self._context: int | None = None
         if isinstance(model, (str, Path)):
-            self._source = str(model)
-            self._memory = ModelMemory(self._source, dtype, device)
-            folder = model_folder.check_source(self._source, tokenizer=tokenizer is None)
-            if folder is not None:
-                self._context = model_folder.context_in(model_folder.read_config(folder))
+            self._name = str(model)
+            self._source = ModelSource.of(self._name, base, tokenizer=tokenizer is None)
+            self._memory = ModelMemory(self._source.weights, dtype, device, merges=self._source.adapter is not None)
+            self._context = self._source.context
         elif hasattr(model, "init_continuous_batching"):
-            if tokenizer is None:
-                raise ConfigurationError("a loaded model needs its tokenizer: TransformersEngine(model, tokenizer)")
-            self._lent = LentModel(model)
+            self._lent = LentModel.of(model, tokenizer, base)
             self._context = model_folder.context_in(model.config.to_dict())
         else:
             raise ConfigurationError(f"model is a {type(model).__name__}: write {model_folder.ACCEPTED_MODELS}")
-        self.spec = spec or f"transformers:{self._source or type(model).__name__}"
+        self.spec = spec or f"transformers:{self._name or type(model).__name__}"
         self._model: PreTrainedModel | None = None
         self._manager: Manager | None = None
         self._start_lock = threading.Lock()
@@ -152,10 +151,10 @@ class TransformersEngine(InProcessEngine):
     def __reduce__(self) -> tuple[Any, ...]:
         if self._lent is not None or not self._has_own_tokenizer:
             raise self.not_picklable("it was built with a loaded model or a tokenizer")
-        options = {"device": self._device, "dtype": self._dtype, **asdict(self._batching)}
+        options = {"base": self._base, "device": self._device, "dtype": self._dtype, **asdict(self._batching)}
         if self.spec.startswith(f"{Scheme.BUNDLED}:"):  # its folder may be elsewhere in the other process
             return partial(engine_from_spec, self.spec, **options), ()
-        return partial(type(self), self._source, spec=self.spec, **options), ()
+        return partial(type(self), self._name, spec=self.spec, **options), ()
 
     # -- starting and closing ------------------------------------------------------------------------------
 
@@ -204,11 +203,10 @@ class TransformersEngine(InProcessEngine):
             LOG.warning("%s: %s", self.spec, self._warning)
 
     def _load(self) -> PreTrainedModel:
-        if self._memory is not None:
-            self._memory.check()
-        model = model_folder.load_model(self._source, dtype=self._dtype, device=self._device)
-        if self._memory is not None:
-            self._memory.loaded()
+        assert self._source is not None and self._memory is not None
+        self._memory.check()
+        model = self._source.load(dtype=self._dtype, device=self._device)
+        self._memory.loaded()
         return model
 
     async def aclose(self) -> None:
@@ -384,6 +382,7 @@ class TransformersEngine(InProcessEngine):
     def describe(self) -> dict[str, Any]:
         model = self._model
         description: dict[str, Any] = {**super().describe(), "running": self.running}
+        description |= {} if self._source is None else self._source.describe()
         if model is not None:
             description |= {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
             description["parameters"] = sum(p.numel() for p in model.parameters())

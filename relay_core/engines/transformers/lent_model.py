@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from relay_core.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -26,6 +28,15 @@ class LentModel:
         self.model = model
         self._owners_state: _State | None = None  # set while the model is borrowed
         self._generation_attention = ""
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, tokenizer: object, base: object) -> LentModel:
+        """A lent model; raises ConfigurationError if the engine's other arguments do not go with one."""
+        if tokenizer is None:
+            raise ConfigurationError("a loaded model needs its tokenizer: TransformersEngine(model, tokenizer)")
+        if base is not None:
+            raise ConfigurationError("base belongs to the folder of an adapter; this model is loaded: leave it out")
+        return cls(model)
 
     @contextlib.contextmanager
     def starting(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +19,13 @@ class ModelMemory:
     """The memory of an engine's model.
 
     Args:
-        source: a folder or a hub id.
+        source: a folder or a hub id; for an adapter, of its base.
         dtype, device: as for :class:`~relay_core.engines.transformers.TransformersEngine`.
+        merges: whether an adapter is merged into the weights, which are then no pages of their file any more.
     """
 
-    def __init__(self, source: str, dtype: str, device: str | None) -> None:
-        self._source, self._dtype, self._device = source, dtype, device
+    def __init__(self, source: str, dtype: str, device: str | None, *, merges: bool = False) -> None:
+        self._source, self._dtype, self._device, self._merges = source, dtype, device, merges
         self._is_loaded = False
         memory.holders.add(self)
 
@@ -39,9 +41,10 @@ class ModelMemory:
         """The model's sizes; ``None`` if its weights are not on this machine, or cannot be read."""
         folder = _folder(self._source)
         try:
-            return None if folder is None else footprint_of(folder, self._dtype)
+            footprint = None if folder is None else footprint_of(folder, self._dtype)
         except ConfigurationError:  # loading the model says what is wrong
             return None
+        return replace(footprint, is_mapped=False) if footprint is not None and self._merges else footprint
 
     def check(self) -> None:
         """Raise EngineError if the weights, which are to be loaded now, do not fit."""
