@@ -8,7 +8,8 @@ training starts from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from peft import LoraConfig, PeftModelForCausalLM
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from relay_core.engines import adapter_folder, base_sample
+from relay_core.engines import adapter_folder, base_sample, model_folder
 from relay_core.errors import ConfigurationError
 from relay_core.train.recipe import Lora
 
@@ -29,6 +30,8 @@ class AdapterModel(PeftModelForCausalLM):  # type: ignore[misc]
         peft_config: the adapter's config.
         others: of peft.
     """
+
+    source = ""  # the folder or hub id that the base was loaded from
 
     def __init__(self, model: Any, peft_config: Any, **others: Any) -> None:
         sample = base_sample.sample_of(model)
@@ -72,13 +75,21 @@ class AdapterModel(PeftModelForCausalLM):  # type: ignore[misc]
         """The base with the adapter merged into its weights, in float32; this model cannot be used any more."""
         return self.float().merge_and_unload(adapter_names=[adapter_folder.NAME])
 
+    def merged_from(self, state: Mapping[str, Any]) -> Any:
+        """:meth:`merged` with the weights of ``state``, if this model holds only a part of them (FSDP, ZeRO-3)."""
+        base = model_folder.load_model(self.source, dtype="float32", device="cpu")
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, state_dict=dict(state))
+            return adapter_folder.merged(base, Path(folder))
 
-def fresh(model: Any, lora: Lora, *, name: str, seed: int) -> AdapterModel:
+
+def fresh(model: Any, lora: Lora, *, source: str, name: str, seed: int) -> AdapterModel:
     """``model`` with a new adapter, which changes nothing yet.
 
     Args:
         model: the base.
         lora: the recipe's section.
+        source: the folder or hub id that the base was loaded from.
         name: the name of the base in the adapter's config.
         seed: decides the initial weights.
 
@@ -99,12 +110,14 @@ def fresh(model: Any, lora: Lora, *, name: str, seed: int) -> AdapterModel:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         try:
-            return AdapterModel(model, config, adapter_name=adapter_folder.NAME)
+            wrapped = AdapterModel(model, config, adapter_name=adapter_folder.NAME)
         except ValueError as error:
             raise ConfigurationError(f"lora: no adapter can be built on {name}: {error}") from error
+    wrapped.source = source
+    return wrapped
 
 
-def resumed(model: Any, folder: Path, lora: Lora) -> AdapterModel:
+def resumed(model: Any, folder: Path, lora: Lora, *, source: str) -> AdapterModel:
     """``model`` with the adapter in ``folder``, to be trained on.
 
     Raises:
@@ -114,4 +127,5 @@ def resumed(model: Any, folder: Path, lora: Lora) -> AdapterModel:
     if rank != lora.r:
         raise ConfigurationError(f"the adapter {folder} has the rank {rank}, and lora.r is {lora.r}: write {rank}")
     wrapped: AdapterModel = adapter_folder.attach(model, folder, wrapper=AdapterModel, is_trainable=True)
+    wrapped.source = source
     return wrapped

@@ -6,11 +6,12 @@ With a recipe's section ``lora``, the model is a base with an adapter, of which 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay_core.engines import adapter_folder
-from relay_core.engines.model_folder import INDEX, replacing, save_model
+from relay_core.engines.model_folder import INDEX, save_model
 from relay_core.engines.model_source import ModelSource
 from relay_core.engines.spec import EngineSpec, Scheme, without_secrets
 from relay_core.errors import ConfigurationError, MissingExtraError
@@ -61,14 +62,27 @@ def load(folder: str, *, dtype: str = "float32") -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def trainable(folder: str, lora: Lora, *, seed: int = 0, base: str | None = None) -> tuple[Any, Any]:
+def base_of(spec: str) -> str:
+    """The folder or hub id of the whole model below a student: the base of an adapter, or the student itself.
+
+    Raises:
+        ConfigurationError: an adapter's base is not there, or the student cannot be trained in this process.
+    """
+    folder = folder_of(spec)
+    if not adapter_folder.is_adapter(Path(folder).expanduser()):
+        return folder
+    base = dict(EngineSpec.parse(spec).options).get("base")
+    return adapter_folder.base_of(Path(folder).expanduser(), None if base is None else str(base))
+
+
+def trainable(folder: str, lora: Lora, base: str, *, seed: int) -> tuple[Any, Any]:
     """Load a student to train, and its tokenizer.
 
     Args:
         folder: the folder or hub id of a whole model, or an adapter's folder, whose adapter is trained on.
         lora: the recipe's section. If its rank is 0, all weights are trained; otherwise only an adapter.
+        base: the folder or hub id of the adapter's base, if ``folder`` is an adapter's.
         seed: decides the initial weights of a new adapter.
-        base: the folder or hub id of the base, if ``folder`` is an adapter's; ``None`` means the one that it names.
 
     Raises:
         ConfigurationError: no model can be read from the folder, or the adapter and the recipe do not fit.
@@ -77,46 +91,35 @@ def trainable(folder: str, lora: Lora, *, seed: int = 0, base: str | None = None
     require_extra()
     path = Path(folder).expanduser()
     if not adapter_folder.is_adapter(path):
-        if not lora.r:
-            return load(folder)
-        adapter_folder.import_peft()
-        model, tokenizer = load(folder, dtype=lora.dtype)
-        from relay_core.train import adapter_model
-
-        name = lora.base or (str(path.resolve()) if path.is_dir() else folder)
-        return adapter_model.fresh(model, lora, name=name, seed=seed), tokenizer
+        model, tokenizer = load(folder, dtype=lora.dtype if lora.r else "float32")
+        return (_with_adapter(model, folder, lora, seed) if lora.r else model), tokenizer
     if not lora.r:
         raise ConfigurationError(f"{folder} is an adapter, and lora.r is 0: write the adapter's rank, to train it on")
     adapter_folder.import_peft()
     from relay_core.train import adapter_model
 
-    source = ModelSource.of(folder, base)
-    model, _ = load(source.weights, dtype=lora.dtype)
-    return adapter_model.resumed(model, path, lora), source.load_tokenizer().hf
+    model, _ = load(base, dtype=lora.dtype)
+    return adapter_model.resumed(model, path, lora, source=base), ModelSource.of(folder, base).load_tokenizer().hf
 
 
-def save(model: Any, tokenizer: Any, folder: Path, lora: Lora) -> None:
+def _with_adapter(model: Any, folder: str, lora: Lora, seed: int) -> Any:
+    adapter_folder.import_peft()
+    from relay_core.train import adapter_model
+
+    name = str(Path(folder).expanduser().resolve()) if Path(folder).expanduser().is_dir() else folder
+    return adapter_model.fresh(model, lora, source=folder, name=lora.base or name, seed=seed)
+
+
+def save(model: Any, tokenizer: Any, folder: Path, lora: Lora, state: Mapping[str, Any] | None = None) -> None:
     """Write a trained student, completely or not at all.
 
     With ``lora.merge``, an adapter is merged into the weights of ``model``, which cannot be used any more; without it,
-    the adapter is written alone.
+    the adapter is written alone. ``state`` are the weights, if ``model`` does not hold them itself.
     """
-    if lora.r and not lora.merge:
-        with replacing(folder) as temporary:
-            model.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
+    if lora.r and lora.merge:
+        save_model(model.merged() if state is None else model.merged_from(state), tokenizer, folder)
     else:
-        save_model(model.merged() if lora.r else model, tokenizer, folder)
-
-
-def base_of(folder: str) -> str | None:
-    """The base of an adapter's folder; ``None`` for a whole model.
-
-    Raises:
-        ConfigurationError: the adapter's base is not there.
-    """
-    path = Path(folder).expanduser()
-    return adapter_folder.base_of(path) if adapter_folder.is_adapter(path) else None
+        save_model(model, tokenizer, folder, state)
 
 
 def require_extra() -> None:

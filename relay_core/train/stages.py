@@ -26,9 +26,9 @@ from typing import Any, Literal
 import yaml
 
 from relay_core import portal
+from relay_core.engines.adapter_folder import is_adapter
 from relay_core.engines.base import Engine
 from relay_core.engines.in_turn import in_turn
-from relay_core.engines.model_folder import save_model
 from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.comparison import Comparison, Method
@@ -123,7 +123,7 @@ class Run:
                 engines.callback(portal.run, teacher.aclose)
             sources.check(self.recipe, teacher)
             self._measure_blocked("before", models.folder_of(self.recipe.student))
-            model, tokenizer = models.load(models.folder_of(self.recipe.student))
+            model, tokenizer = self._trainable(models.folder_of(self.recipe.student))
             engine = models.engine_on(model, tokenizer, self.recipe.student)
             engines.callback(portal.run, engine.aclose)
             problems = self._training_problems(config.problems, _WARMUP_DRAW, config.mix)
@@ -144,7 +144,7 @@ class Run:
             return
         problems = self._training_problems(config.blocked_problems, _BLOCKED_DRAW, config.mix)
         file = self.out / "warmup" / "blocked.json"
-        blocked.measured(file, when, lambda: _engine(student), self.task, problems, self.recipe.settings())
+        blocked.measured(file, when, lambda: self._student(student), self.task, problems, self.recipe.settings())
 
     def filter(self) -> list[Problem]:
         """Measure the teacher's pass rates; returns the problems that are kept."""
@@ -177,7 +177,7 @@ class Run:
         if self.recipe.grpo.calls and not models.is_saved(self.warm):
             raise ConfigurationError(f"{self.warm} is not there: run the stage warmup first, with the same --out")
         source = str(self.warm) if self.recipe.grpo.calls else models.folder_of(self.recipe.student)
-        model, tokenizer = models.load(source)
+        model, tokenizer = self._trainable(source)
         teacher = self._teacher() if self.recipe.grpo.calls else None
         try:
             rows, state = grpo.run(model, tokenizer, teacher, self.task, problems, self.recipe, self.out / "grpo")
@@ -210,7 +210,7 @@ class Run:
         students = {"student-base": models.folder_of(self.recipe.student)}
         students |= {folder.name: str(folder) for folder in (self.warm, self.trained) if models.is_saved(folder)}
         for name, folder in students.items():
-            engine = _engine(folder)
+            engine = self._student(folder)
             if name == "student-relay":
                 add("relay", Relay(engine, teacher, settings))
             add(name, Relay(engine, None, settings))
@@ -249,15 +249,23 @@ class Run:
         specs = [self.recipe.teacher] if isinstance(self.recipe.teacher, str) else list(self.recipe.teacher)
         return in_turn([_engine(spec) for spec in specs])
 
+    def _student(self, folder: str) -> Engine:
+        """An engine on a student of this run; an adapter is put on the base that the run trains on."""
+        base = models.base_of(self.recipe.student) if is_adapter(Path(folder).expanduser()) else None
+        return _engine(folder, base)
+
+    def _trainable(self, source: str) -> tuple[Any, Any]:
+        return models.trainable(source, self.recipe.lora, models.base_of(self.recipe.student), seed=self.recipe.seed)
+
     def _save(self, model: Any, tokenizer: Any, folder: Path, state: Mapping[str, Any] | None) -> None:
         """Write a model folder, in the main process; every process goes on when it is there."""
         if processes.is_main():
-            save_model(model, tokenizer, folder, state)
+            models.save(model, tokenizer, folder, self.recipe.lora, state)
         processes.barrier()
 
 
-def _engine(spec: str) -> Engine:
+def _engine(spec: str, base: str | None = None) -> Engine:
     """An engine for ``spec``. If it runs in this process, its cache has room for a rollout's requests."""
     in_process = EngineSpec.parse(spec).scheme in (Scheme.BUNDLED, Scheme.TRANSFORMERS)
     room = {"max_batch_tokens": 1024, "cache_tokens": 128 * 512} if in_process else {}
-    return engine_from_spec(spec, role="teacher", **room)
+    return engine_from_spec(spec, role="teacher", **room, **({} if base is None else {"base": base}))

@@ -21,7 +21,7 @@ LORA = Lora(r=4, merge=False)
 def begun(folder: Path, *, seed: int = 0, trained: float = 0.0) -> AdapterModel:
     """A student with a new adapter; ``trained`` is the standard deviation of random values of its B."""
     model, _ = models.load(str(folder))
-    adapter = fresh(model, LORA, name=str(folder), seed=seed)
+    adapter = fresh(model, LORA, source=str(folder), name=str(folder), seed=seed)
     torch.manual_seed(0)
     with torch.no_grad():
         for name, parameter in adapter.named_parameters():
@@ -57,7 +57,7 @@ def test_the_seed_decides_the_initial_weights_and_leaves_torchs_own_state(model_
     torch.set_rng_state(before)
     model, _ = models.load(str(model_folder))
     state = torch.get_rng_state()
-    fresh(model, LORA, name="x", seed=3)
+    fresh(model, LORA, source="x", name="x", seed=3)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -68,7 +68,7 @@ def test_the_seed_decides_the_initial_weights_and_leaves_torchs_own_state(model_
 def test_modules_that_cannot_be_trained(model_folder: Path, targets: list[str], message: str) -> None:
     model, _ = models.load(str(model_folder))
     with pytest.raises(ConfigurationError, match=message):
-        fresh(model, Lora(r=4, target_modules=targets), name=str(model_folder), seed=0)
+        fresh(model, Lora(r=4, target_modules=targets), source=str(model_folder), name=str(model_folder), seed=0)
 
 
 def test_an_adapter_is_read_as_it_was_written(model_folder: Path, tmp_path: Path) -> None:
@@ -76,11 +76,11 @@ def test_an_adapter_is_read_as_it_was_written(model_folder: Path, tmp_path: Path
     adapter.save_pretrained(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"adapter_config.json", WEIGHTS, "base_sample.json"}
     model, _ = models.load(str(model_folder))
-    again = resumed(model, tmp_path, LORA)
+    again = resumed(model, tmp_path, LORA, source=str(model_folder))
     assert equal(values_of(adapter), values_of(again))
     assert all(p.requires_grad for name, p in again.named_parameters() if "lora_" in name)
     with pytest.raises(ConfigurationError, match=r"has the rank 4, and lora\.r is 8: write 4"):
-        resumed(model, tmp_path, Lora(r=8))
+        resumed(model, tmp_path, Lora(r=8), source=str(model_folder))
 
 
 def _trainer(model: Any, tokenizer: Any, out: Path, **values: Any) -> Any:
@@ -109,7 +109,7 @@ def test_the_reference_is_the_adapter_that_training_starts_from(
     warm = begun(model_folder, trained=0.1)
     warm.save_pretrained(tmp_path / "warm")
     model, _ = models.load(str(model_folder))
-    student = resumed(model, tmp_path / "warm", LORA)
+    student = resumed(model, tmp_path / "warm", LORA, source=str(model_folder))
     trainer = _trainer(student, tokenizer, tmp_path / "run")
     assert equal(values_of(student, "ref"), values_of(warm))
     assert not any(p.requires_grad for name, p in student.named_parameters() if ".ref." in name)
@@ -127,7 +127,7 @@ def test_a_checkpoint_gives_the_trained_adapter_back(model_folder: Path, tokeniz
     warm.save_pretrained(tmp_path / "warm")
 
     def student() -> AdapterModel:
-        return resumed(models.load(str(model_folder))[0], tmp_path / "warm", LORA)
+        return resumed(models.load(str(model_folder))[0], tmp_path / "warm", LORA, source=str(model_folder))
 
     one = student()
     _trainer(one, tokenizer, tmp_path / "run").train()
@@ -163,4 +163,6 @@ def test_a_merged_student_computes_the_same(model_folder: Path) -> None:
     adapter = begun(model_folder, trained=0.3).eval()
     with torch.no_grad():
         expected = adapter(ids).logits
+        other = begun(model_folder, trained=0.7)  # as on a process that holds a part of the weights
+        assert torch.allclose(other.merged_from(adapter.state_dict())(ids).logits, expected, atol=1e-5)
         assert torch.allclose(adapter.merged()(ids).logits, expected, atol=1e-5)

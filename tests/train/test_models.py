@@ -40,7 +40,7 @@ LORA = Lora(r=4, merge=False)
 
 def trained(folder: Path, lora: Lora, *, base: str | None = None) -> tuple[Any, Any]:
     """A student, with its trained weights moved."""
-    model, tokenizer = models.trainable(str(folder), lora, base=base)
+    model, tokenizer = models.trainable(str(folder), lora, base or str(folder), seed=0)
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -73,9 +73,9 @@ def test_a_saved_student_is_loaded_by_an_engine_and_answers_as_it_did(
 def test_an_adapter_is_trained_on_relative_to_the_plain_base(model_folder: Path, tmp_path: Path) -> None:
     model, tokenizer = trained(model_folder, LORA)
     models.save(model, tokenizer, tmp_path / "warm", LORA)
-    warm, _ = models.trainable(str(tmp_path / "warm"), LORA)
+    warm, _ = models.trainable(str(tmp_path / "warm"), LORA, str(model_folder), seed=0)
     assert torch.allclose(logits_of(warm), logits_of(model), atol=1e-6)
-    student, tokenizer = trained(tmp_path / "warm", LORA)
+    student, tokenizer = trained(tmp_path / "warm", LORA, base=str(model_folder))
     expected = logits_of(student)
     models.save(student, tokenizer, tmp_path / "relay", LORA)
     assert models.base_of(str(tmp_path / "relay")) == str(model_folder)
@@ -87,16 +87,17 @@ def test_the_named_base_of_an_adapter_is_the_recipes(model_folder: Path, tmp_pat
     model, tokenizer = trained(model_folder, lora)
     models.save(model, tokenizer, tmp_path / "warm", lora)
     assert models.base_of(str(tmp_path / "warm")) == "owner/base"
-    again, _ = models.trainable(str(tmp_path / "warm"), lora, base=str(model_folder))
+    again, _ = models.trainable(str(tmp_path / "warm"), lora, str(model_folder), seed=0)
     assert torch.allclose(logits_of(again), logits_of(model), atol=1e-6)
-    assert models.base_of(str(model_folder)) is None
+    assert models.base_of(str(model_folder)) == str(model_folder)
+    assert models.base_of(f"{tmp_path / 'warm'}?base={model_folder}") == str(model_folder)
 
 
 def test_an_adapter_is_not_trained_as_a_whole_model(model_folder: Path, tmp_path: Path) -> None:
     model, tokenizer = trained(model_folder, LORA)
     models.save(model, tokenizer, tmp_path / "warm", LORA)
     with pytest.raises(ConfigurationError, match=r"is an adapter, and lora\.r is 0: write the adapter's rank"):
-        models.trainable(str(tmp_path / "warm"), Lora())
+        models.trainable(str(tmp_path / "warm"), Lora(), str(model_folder), seed=0)
 
 
 def test_a_student_that_cannot_be_written_leaves_the_folder_as_it_was(
@@ -105,7 +106,7 @@ def test_a_student_that_cannot_be_written_leaves_the_folder_as_it_was(
     model, tokenizer = trained(model_folder, LORA)
     models.save(model, tokenizer, tmp_path / "warm", LORA)
     before = (tmp_path / "warm" / "adapter_model.safetensors").read_bytes()
-    model, _ = trained(tmp_path / "warm", LORA)
+    model, _ = trained(tmp_path / "warm", LORA, base=str(model_folder))
     monkeypatch.setattr(type(tokenizer), "save_pretrained", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         models.save(model, tokenizer, tmp_path / "warm", LORA)
