@@ -164,3 +164,53 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path, capfd, model_fo
     assert after[0] == before[0]
     assert (out / "student-warm" / "model.safetensors").read_bytes() == warm
     assert (out / "student-relay" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_an_adapter_in_miniature_and_after_an_interruption(tmp_path, capsys, model_folder, monkeypatch, merge):
+    """Warm-up and GRPO train an adapter; a run that ends in the middle of GRPO goes on from the adapter of its last
+    checkpoint, and leaves what an undisturbed run leaves."""
+    import torch
+    from safetensors.torch import load_file
+
+    from relay_core.bundled.task import BundledTask
+    from relay_core.engines.model_source import ModelSource
+    from relay_core.train.records import RolloutFile
+
+    lora = ["--lora.r", "4", "--lora.merge", str(merge).lower(), "--grpo.trainer.learning_rate", "1e-2"]
+    lora += ["--grpo.reward", "simple", "--grpo.group_size", "4", "--warmup.blocked_problems", "0"]
+    lora += ["--measure.problems", "2"]
+    monkeypatch.setattr(BundledTask, "grade", lambda self, text, problem: len(text) % 2 == 0)  # some answers are right
+    assert main(["all", *flags(model_folder, tmp_path / "whole"), *lora, "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["methods"]) >= {"student-warm", "student-relay", "relay"}
+
+    write, written = RolloutFile.write, []
+
+    def fails_the_second_time(self, *arguments):
+        written.append(1)
+        if len(written) == 2:
+            raise InterruptedError
+        return write(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RolloutFile, "write", fails_the_second_time)
+        with pytest.raises(InterruptedError):
+            main(["all", *flags(model_folder, tmp_path / "cut"), *lora])
+    assert [path.name for path in (tmp_path / "cut" / "grpo").glob("checkpoint-*")] == ["checkpoint-2"]
+    assert main(["all", *flags(model_folder, tmp_path / "cut"), *lora]) == 0
+
+    file = "model.safetensors" if merge else "adapter_model.safetensors"
+    names = ("student-warm", "student-relay")
+    tensors = {(run, name): load_file(tmp_path / run / name / file) for run in ("whole", "cut") for name in names}
+    for name in names:
+        one, other = tensors["whole", name], tensors["cut", name]
+        assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    warm, trained = (tensors["whole", name] for name in names)
+    assert any(not torch.equal(warm[key], trained[key]) for key in warm)
+    ids = torch.arange(1, 9)[None]
+    with torch.no_grad():
+        logits = [ModelSource.of(str(tmp_path / "whole" / name)).load()(ids).logits for name in names]
+        base = ModelSource.of(str(model_folder)).load()(ids).logits
+    assert not torch.equal(logits[0], base) and not torch.equal(logits[0], logits[1])
+    source = ModelSource.of(str(tmp_path / "whole" / "student-relay"))
+    assert source.weights == str(model_folder if not merge else tmp_path / "whole" / "student-relay")
