@@ -108,6 +108,8 @@ class Grpo:
         temperature: the student's temperature in rollouts and in the loss.
         policy: where the student decodes during rollouts: ``live`` (the weights in this process), ``colocate`` (TRL's
             vLLM in this process) or ``server`` (a vLLM server that receives the weights); see ``policies/``.
+        sampling_dtype: ``bfloat16``, ``float16`` or ``float32``: the student decodes during rollouts on a copy of the
+            weights in this dtype; ``None`` decodes on the weights that are trained (``live``).
         policy_url: the base URL of the vLLM server (``server``), such as ``http://10.0.0.2:8000``.
         teacher_patience_s: how long a rollout waits for a teacher that does not answer, before the run ends.
         max_concurrency: how many answers of a process run at a time; ``None`` for all of a rollout.
@@ -127,6 +129,7 @@ class Grpo:
     calls: bool = True
     temperature: float = 1.0
     policy: Literal["live", "colocate", "server"] = "live"
+    sampling_dtype: Literal["bfloat16", "float16", "float32"] | None = None
     policy_url: str | None = None
     teacher_patience_s: float = 1800.0
     max_concurrency: int | None = None
@@ -137,6 +140,12 @@ class Grpo:
     def __post_init__(self) -> None:
         _one_of("grpo.reward", self.reward, ("difficulty_aware", "simple", "bill"))
         _one_of("grpo.policy", self.policy, ("live", "colocate", "server"))
+        if self.sampling_dtype is not None:
+            _one_of("grpo.sampling_dtype", self.sampling_dtype, ("bfloat16", "float16", "float32"))
+            if self.policy != "live":
+                raise ConfigurationError(
+                    f"grpo.sampling_dtype belongs to grpo.policy: live; with {self.policy}, vLLM has a dtype of its own"
+                )
         if self.group_size < 2:
             raise ConfigurationError(f"grpo.group_size is {self.group_size}: a group needs at least 2 answers")
         if self.prompts % self.updates:

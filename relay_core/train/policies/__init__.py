@@ -3,6 +3,7 @@
     base.py          the protocol Policy
     choice.py        the policy that a recipe names
     live.py          live: the weights in this process, on transformers
+    copied.py        live on a copy of the weights, in another dtype
     colocate.py      colocate: TRL's vLLM in this process
     stepper.py       the thread that steps TRL's vLLM, and the engine on it
     server.py        server: a vLLM server that receives the weights

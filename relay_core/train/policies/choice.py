@@ -38,6 +38,10 @@ def policy_for(recipe: Recipe, tokenizer: Any) -> Policy:
 
         assert config.policy_url is not None, "the recipe checks it"
         return ServerPolicy(tokenizer, config.policy_url)
+    if config.sampling_dtype is not None:
+        from relay_core.train.policies.copied import CopiedPolicy
+
+        return CopiedPolicy(tokenizer, config.sampling_dtype)
     from relay_core.train.policies.live import LivePolicy
 
     return LivePolicy(tokenizer)

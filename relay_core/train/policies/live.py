@@ -2,7 +2,8 @@
 
 Take it on a CPU, for small models, and to try a recipe. It needs nothing but transformers, copies no weights, and its
 log-probabilities differ from the trainer's by rounding alone. For models of a billion parameters and answers of
-thousands of tokens, vLLM is several times faster: take ``colocate``.
+thousands of tokens, vLLM is several times faster: take ``colocate``. With ``grpo.sampling_dtype``, it decodes on a copy
+in another dtype (``copied.py``).
 
 The weights must be whole in every process: one process, or several with DDP. FSDP and DeepSpeed ZeRO-3 are refused. The
 engine decodes in the dtype of the weights, so with ``bf16: true`` over float32 weights it decodes in float32, and its
@@ -61,9 +62,13 @@ class LivePolicy:
                 f"grpo.policy is live, but {sharding} gives each process a part of the weights only: write "
                 "grpo.policy: colocate or server, or train without it (DDP)"
             )
-        self._engine = models.engine_on(trainer.model, self._tokenizer, "student")
+        self._engine = models.engine_on(self._decoding(trainer.model), self._tokenizer, "student")
         if self._frees_cache is None:
             self._frees_cache = next(trainer.model.parameters()).device.type == "cuda"
+
+    def _decoding(self, model: Any) -> Any:
+        """The model that decodes: the trained one itself."""
+        return model
 
     @contextlib.contextmanager
     def generating(self, trainer: Any) -> Iterator[None]:
