@@ -15,7 +15,7 @@ from relay_core.tokenizer import Tokenizer
 from relay_core.train.replay import Draft
 
 _NUMBER_BEFORE = re.compile(r"\d[\d.,]*$")
-_NUMBER_GOES_ON = re.compile(r"[.,]*\d")
+_NUMBER_GOES_ON = re.compile(r"[.,]?\d")
 
 
 def whole(draft: Draft) -> tuple[list[int], list[bool]]:
@@ -61,4 +61,5 @@ def can_open(place: int, ids: Sequence[int], texts: Sequence[str], tokenizer: To
     if tokenizer.ends_in_character(ids[:place]):
         return False
     before = "".join(texts[max(0, place - 32) : place])
-    return not (_NUMBER_BEFORE.search(before) and _NUMBER_GOES_ON.match(texts[place]))
+    after = "".join(texts[place : place + 2])  # a point may be a token
+    return not (_NUMBER_BEFORE.search(before) and _NUMBER_GOES_ON.match(after))

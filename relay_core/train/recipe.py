@@ -68,6 +68,9 @@ class Warmup:
 
     def __post_init__(self) -> None:
         _one_of("warmup.source", self.source, ("random", "guided", "told"))
+        for name in ("rounds", "call_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"warmup.{name} is {getattr(self, name)}: write 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,6 +125,7 @@ def _told(
     return rows, {
         "right": sum(row["right"] for row in found),
         **_calls([row["calls"] for row in found if row["token_ids"] is not None]),
+        "failed_calls": sum(row["failed_calls"] for row in found),
         "teacher_wrote": sum(row["teacher_wrote"] for row in found),
     }
 

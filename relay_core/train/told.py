@@ -15,7 +15,7 @@ from typing import Any
 
 from relay_core import command
 from relay_core.chat import Conversation, render
-from relay_core.errors import ConfigurationError, did_you_mean
+from relay_core.errors import ConfigurationError, TeacherUnavailable, did_you_mean
 from relay_core.evaluate.objections import asked, texts_of
 from relay_core.evaluate.task import Task
 from relay_core.events import RelayResult
@@ -27,6 +27,8 @@ from relay_core.train.rollout import TRUNCATED
 from relay_core.train.sampling import local
 from relay_core.train.warmup import IGNORED
 from relay_core.transcript import Author
+
+_FEW = 10  # answers whose calls failed, before their share counts
 
 
 def instructions(text_or_name: str) -> str:
@@ -50,7 +52,8 @@ def answers(relay: Relay, task: Task, jobs: Sequence[Job], folder: Path, text: s
     """The student's answers with instructions; rows in the order of the jobs.
 
     A row holds ``right``, ``token_ids`` and ``labels`` (``None`` for an answer that cannot be trained on: it is wrong,
-    a call failed or brought nothing, or a command was refused or malformed), ``calls`` and ``teacher_wrote``.
+    a call failed or brought nothing, or a command was refused or malformed), ``calls`` (the tokens that each brought),
+    ``failed_calls`` and ``teacher_wrote``.
 
     Args:
         relay: the student and the teacher.
@@ -59,9 +62,18 @@ def answers(relay: Relay, task: Task, jobs: Sequence[Job], folder: Path, text: s
         folder: receives ``told.jsonl``; answers that are there are not sampled again.
         text: the instructions.
         sampling: settings of every answer, by name.
+
+    Raises:
+        TeacherUnavailable: calls failed in more than a tenth of the answers; the answers so far are kept.
+        EngineError: the student failed.
     """
+    answered = failed = 0
 
     def row(job: Job, result: RelayResult) -> Row:
+        nonlocal answered, failed
+        answered, failed = answered + 1, failed + bool(result.failures)
+        if failed > _FEW and failed * 10 > answered:
+            raise TeacherUnavailable(f"calls failed in {failed} of {answered} answers; latest: {result.failures[-1]}")
         right = result.finish_reason not in TRUNCATED and task.grade(result.text, job.problem)
         tokenizer = relay.student.tokenizer
         assert tokenizer is not None
@@ -69,7 +81,10 @@ def answers(relay: Relay, task: Task, jobs: Sequence[Job], folder: Path, text: s
         ids, labels = trained if trained is not None else (None, None)
         calls = [call.received for call in result.calls]
         written = result.usage.teacher_tokens
-        return {"right": right, "token_ids": ids, "labels": labels, "calls": calls, "teacher_wrote": written}
+        return {
+            "right": right, "token_ids": ids, "labels": labels, "calls": calls,
+            "failed_calls": len(result.failures), "teacher_wrote": written,
+        }  # fmt: skip
 
     file = JobFile(folder / "told.jsonl", jobs)
     overrides = {"calls": True, "student_instructions": text, **sampling}

@@ -58,6 +58,8 @@ def test_a_task_from_a_mapping(tmp_path):
         ({"grpo": 3}, "write a mapping"),
         ({"grpo": {"reward": "hard"}}, "difficulty_aware, simple or bill"),
         ({"grpo": {"group_size": 1}}, "at least 2"),
+        ({"warmup": {"rounds": 0}}, "warmup.rounds is 0: write 1 or more"),
+        ({"warmup": {"call_tokens": 0}}, "warmup.call_tokens is 0"),
         ({"grpo": {"prompts": 3, "group_size": 3, "updates": 2}}, "evenly"),
         ({"relay": {"max_token": 3}}, "did you mean max_tokens?"),
         ({"task": "chess"}, "write bundled"),

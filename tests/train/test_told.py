@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay_core import ConfigurationError, EngineError, Relay, RelaySettings, ScriptedEngine
+from relay_core import ConfigurationError, EngineError, Relay, RelaySettings, ScriptedEngine, TeacherUnavailable
 from relay_core.instructions import CALCULATIONS
 from relay_core.train.jobs import jobs_for
 from relay_core.train.told import answers, instructions, training_rows
@@ -69,6 +69,15 @@ def test_other_answers_are_not_trained_on(qwen3, tmp_path, turns, teacher, setti
     script = [[teacher]] if isinstance(teacher, Exception) else teacher
     rows, data = run(ScriptedEngine(turns, qwen3), ScriptedEngine(script, qwen3), tmp_path, ["cups"], **settings)
     assert len(rows) == 1 and data == []
+
+
+def test_a_teacher_that_is_away_ends_the_stage_and_keeps_the_answers(qwen3, tmp_path):
+    questions = [f"cups {i}" for i in range(30)]
+    student = ScriptedEngine([["<call>3</call>"], [" 282."]], qwen3, record=True)
+    with pytest.raises(TeacherUnavailable, match=r"failed in 11 of \d+ answers; latest: .*away"):
+        run(student, ScriptedEngine([[EngineError("away")]], qwen3), tmp_path, questions)
+    rows, data = run(student, ScriptedEngine("282", qwen3), tmp_path, questions)
+    assert sum(row["failed_calls"] > 0 for row in rows) == 10 and len(data) == 20
 
 
 def test_a_right_answer_without_a_call_is_kept(qwen3, tmp_path):
