@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,23 +18,11 @@ def memory_of(specs: Mapping[Role, str | None]) -> dict[str, Any] | None:
     installation is at fault, which starting the model reports.
     """
     try:
-        from relay_core.engines.transformers.engine import TransformersEngine
-        from relay_core.engines.transformers.forecast import forecast
+        from relay_core.engines.transformers.forecast import forecast_specs
 
         parsed = {role: engine_specs.EngineSpec.parse(spec) for role, spec in specs.items() if spec is not None}
-        engines = {
-            role: engine_specs.engine_from_spec(spec, role=role)
-            for role, spec in parsed.items()
-            if spec.scheme in IN_PROCESS
-        }
-        known: dict[str, TransformersEngine] = {
-            role: engine for role, engine in engines.items() if isinstance(engine, TransformersEngine)
-        }
-        try:
-            return forecast(known) if known else None
-        finally:
-            for engine in known.values():
-                asyncio.run(engine.aclose())
+        in_process = {role: spec for role, spec in parsed.items() if spec.scheme in IN_PROCESS}
+        return forecast_specs(in_process) if in_process else None
     except (RelayError, ImportError):
         return None
 

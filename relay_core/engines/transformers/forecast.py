@@ -1,14 +1,38 @@
-"""What a pair of models takes, told before either is loaded; for ``relay doctor``."""
+"""What a pair of models takes, told before either is loaded; for ``relay doctor`` and training's ``check``."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from relay_core.engines.spec import EngineSpec, engine_from_spec
 from relay_core.engines.transformers import cache_size, memory
 from relay_core.engines.transformers.engine import TransformersEngine
 from relay_core.engines.transformers.footprint import GIB
 from relay_core.errors import EngineError
+from relay_core.keys import Role
+
+
+def forecast_specs(specs: Mapping[Role, EngineSpec], **options: Any) -> dict[str, Any]:
+    """:func:`forecast` of the engines that specs name, and that run on transformers in this process.
+
+    Args:
+        specs: by role.
+        options: arguments of the engines.
+
+    Raises:
+        ConfigurationError: a spec or an option cannot be used.
+    """
+    engines = {role: engine_from_spec(spec, role=role, **options) for role, spec in specs.items()}
+    known: dict[str, TransformersEngine] = {
+        role: engine for role, engine in engines.items() if isinstance(engine, TransformersEngine)
+    }
+    try:
+        return forecast(known)
+    finally:
+        for engine in known.values():
+            asyncio.run(engine.aclose())
 
 
 def forecast(engines: Mapping[str, TransformersEngine]) -> dict[str, Any]:
