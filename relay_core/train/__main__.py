@@ -1,9 +1,10 @@
-"""python -m relay_core.train warmup|filter|grpo|measure|all --recipe bundled|FILE [--seed N] [--out DIR] [--json]
+"""python -m relay_core.train check|warmup|filter|grpo|measure|all --recipe bundled|FILE [--seed N] [--out DIR] [--json]
 
-`all` runs warm-up, filter, GRPO and measurement. If a run is killed, the same command resumes it. A flag replaces a
-value of the recipe: --grpo.rollouts 40, --warmup.trainer.learning_rate 1e-4, --relay.max_tokens 300. Some have a short
-name: --task, --warmup random|guided|told, --reward difficulty_aware|simple|bill, --call-length learned|N|rest, --policy
-live|colocate|server, --no-independence-bonus, --no-exploration, --no-filter, --no-teacher (plain GRPO).
+`check` finds out whether a run will work; `all` runs warm-up, filter, GRPO and measurement. If a run is killed, the
+same command resumes it. A flag replaces a value of the recipe: --grpo.rollouts 40, --warmup.trainer.learning_rate 1e-4,
+--relay.max_tokens 300. Some have a short name: --task, --warmup random|guided|told, --reward
+difficulty_aware|simple|bill, --call-length learned|N|rest, --policy live|colocate|server, --no-independence-bonus,
+--no-exploration, --no-filter, --no-teacher (plain GRPO).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from relay_core.errors import ConfigurationError, RelayError
 if TYPE_CHECKING:
     from relay_core.train.stages import Run
 
-STAGES = ("warmup", "filter", "grpo", "measure", "all")
+STAGES = ("check", "warmup", "filter", "grpo", "measure", "all")
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
@@ -42,6 +43,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     parser.add_argument("--out", type=Path, help="folder of the run (default: build/train/RECIPE-SEED)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--resume", action="store_true", help="what the same command does anyway: go on in --out")
+    parser.add_argument("--processes", type=int, help="check: the number of processes of the run")
     short = parser.add_argument_group("short names of values of the recipe")
     short.add_argument("--warmup", dest="warmup.source", help="random, guided or told")
     short.add_argument("--reward", dest="grpo.reward", help="difficulty_aware, simple or bill")
@@ -84,7 +86,7 @@ def _value(value: Any) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a stage; returns the exit code: 0, or 2 after an error, which is printed on one line."""
+    """Run a stage; returns the exit code: 0, or 2 after an error, which is printed on one line (by check: one each)."""
     try:
         args, overrides = parse(sys.argv[1:] if argv is None else argv)
         from relay_core.train import models
@@ -92,19 +94,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         models.require_extra()
         recipe = load(args.recipe, overrides)
+        from relay_core.train import check
         from relay_core.train.checkpoints import disk_errors
-        from relay_core.train.processes import is_main
+        from relay_core.train.processes import is_main, start, world_size
         from relay_core.train.stages import Run
 
-        run = Run(recipe, args.out or Path("build/train") / f"{Path(args.recipe).stem}-{recipe.seed}")
-        with disk_errors(run.out):
-            values, text = _result(run, args.stage)
+        out = args.out or Path("build/train") / f"{Path(args.recipe).stem}-{recipe.seed}"
+        models.quiet()
+        start()
+        if args.stage == "check":
+            report = check.run(recipe, out, args.processes or world_size())
+            values, text, code = report.as_dict(), report.text(), 2 if report.errors else 0
+        else:
+            check.quick(recipe, world_size(), out)
+            with disk_errors(out):
+                (values, text), code = _result(Run(recipe, out), args.stage), 0
     except RelayError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if is_main():
         print(json.dumps(values) if args.json else text)
-    return 0
+    return code
 
 
 def _result(run: Run, stage: str) -> tuple[dict[str, Any], str]:

@@ -120,5 +120,5 @@ def _compute_dtype(hidden: torch.Tensor) -> torch.dtype:
 def _tile(hidden: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype, copies: float) -> None:
     """Allocate and free what one tile of scores takes."""
     tokens, entries = min(hidden.size(0), TILE[0]), min(weight.size(0), TILE[1])
-    buffers = torch.empty(tokens, TILE[1], dtype=dtype), torch.empty(int(copies * tokens * entries))
+    buffers = torch.empty(tokens, entries, dtype=dtype), torch.empty(int(copies * tokens * entries))
     del buffers

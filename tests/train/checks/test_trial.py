@@ -33,7 +33,7 @@ def test_a_teacher_in_this_process(inspection):
 
 def test_a_teacher_that_nobody_serves(model_folder, tmp_path):
     with pytest.raises(RelayError, match=r"127\.0\.0\.1:9"):
-        list(trial.teacher(inspected(model_folder, tmp_path, "openai:m@http://127.0.0.1:9/v1?max_retries=0")))
+        list(trial.teacher(inspected(model_folder, tmp_path, "openai:m@http://127.0.0.1:9/v1?retries=0")))
 
 
 def test_nothing_is_loaded_where_the_memory_does_not_suffice(inspection):
