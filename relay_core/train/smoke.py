@@ -46,7 +46,7 @@ TEACHER: Chain = {**_SENTENCE, **_ENDINGS, " is": {" even": 1.0}}
 PROBLEMS = 64
 """Three of four have the answer that the teacher gives."""
 
-VOCABULARY_MULTIPLE = 128  # models round their vocabulary up to it: 151,936 rows for Qwen3's 151,669 tokens
+ROWS = 151_936  # of the embedding, as in Qwen3, whose tokenizer has 151,669 tokens
 _CONSTANT = 8.0  # dimension 0 of every token
 _FINAL_GAIN = 8.0  # the final norm's weight of the dimensions that are read
 _LIKELY, _RARE = 14.0, -14.0  # logits of a next token of probability 1, and of all tokens outside the chain
@@ -120,7 +120,7 @@ def chained(tokenizer: Any, chain: Chain, *, hidden: int, layers: int) -> Any:
     torch.manual_seed(0)
     model = Qwen3ForCausalLM(
         Qwen3Config(
-            vocab_size=math.ceil(len(tokenizer) / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE, hidden_size=hidden,
+            vocab_size=max(ROWS, len(tokenizer)), hidden_size=hidden,
             intermediate_size=2 * hidden, num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
             head_dim=hidden // 4, max_position_embeddings=2048, initializer_range=0.01, tie_word_embeddings=True,
             bos_token_id=None, dtype="float32", **ends,

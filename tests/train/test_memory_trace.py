@@ -42,7 +42,7 @@ def saved_by_a_real_pass(rows, length):
 
 def test_it_holds_what_a_real_pass_keeps():
     kept = saved_by_a_real_pass(4, 32)
-    assert kept < took() < 1.6 * kept  # the rest is temporary: the head's tile and the gradients in flight
+    assert kept < took() < 2 * kept  # the rest is temporary: the head's tile and the gradients in flight
 
 
 def test_it_grows_with_tokens_and_layers():
@@ -56,7 +56,8 @@ def test_checkpointing_keeps_one_layer():
 
 
 def test_bfloat16_takes_less_and_a_gpus_head_no_copies():
-    assert took(autocast=True) < 0.85 * took()
+    deep = {"num_hidden_layers": 12}
+    assert took(deep, autocast=True) < 0.85 * took(deep)
     wide = {"vocab_size": 32768}
     assert took(wide, device="cuda") < 0.5 * took(wide, device="cpu")
 

@@ -21,7 +21,7 @@ def test_the_student_guesses_or_calls_and_the_teacher_knows(made):
         prompts = [f"Is {n} even or odd? Begin with: It is" for n in range(24)]
         answers = relay.batch(prompts, temperature=1.0, max_tokens=64)
         alone = relay.batch(prompts, temperature=1.0, max_tokens=64, calls=False)
-    assert {answer.finish_reason for answer in (*answers, *alone)} == {"stop"}
+    assert {answer.finish_reason for answer in (*answers, *alone)} == {"stop", "teacher_stop"}
     assert {answer.text for answer in (*answers, *alone)} == {"It is even.", "It is odd."}
     called = [answer for answer in answers if answer.usage.calls]
     assert 3 <= len(called) <= 18 and {answer.text for answer in called} == {"It is even."}
