@@ -56,10 +56,11 @@ def pass_bytes(
                 scores = _Head.apply(hidden.flatten(0, 1), model.get_output_embeddings().weight, copies)
             scores.sum().backward()
         gradients = 0 if with_gradients else sum(p.numel() * p.element_size() for p in model.parameters())
-    return max(0, live.peak - gradients) + mask.numel()
+    size: int = max(0, live.peak - gradients) + mask.numel()
+    return size
 
 
-class _Live(TorchDispatchMode):
+class _Live(TorchDispatchMode):  # type: ignore[misc]
     """Counts the bytes of all storages that operations create, from their creation to their end."""
 
     def __init__(self) -> None:
@@ -94,7 +95,7 @@ def _tensors(values: Any) -> list[torch.Tensor]:
     return found
 
 
-class _Head(torch.autograd.Function):
+class _Head(torch.autograd.Function):  # type: ignore[misc]
     """Takes the memory of TRL's fused head (``trl/kernels/chunked_logprob.py``), which scores in tiles."""
 
     @staticmethod
@@ -105,7 +106,7 @@ class _Head(torch.autograd.Function):
         return hidden.new_zeros(hidden.size(0), dtype=torch.float32)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         hidden, weight = ctx.saved_tensors
         of_hidden = torch.zeros(hidden.shape, dtype=torch.float32)
         of_weight = torch.zeros(weight.shape, dtype=torch.float32)

@@ -15,7 +15,7 @@ from relay_core.errors import RelayError
 from relay_core.evaluate.task import Problem, Task, task_from_spec
 from relay_core.tokenizer import Tokenizer
 from relay_core.train import models
-from relay_core.train.recipe import Recipe
+from relay_core.train.recipe import Filter, Recipe, Warmup
 
 
 class Level(StrEnum):
@@ -79,7 +79,8 @@ class Inspection:
         """The problems of each stage, as the stages draw them."""
         recipe, task = self.recipe, self.task
         drawn: dict[str, list[Problem]] = {}
-        for draw, (stage, section) in enumerate((("warmup", recipe.warmup), ("filter", recipe.filter)), start=1):
+        sections: list[tuple[str, Warmup | Filter]] = [("warmup", recipe.warmup), ("filter", recipe.filter)]
+        for draw, (stage, section) in enumerate(sections, start=1):
             if stage == "filter" or recipe.grpo.calls:
                 seed = recipe.seed * 1000 + draw
                 drawn[stage] = list(task.problems("train", section.problems, seed=seed, mix=section.mix))
