@@ -25,6 +25,7 @@ CHECKS = (
     *machine.CHECKS,
     trial.TEACHER,
     *student.AFTER_TEACHER,
+    trial.SERVER,
     trial.ROLLOUT,
 )
 

@@ -11,7 +11,7 @@ works, and during an update the pass is there in its place.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from relay_core.engines.transformers import cache_size, memory
 from relay_core.engines.transformers.footprint import GIB, Footprint, context_of, default_device, token_bytes
 from relay_core.engines.transformers.forecast import forecast_specs
 from relay_core.engines.transformers.options import BatchingOptions
-from relay_core.errors import ConfigurationError, EngineError
+from relay_core.errors import EngineError
 from relay_core.train import models
 from relay_core.train.recipe import Lora, Recipe
 
@@ -82,7 +82,7 @@ def estimate(recipe: Recipe, *, world: int = 1, prompt_tokens: int = PROMPT_TOKE
     device = default_device()
     name, free = str(device), {str(device): memory.free_bytes(device)}
     teacher, unknown = _teacher(recipe, free)
-    config = config_of(models.folder_of(recipe.student))
+    config = config_of(models.base_of(recipe.student))
     if config is None:
         return Estimate(tuple(Phase("teacher", d, parts) for d, parts in teacher.items()), free, (*unknown, "student"))
     student = Student(config, recipe, device.type, world, prompt_tokens)
@@ -91,12 +91,12 @@ def estimate(recipe: Recipe, *, world: int = 1, prompt_tokens: int = PROMPT_TOKE
     phases = []
     if recipe.grpo.calls:
         phases.append(Phase("warm-up", name, {**student.state, **student.warmup_pass(), **beside}))
-    held, resident = {**student.state, **student.reference(), **beside}, recipe.grpo.policy == "live"
+    held = {**student.state, **student.reference(), **beside}
     held_by_teacher = teacher.pop(name, {}) if recipe.grpo.calls else {}
     rollout = {part: size for part, size in held.items() if part != "gradients"}
     phases.append(Phase("rollout", name, {**rollout, **engine, **held_by_teacher}))
-    sleeps = bool(recipe.grpo.trainer.get("vllm_enable_sleep_mode", False))
-    kept = engine if resident or not sleeps else {}
+    sleeps = device.type == "cuda" and bool(recipe.grpo.trainer.get("vllm_enable_sleep_mode", True))
+    kept = {} if sleeps else engine
     phases.append(Phase("update", name, {**held, **student.grpo_pass(), **kept, **held_by_teacher}))
     if device.type == "cpu":
         shared = int(os.environ.get("LOCAL_WORLD_SIZE", world))
@@ -128,9 +128,14 @@ class Student:
     def state(self) -> dict[str, int]:
         """Weights, gradients and the optimizer's state, in bytes of each process."""
         per_parameter = optimizer_bytes(str(self._recipe.grpo.trainer.get("optim", "adamw_torch_fused")))
-        parts = {"weights": self.parameters + (self.trained if self._recipe.lora.r else 0), "gradients": self.trained}
-        sizes = {part: count * FLOAT32 // self._shards for part, count in parts.items()}
-        return {**sizes, "optimizer": self.trained * per_parameter // self._shards}
+        lora = self._recipe.lora
+        base = self.parameters * (_bytes_of(lora.dtype) if lora.r else 0)
+        parts = {
+            "weights": base + self.trained * FLOAT32,
+            "gradients": self.trained * FLOAT32,
+            "optimizer": self.trained * per_parameter,
+        }
+        return {part: size // self._shards for part, size in parts.items()}
 
     def reference(self) -> dict[str, int]:
         """The reference model of GRPO's KL term; an adapter needs none, since it can be turned off."""
@@ -138,7 +143,7 @@ class Student:
         if not trainer.get("beta", 0.0) or self._recipe.lora.r:
             return {}
         dtype = str((trainer.get("model_init_kwargs") or {}).get("dtype", "float32"))
-        return {"reference": self.parameters * (2 if dtype in ("bfloat16", "float16") else FLOAT32) // self._shards}
+        return {"reference": self.parameters * _bytes_of(dtype) // self._shards}
 
     def engine(self, free: int) -> dict[str, int]:
         """What decodes during rollouts: the cache of the live model, or vLLM.
@@ -235,6 +240,10 @@ def is_sharded() -> bool:
     return fsdp or (deepspeed and is_zero3)
 
 
+def _bytes_of(dtype: str) -> int:
+    return 2 if dtype in ("bfloat16", "float16") else FLOAT32
+
+
 def device_bytes() -> int:
     """The memory of the GPU, used or not."""
     import torch
@@ -250,27 +259,33 @@ def teacher_specs(recipe: Recipe) -> list[str]:
 def _teacher(recipe: Recipe, free: dict[str, int]) -> tuple[dict[str, dict[str, int]], list[str]]:
     """The teacher's parts by device, and who is unknown; adds devices to ``free``."""
     parts: dict[str, dict[str, int]] = {}
-    specs: Iterable[EngineSpec] = [EngineSpec.parse(spec) for spec in teacher_specs(recipe)]
-    local = [spec for spec in specs if spec.scheme is not Scheme.OPENAI]
-    if not local:
-        return {}, []
-    if len(local) > 1:
-        raise ConfigurationError("several teachers take requests in turn only where they are servers: write one model")
-    if local[0].scheme is Scheme.VLLM:
-        import torch
+    unknown: list[str] = []
+    for spec in map(EngineSpec.parse, teacher_specs(recipe)):
+        if spec.scheme is Scheme.OPENAI:
+            continue
+        if spec.scheme is Scheme.VLLM:
+            device, sizes = str(default_device()), _vllm(spec)
+            is_known = bool(sizes)
+        else:
+            report = forecast_specs({"teacher": spec}, **TEACHER_ROOM)
+            model = report["models"]["teacher"]
+            device, is_known = model["device"], "weights_gib" in model
+            named = {"teacher": "weights_gib", "teacher's cache": "cache_gib"}
+            sizes = {part: int(model.get(name, 0.0) * GIB) for part, name in named.items()}
+            free.setdefault(device, int(report["free_gib"][device] * GIB))
+        if not is_known:
+            unknown.append("teacher")
+        there = parts.setdefault(device, {})
+        there.update({part: there.get(part, 0) + size for part, size in sizes.items()})
+    return parts, unknown
 
-        if not torch.cuda.is_available():
-            return {}, ["teacher"]
-        share = float(dict(local[0].options).get("gpu_memory_utilization", VLLM_SHARE["teacher"]))
-        return {str(default_device()): {"teacher (vLLM)": int(share * device_bytes())}}, []
-    report = forecast_specs({"teacher": local[0]}, **TEACHER_ROOM)
-    model = report["models"]["teacher"]
-    free.setdefault(model["device"], int(report["free_gib"][model["device"]] * GIB))
-    if "weights_gib" not in model:
-        return {}, ["teacher"]
-    sizes = {"teacher": model["weights_gib"], "teacher's cache": model.get("cache_gib", 0.0)}
-    parts[model["device"]] = {part: int(size * GIB) for part, size in sizes.items()}
-    return parts, []
+
+def _vllm(spec: EngineSpec) -> dict[str, int]:
+    """A teacher on vLLM in this process, which takes a share of the GPU; on a CPU it does not say what it takes."""
+    import torch
+
+    share = float(str(dict(spec.options).get("gpu_memory_utilization", VLLM_SHARE["teacher"])))
+    return {"teacher (vLLM)": int(share * device_bytes())} if torch.cuda.is_available() else {}
 
 
 def _default_options() -> BatchingOptions:

@@ -6,7 +6,6 @@ import pytest
 from transformers import Qwen3Config
 
 from benchmarks import training_memory
-from relay_core import ConfigurationError
 from relay_core.engines.transformers import memory as free_memory
 from relay_core.engines.transformers.footprint import GIB, token_bytes
 from relay_core.train import memory
@@ -60,6 +59,8 @@ def test_an_adapter_needs_gradients_of_itself_alone_and_no_reference():
         "weights": 4 * (596_049_920 + rows), "gradients": 4 * rows, "optimizer": 8 * rows
     }  # fmt: skip
     assert student.reference() == {}
+    halved = build({"lora": {"r": 64, "dtype": "bfloat16"}})
+    assert memory.Student(config, halved, "cuda", 1, 512).state["weights"] == 2 * 596_049_920 + 4 * rows
 
 
 @pytest.mark.parametrize(("name", "size"), [("adamw_torch_fused", 8), ("paged_adamw_8bit", 2), ("adafactor", 0)])
@@ -98,10 +99,13 @@ def test_what_is_not_on_this_machine_is_unknown(monkeypatch, model_folder):
     assert memory.estimate(recipe, prompt_tokens=40).unknown == ("teacher",)
 
 
-def test_two_teachers_in_one_process_are_refused(model_folder):
-    recipe = build({"student": str(model_folder), "teacher": [str(model_folder), str(model_folder)]})
-    with pytest.raises(ConfigurationError, match="servers"):
-        memory.estimate(recipe, prompt_tokens=40)
+def test_teachers_that_take_turns_are_all_there(model_folder, monkeypatch):
+    monkeypatch.setattr(free_memory, "holders", type(free_memory.holders)())
+    one, two = (
+        memory.estimate(build({"student": str(model_folder), "teacher": ["bundled:teacher"] * n}), prompt_tokens=40)
+        for n in (1, 2)
+    )
+    assert two.phases[1].parts["teacher"] == 2 * one.phases[1].parts["teacher"] > 0
 
 
 @pytest.mark.slow

@@ -37,8 +37,9 @@ def test_the_papers_values_stand_in_the_recipes_of_qwen3():
             0.5,
         )
         assert made.warmup.trainer["learning_rate"] == rate and made.warmup.max_commands == 3
-        batch = made.warmup.trainer["per_device_train_batch_size"] * made.warmup.trainer["gradient_accumulation_steps"]
-        assert batch == 32 and list(made.warmup.powers) == [0, 1, 2, 3]
+        assert (
+            made.warmup.batch_size == 32 and made.warmup.problems == 30_000 and list(made.warmup.powers) == [0, 1, 2, 3]
+        )
         assert (made.settings().max_tokens, made.settings().max_calls) == (8192, 5)
 
 

@@ -27,6 +27,13 @@ def data(inspection: Inspection) -> Found:
                 f"{stage}: {len(empty)} of {len(problems)} problems have an empty answer, such as {empty[0]!r}: fill "
                 "or remove them",
             )
+    prompts = inspection.recipe.grpo.prompts
+    if len(drawn["filter"]) < prompts:
+        yield (
+            Level.ERROR,
+            f"a rollout takes grpo.prompts = {prompts} problems, and the split train has {len(drawn['filter'])}: lower "
+            "grpo.prompts",
+        )
     training = {_prompt(p) for stage in ("warmup", "filter") for p in drawn.get(stage, ())}
     shared = sum(_prompt(problem) in training for problem in drawn["measure"])
     if shared:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from relay_core.engines.base import Engine
 from relay_core.engines.spec import EngineSpec, Scheme
 from relay_core.errors import RelayError
-from relay_core.evaluate.task import Problem, Task, task_from_spec
+from relay_core.evaluate.task import Problem, Task, task_from_spec, up_to
 from relay_core.tokenizer import Tokenizer
 from relay_core.train import models
 from relay_core.train.recipe import Filter, Recipe, Warmup
@@ -83,13 +83,13 @@ class Inspection:
         for draw, (stage, section) in enumerate(sections, start=1):
             if stage == "filter" or recipe.grpo.calls:
                 seed = recipe.seed * 1000 + draw
-                drawn[stage] = list(task.problems("train", section.problems, seed=seed, mix=section.mix))
-        return {**drawn, "measure": list(task.problems("test", recipe.measure.problems))}
+                drawn[stage] = list(up_to(task, "train", section.problems, seed=seed, mix=section.mix))
+        return {**drawn, "measure": list(up_to(task, "test", recipe.measure.problems))}
 
     @cached_property
     def student_source(self) -> str:
-        """The folder or hub id of the student."""
-        return models.folder_of(self.recipe.student)
+        """The folder or hub id of the student, or of the base of a student that is an adapter."""
+        return models.base_of(self.recipe.student)
 
     @cached_property
     def student_tokenizer(self) -> Tokenizer:

@@ -61,6 +61,16 @@ def _called(inspection: Inspection, spec: EngineSpec) -> tuple[Level, str]:
     return Level.OK, f"{spec} wrote {result.usage.teacher_tokens} tokens behind {PREFIX!r}; {took}"
 
 
+def server(inspection: Inspection) -> Found:
+    """Whether the server of ``grpo.policy_url`` is there and receives weights."""
+    config = inspection.recipe.grpo
+    if config.policy == "server" and config.policy_url is not None:
+        from relay_core.train.policies.server import check_server
+
+        check_server(config.policy_url)
+        yield Level.OK, f"{config.policy_url} receives weights"
+
+
 def rollout(inspection: Inspection) -> Found:
     """Decode a few answers, and estimate from them how long a rollout will take."""
     if inspection.no_models:
@@ -118,4 +128,4 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-TEACHER, ROLLOUT = Check("teacher", teacher), Check("rollout", rollout)
+TEACHER, SERVER, ROLLOUT = Check("teacher", teacher), Check("server", server), Check("rollout", rollout)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Any
 
 from relay_core import extras
 from relay_core.errors import ConfigurationError
-from relay_core.train import grpo, models
+from relay_core.train import grpo, models, warmup
 from relay_core.train.checks.findings import Check, Inspection, Level
 from relay_core.train.memory import is_sharded
-from relay_core.train.trainer import arguments, common_values
+from relay_core.train.policies.base import Policy
+from relay_core.train.policies.choice import policy_for
+from relay_core.train.reporting import check_report_to
+from relay_core.train.trainer import arguments
 
 Found = Iterator[tuple[Level, str]]
 
@@ -20,37 +22,13 @@ def packages(inspection: Inspection) -> Found:
     """The packages of training, and those that a value of the recipe needs."""
     models.require_extra()
     recipe = inspection.recipe
-    needed = {"peft": recipe.lora.r > 0, "vllm": recipe.grpo.policy == "colocate"}
-    missing = [name for name, is_needed in needed.items() if is_needed and find_spec(name) is None]
-    for name in missing:
-        why = f"lora.r is {recipe.lora.r}" if name == "peft" else "grpo.policy is colocate"
-        install = extras.install_line("vllm") if name == "vllm" else f"pip install {name}"
-        yield Level.ERROR, f"{why}, which needs {name}: {install}"
+    if recipe.lora.r and find_spec("peft") is None:
+        yield Level.ERROR, f"lora.r is {recipe.lora.r}, which needs peft: {extras.install_line('train')}"
     for section, trainer in (("warmup", recipe.warmup.trainer), ("grpo", recipe.grpo.trainer)):
-        yield from _reporting(section, trainer)
+        check_report_to(trainer, section)
         if "8bit" in str(trainer.get("optim", "")) and find_spec("bitsandbytes") is None:
             yield Level.ERROR, f"{section}.trainer.optim is {trainer['optim']}, which needs: pip install bitsandbytes"
-    if not missing:
-        shown = ", ".join(f"{name} {extras.installed_version(name)}" for name in ("torch", "transformers", "trl"))
-        yield Level.OK, shown
-
-
-def _reporting(section: str, trainer: Mapping[str, Any]) -> Found:
-    """Whether the packages of ``report_to`` are there."""
-    from transformers.integrations.integration_utils import (
-        INTEGRATION_TO_CALLBACK,
-        get_available_reporting_integrations,
-    )
-
-    named = trainer.get("report_to", "tensorboard")
-    for name in [named] if isinstance(named, str) else named or ():
-        if name in ("none", "all"):
-            continue
-        if name not in INTEGRATION_TO_CALLBACK:
-            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
-            yield Level.ERROR, f"{section}.trainer.report_to: nobody is called {name}; write none or one of {known}"
-        elif name not in get_available_reporting_integrations():
-            yield Level.ERROR, f"{section}.trainer.report_to is {name}, which is not installed: pip install {name}"
+    yield Level.OK, ", ".join(f"{name} {extras.installed_version(name)}" for name in ("torch", "transformers", "trl"))
 
 
 def policy(inspection: Inspection) -> Found:
@@ -66,7 +44,14 @@ def policy(inspection: Inspection) -> Found:
         )
     if recipe.settings().enable_thinking:
         yield Level.WARNING, "relay.enable_thinking is true; in the paper, neither model thinks"
+    _policy(inspection)
     yield Level.OK, f"the student decodes by {config.policy}; reward {config.reward}"
+
+
+def _policy(inspection: Inspection) -> Policy:
+    """The recipe's policy; only that of a server needs the student's tokenizer now."""
+    recipe = inspection.recipe
+    return policy_for(recipe, inspection.student_tokenizer if recipe.grpo.policy == "server" else None)
 
 
 def batches(inspection: Inspection) -> Found:
@@ -95,9 +80,10 @@ def trl_values(inspection: Inspection) -> Found:
 
     recipe, out = inspection.recipe, inspection.out
     if recipe.grpo.calls:
-        values = {**common_values(out / "warmup", seed=recipe.seed), "max_length": None, **recipe.warmup.trainer}
+        warmup.trainer_values(recipe.warmup, out / "warmup", seed=recipe.seed, world=inspection.world)
+        values = warmup.trainer_values(recipe.warmup, out / "warmup", seed=recipe.seed, world=world_size())
         arguments(SFTConfig, "warmup", values)
-    values = grpo.trainer_values(recipe, out / "grpo", world_size())
+    values = {**_policy(inspection).trainer_values, **grpo.trainer_values(recipe, out / "grpo", world_size())}
     accepted = arguments(GRPOConfig, "grpo", values)
     if accepted.mask_truncated_completions:
         raise ConfigurationError(

@@ -7,7 +7,7 @@ from relay_core.train.checks import data
 from relay_core.train.checks.findings import Inspection, Level
 from relay_core.train.recipe import build
 
-COUNTS = {"warmup": {"problems": 4}, "filter": {"problems": 4}, "measure": {"problems": 1}}
+COUNTS = {"warmup": {"problems": 4}, "filter": {"problems": 4}, "measure": {"problems": 1}, "grpo": {"prompts": 4}}
 
 
 def inspected(tmp_path, rows, **task):

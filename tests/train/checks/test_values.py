@@ -2,7 +2,7 @@ import pytest
 
 from relay_core import ConfigurationError
 from relay_core.train.checks import values
-from relay_core.train.checks.findings import Inspection, Level
+from relay_core.train.checks.findings import Check, Inspection, Level
 from relay_core.train.recipe import build
 
 
@@ -17,19 +17,19 @@ def errors(check, sections):
 @pytest.mark.parametrize(
     ("sections", "expected"),
     [
-        ({"lora": {"r": 8}}, "pip install peft"),
-        ({"grpo": {"policy": "colocate"}}, "which needs vllm"),
-        ({"grpo": {"trainer": {"report_to": "tensorbord"}}}, "nobody is called tensorbord"),
-        ({"warmup": {"trainer": {"report_to": ["wandb"]}}}, "pip install wandb"),
+        ({"lora": {"r": 8}}, "which needs peft"),
+        ({"grpo": {"trainer": {"report_to": "tensorbord"}}}, "did you mean tensorboard"),
+        ({"warmup": {"trainer": {"report_to": ["comet_ml"]}}}, "warmup.trainer.report_to: comet_ml"),
         ({"grpo": {"trainer": {"optim": "adamw_8bit"}}}, "pip install bitsandbytes"),
     ],
 )
 def test_packages(sections, expected, monkeypatch):
     monkeypatch.setattr(values, "find_spec", lambda name: None)
-    assert expected in "; ".join(errors(values.packages, sections))
+    report = list(Check("packages", values.packages).run(Inspection(build(sections), None, 1)))
+    assert expected in "; ".join(f.text for f in report if f.level is Level.ERROR)
 
 
-def test_all_packages_are_there(monkeypatch):
+def test_all_packages_are_there():
     assert errors(values.packages, {}) == []
     assert errors(values.packages, {"grpo": {"trainer": {"report_to": "none"}}}) == []
 
@@ -38,7 +38,13 @@ def test_the_policy_and_the_launcher(monkeypatch):
     assert errors(values.policy, {}) == []
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     assert "write colocate or server" in errors(values.policy, {})[0]
+    monkeypatch.setattr(values, "policy_for", lambda recipe, tokenizer: None)  # vLLM is not installed everywhere
     assert errors(values.policy, {"grpo": {"policy": "colocate"}}) == []
+
+
+def test_values_that_contradict_the_policy():
+    with pytest.raises(ConfigurationError, match=r"use_vllm is decided by grpo\.policy"):
+        list(values.policy(Inspection(build({"grpo": {"trainer": {"use_vllm": True}}}), None, 1)))
 
 
 def test_a_bill_needs_prices():
