@@ -29,6 +29,7 @@ def train(folder, out, *, processes=1, more=()):
     command += ["--student", str(folder), "--teacher", str(folder), "--out", str(out)]
     done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    (out / "stderr.txt").write_text(done.stderr)
     return out
 
 
@@ -63,6 +64,8 @@ def test_two_processes_do_what_one_does(tmp_path, model_folder):
         assert weights(one / name) == weights(again / name)
     assert losses(one) == pytest.approx(losses(two), abs=1e-4)
     assert (two / "student-relay" / "model.safetensors").is_file() and (two / "measured.json").is_file()
+    assert (two / "student-relay" / "README.md").read_text().startswith("---\n")
+    assert (two / "stderr.txt").read_text().count("grpo 3/3 ") == 1  # the main process alone shows the progress
 
 
 def weights(folder):
