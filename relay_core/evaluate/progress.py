@@ -15,14 +15,15 @@ class Progress:
         total: the number of steps.
         done: the steps that an earlier, killed run did.
         every_s: seconds between plain lines.
+        shown: ``False`` shows nothing, as in all processes of a run but one.
     """
 
-    def __init__(self, label: str, total: int, *, done: int = 0, every_s: float = 15.0) -> None:
+    def __init__(self, label: str, total: int, *, done: int = 0, every_s: float = 15.0, shown: bool = True) -> None:
         from rich.console import Console
 
         self._label, self._total, self._done = label, total, done
         self._every_s, self._printed_at, self._began = every_s, 0.0, time.monotonic()
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, quiet=not shown)
         self._bar: Any = None
 
     def __enter__(self) -> Progress:

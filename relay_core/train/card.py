@@ -91,8 +91,8 @@ def card(
 
 def _head(recipe: Recipe, base: BaseModel, *, is_adapter: bool) -> dict[str, Any]:
     head: dict[str, Any] = dict(base.licence)
-    if base.hub_id is not None:
-        head |= {"base_model": base.hub_id, "base_model_relation": "adapter" if is_adapter else "finetune"}
+    if hub_id := base.hub_id or recipe.lora.base:
+        head |= {"base_model": hub_id, "base_model_relation": "adapter" if is_adapter else "finetune"}
     head |= {"library_name": "peft" if is_adapter else "transformers", "pipeline_tag": "text-generation"}
     return {**head, "tags": ["relay-decoding", "relayllm", "grpo", "trl"]}
 
@@ -117,8 +117,10 @@ def _training(recipe: Recipe, base: BaseModel) -> str:
     }[recipe.warmup.source]
     with_calls = f"Supervised warm-up trained {base.name} on its own answers, {source}. " if grpo.calls else ""
     answered = f"by the student and {teacher}, whose tokens are masked in the loss" if grpo.calls else "by the student"
+    model = "it" if grpo.calls else base.name
+    trained = f"a LoRA adapter of rank {recipe.lora.r} on {model}" if recipe.lora.r else model
     return (
-        f"{with_calls}GRPO (TRL) trained it for {grpo.rollouts} rollouts of {grpo.prompts} problems with "
+        f"{with_calls}GRPO (TRL) trained {trained} for {grpo.rollouts} rollouts of {grpo.prompts} problems with "
         f"{grpo.group_size} answers each, written {answered}, under the reward `{grpo.reward}`."
     )
 

@@ -47,7 +47,7 @@ def pass_rates(teacher: Relay, task: Task, jobs: Sequence[Job], folder: Path, co
 
     file = JobFile(folder / "answers.jsonl", jobs)
     sampling: dict[str, Any] = {"temperature": config.temperature, "top_p": config.top_p, "top_k": None}
-    rows = file.run(local(teacher, row, label="filter", total=len(jobs), done=len(file.known), **sampling))
+    rows = file.run(local(teacher, row, label="filter", done=len(file.known), **sampling))
     grades: dict[int, list[bool]] = defaultdict(list)
     for answer in rows:
         grades[answer["i"]].append(answer["correct"])

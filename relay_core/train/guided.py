@@ -124,7 +124,7 @@ class Guide:
             async def run() -> None:
                 await self.student.start()
                 await self.teacher.start()
-                with Progress("guided", len(mine)) as progress:
+                with Progress("guided", len(mine), shown=processes.is_main()) as progress:
 
                     async def one(job: Job) -> None:
                         keep(job, await _Search(self, job, steps).run())

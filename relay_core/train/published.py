@@ -36,6 +36,8 @@ def published(values: Mapping[str, Any]) -> dict[str, Any]:
     shown["student"] = public_spec(values["student"])
     teacher = values["teacher"]
     shown["teacher"] = public_spec(teacher) if isinstance(teacher, str) else [public_spec(spec) for spec in teacher]
+    if isinstance(base := shown["lora"].get("base"), str):
+        shown["lora"]["base"] = _public_path(base)
     task = values["task"]
     if isinstance(task, str) and ":" not in task:
         shown["task"] = _public_path(task)

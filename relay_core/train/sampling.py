@@ -12,6 +12,7 @@ from relay_core.concurrency import map_concurrently
 from relay_core.evaluate.progress import Progress
 from relay_core.events import FinishReason, RelayResult
 from relay_core.relay import Relay
+from relay_core.train import processes
 from relay_core.train.jobs import Job, JobFile, Row
 
 LIMIT = 128
@@ -45,7 +46,7 @@ def sample(relay: Relay, jobs: Sequence[Job], path: Path, *, temperature: float)
 
     file = JobFile(path, jobs)
     sampling: dict[str, Any] = {"temperature": temperature, "top_p": 1.0, "top_k": None}
-    rows = file.run(local(relay, row, label="samples", total=len(jobs), done=len(file.known), **sampling))
+    rows = file.run(local(relay, row, label="samples", done=len(file.known), **sampling))
     return [Sample(tuple(r["prompt_ids"]), tuple(r["token_ids"])) for r in rows if r["ended"]]
 
 
@@ -54,7 +55,6 @@ def local(
     row: Callable[[Job, RelayResult], Row],
     *,
     label: str,
-    total: int,
     done: int = 0,
     limit: int = LIMIT,
     **overrides: Any,
@@ -64,7 +64,8 @@ def local(
     Args:
         relay: the relay whose student answers.
         row: makes the values of a job's row from its answer.
-        label, total, done: the progress: its name, its steps, and the steps that an earlier, killed run did.
+        label, done: the progress: its name, and the answers that an earlier, killed run sampled. The main process
+            shows its own share.
         limit: how many answers run at a time.
         overrides: settings of every answer, by name (:class:`~relay_core.settings.RelaySettings`).
 
@@ -73,7 +74,7 @@ def local(
 
     def answer_all(jobs: Sequence[Job], keep: Callable[[Job, Row], None]) -> None:
         async def run() -> None:
-            with Progress(label, total, done=done) as progress:
+            with Progress(label, done + len(jobs), done=done, shown=processes.is_main()) as progress:
 
                 async def answer(job: Job) -> None:
                     options = {"calls": False, "seed": job.seed, **overrides}

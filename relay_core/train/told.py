@@ -88,7 +88,7 @@ def answers(relay: Relay, task: Task, jobs: Sequence[Job], folder: Path, text: s
 
     file = JobFile(folder / "told.jsonl", jobs)
     overrides = {"calls": True, "student_instructions": text, **sampling}
-    return file.run(local(relay, row, label="told", total=len(jobs), done=len(file.known), **overrides))
+    return file.run(local(relay, row, label="told", done=len(file.known), **overrides))
 
 
 def untold(result: RelayResult, tokenizer: Tokenizer) -> tuple[list[int], list[int]] | None:

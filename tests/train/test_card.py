@@ -80,6 +80,12 @@ def test_without_a_measurement_the_last_rollout_is_shown(folder):
     assert "## Figures" not in (folder / "README.md").read_text()
 
 
+def test_an_adapter_is_told_by_its_rank_and_the_hub_id_of_its_base():
+    recipe = load("bundled", {"lora.r": 8, "lora.merge": False, "lora.base": "owner/base"})
+    text = card.card(recipe, base_model(recipe.student), name="student-relay", is_adapter=True)
+    assert head_of(text)["base_model"] == "owner/base" and "trained a LoRA adapter of rank 8 on it" in text
+
+
 @pytest.mark.parametrize("source", ["random", "guided", "told"])
 def test_each_warm_up_is_told_in_a_sentence(source):
     recipe = load("bundled", {"warmup.source": source})
@@ -92,6 +98,7 @@ def test_plain_grpo_has_a_card_without_a_teacher():
     recipe = load("bundled", {"grpo.calls": False})
     text = card.card(recipe, base_model(recipe.student), name="student-grpo", is_adapter=False)
     before_recipe = text.partition("## Recipe")[0]
+    assert "GRPO (TRL) trained bundled:student-base for 64 rollouts" in text
     assert "without calls" in text and "bundled:teacher" not in before_recipe and "ChatRelay" not in text
 
 

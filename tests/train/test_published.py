@@ -40,6 +40,7 @@ def test_a_recipe_for_the_public(tmp_path):
         "teacher": ["openai:big@http://10.1.2.3:8000/v1", "openai:big@http://10.1.2.4:8000/v1"],
         "task": {"path": str(tmp_path / "problems.jsonl"), "question": "q", "answer": "a", "grader": "exact"},
         "relay": {"max_tokens": 64},
+        "lora": {"r": 4, "base": "/home/ada/base"},
         "grpo": {"policy": "server", "policy_url": "http://10.1.2.5:8000", "trainer": trainer},
     })  # fmt: skip
     shown = yaml.safe_dump(published(recipe.as_dict()))
@@ -47,4 +48,5 @@ def test_a_recipe_for_the_public(tmp_path):
     values = yaml.safe_load(shown)
     assert values["relay"] == {"max_tokens": 64} and values["grpo"]["trainer"] == {"beta": 0.0}
     assert values["task"] == {"path": "problems.jsonl", "question": "q", "answer": "a", "grader": "exact"}
+    assert values["lora"]["r"] == 4 and values["lora"]["base"] == "base"
     assert recipe.grpo.trainer["hub_token"] == "hf_abc"  # the recipe itself is as it was
