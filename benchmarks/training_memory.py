@@ -24,7 +24,9 @@ from relay_core.train import memory
 from relay_core.train.recipe import Recipe, build
 
 MIB = 2**20
-MAX_TOKENS = 192
+MAX_TOKENS = 128
+PROMPT_TOKENS = 96
+"""The length of the bundled task's longest prompts."""
 
 
 @dataclass(frozen=True)
@@ -51,26 +53,25 @@ class Shape:
         )  # fmt: skip
 
     def recipe(self, folder: Path) -> Recipe:
-        """A run of two rollouts on the model in ``folder``."""
+        """A run of two updates on the model in ``folder``."""
         common = {"gradient_checkpointing": self.checkpointing, "report_to": "none"}
         return build({
             "student": str(folder), "relay": {"max_tokens": MAX_TOKENS}, "threads": 1,
-            "warmup": {"trainer": {**common, "per_device_train_batch_size": self.rows}},
+            "warmup": {"batch_size": self.rows, "trainer": {**common, "num_train_epochs": 1}},
             "filter": {"enabled": False, "problems": 8},
             "grpo": {
-                "calls": False, "rollouts": 2, "prompts": 4, "group_size": 8, "updates": 2,
+                "calls": False, "rollouts": 1, "prompts": 4, "group_size": 4, "updates": 2,
                 "trainer": {**common, "beta": 0.01},
-                "tokens_per_forward": self.rows * 320, "checkpoint_every": 9,
+                "tokens_per_forward": self.rows * (MAX_TOKENS + PROMPT_TOKENS), "checkpoint_every": 9,
             },
         })  # fmt: skip
 
 
 SHAPES = (
-    Shape("10 M, small vocabulary", 256, 8, 8192, rows=8),
-    Shape("17 M, many rows", 256, 14, 8192, rows=24),
-    Shape("30 M, a wide vocabulary", 192, 6, 131072, rows=8),
-    Shape("30 M, untied", 256, 14, 32768, rows=8, tied=False),
-    Shape("50 M, checkpointed", 512, 12, 16384, rows=16, checkpointing=True),
+    Shape("10 M, many rows", 256, 8, 8192, rows=16),
+    Shape("30 M, a wide vocabulary", 192, 6, 131072, rows=2),
+    Shape("30 M, untied", 256, 14, 32768, rows=4, tied=False),
+    Shape("50 M, checkpointed", 512, 12, 16384, rows=8, checkpointing=True),
 )
 TINY = Shape("20 thousand", 16, 1, 512, rows=8)
 
@@ -119,26 +120,21 @@ def _fine_tune(recipe: Recipe, source: Path, out: Path) -> None:
 
     model, tokenizer = models.load(str(source))
     ids = list(range(5, 5 + MAX_TOKENS))
-    rows = [{"input_ids": ids, "labels": ids}] * (recipe.warmup.trainer["per_device_train_batch_size"] * 3)
+    rows = [{"input_ids": ids, "labels": ids}] * (2 * recipe.warmup.batch_size)
     warmup.fine_tune(model, tokenizer, rows, recipe.warmup, out, seed=0)
 
 
 def estimated(shape: Shape, stage: str) -> int:
     """The estimate of a stage in bytes, with the cache as far as it is filled."""
     recipe = shape.recipe(Path("model"))
-    student = memory.Student(shape.config(), recipe, "cpu", 1, 0 if stage == "warmup" else prompt_tokens())
+    student = memory.Student(shape.config(), recipe, "cpu", 1, 0 if stage == "warmup" else PROMPT_TOKENS)
     if stage == "warmup":
         parts = {**student.state, **student.warmup_pass()}
         return sum(parts.values())
     token = memory.token_bytes(shape.config(), memory.FLOAT32)
-    filled = recipe.grpo.prompts * recipe.grpo.group_size * (MAX_TOKENS + prompt_tokens()) * token
+    filled = recipe.grpo.prompts * recipe.grpo.group_size * (MAX_TOKENS + PROMPT_TOKENS) * token
     parts = {**student.state, **student.reference(), **student.grpo_pass(), "cache": filled}
     return sum(parts.values())
-
-
-def prompt_tokens() -> int:
-    """The length of the bundled task's longest prompts."""
-    return 96
 
 
 def main() -> None:
@@ -161,7 +157,7 @@ def main() -> None:
             runs.append({**run, "ratio": guess / used})
             if not args.json:
                 print("{stage:7} {shape:26} measured {measured_mib:6.0f} MiB, estimated {estimated_mib:6.0f} MiB: "
-                      "{ratio:.2f}".format(**runs[-1]))  # fmt: skip
+                      "{ratio:.2f}".format(**runs[-1]), flush=True)  # fmt: skip
     if args.json:
         print(json.dumps(runs))
 

@@ -168,11 +168,12 @@ class Student:
         return {"cache": tokens * sizes.token}
 
     def warmup_pass(self) -> dict[str, int]:
-        """The pass of warm-up: ``per_device_train_batch_size`` rows of at most ``max_length`` tokens."""
-        trainer = self._recipe.warmup.trainer
-        rows = int(trainer.get("per_device_train_batch_size", 8))
+        """The pass of warm-up: ``per_device_train_batch_size`` rows, or all of a batch, of at most ``max_length``."""
+        warmup, trainer = self._recipe.warmup, self._recipe.warmup.trainer
+        in_batch = max(1, warmup.batch_size // self._world)
+        rows = int(trainer.get("per_device_train_batch_size", in_batch))
         length = min(self._length, int(trainer.get("max_length") or self._length))
-        return self._pass(rows, length, trainer, int(trainer.get("gradient_accumulation_steps", 1)) > 1)
+        return self._pass(rows, length, trainer, rows < in_batch)
 
     def grpo_pass(self) -> dict[str, int]:
         """The pass of GRPO: as many of the longest rows as ``tokens_per_forward`` allows, and of one update."""
