@@ -118,7 +118,11 @@ class RelayGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         total = torch.zeros((), device=self.accelerator.device)
         for number, rows in enumerate(passes, 1):
             part = select(inputs, torch.tensor(rows), trim=True)
-            with self.compute_loss_context_manager(), self._synchronizing(model, last=number == len(passes)):
+            with (
+                self.compute_loss_context_manager(),
+                self._synchronizing(model, last=number == len(passes)),
+                gathering_unequal_rows(self.accelerator),
+            ):
                 loss = self.compute_loss(model, part) * loss_share(part, inputs, self.loss_type)
                 self.accelerator.backward(loss)
             total += loss.detach()
@@ -203,3 +207,21 @@ class RelayGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             torch.cat(entropies)[original_order] if entropies else None,
             None,
         )
+
+
+@contextlib.contextmanager
+def gathering_unequal_rows(accelerator: Any) -> Iterator[None]:
+    """Let TRL gather one value per row for its figures, although each process has its own number of rows in a pass.
+
+    The values are padded with NaN, which TRL leaves out. Without this, gloo ends the process, and NCCL waits forever.
+    """
+    gather = accelerator.gather
+
+    def gather_padded(values: Any) -> Any:
+        return gather(accelerator.pad_across_processes(values, dim=0, pad_index=float("nan")))
+
+    accelerator.gather = gather_padded
+    try:
+        yield
+    finally:
+        del accelerator.gather

@@ -69,6 +69,29 @@ def test_two_processes_do_what_one_does(tmp_path, model_folder):
     assert [shown.count(end) for end in ("samples 3/3 ", "filter 6/6 ", "grpo 3/3 ")] == [1, 1, 1], shown
 
 
+UNEQUAL = """
+import torch
+from accelerate import Accelerator
+from relay_core.train.grpo_trainer import gathering_unequal_rows
+
+accelerator = Accelerator(cpu=True)
+rank = accelerator.process_index
+with gathering_unequal_rows(accelerator):
+    rows = accelerator.gather(torch.full((2 + rank,), float(rank)))
+    assert accelerator.gather(torch.tensor(1.0)).sum() == 2, "a scalar is gathered as before"
+assert rows.nan_to_num(9).tolist() == [0, 0, 9, 1, 1, 1], rows
+assert accelerator.gather(torch.ones(2)).tolist() == [1] * 4
+"""
+
+
+def test_a_pass_has_other_rows_in_each_process(tmp_path):
+    (tmp_path / "unequal.py").write_text(UNEQUAL)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([*command, str(tmp_path / "unequal.py")], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def weights(folder):
     return (folder / "model.safetensors").read_bytes()
 

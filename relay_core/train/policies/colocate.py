@@ -11,8 +11,8 @@ them, we wake the cache for the rollout, and put both to sleep again after it.
 TRL passes no dtype to vLLM, which serves a folder of float32 weights in bfloat16. We serve the dtype in which the
 trainer computes: with ``bf16: true`` bfloat16, else that of the weights.
 
-On a CPU, vLLM packs its weights so that they cannot be replaced; we turn that off, and compilation too. Sleep mode,
-CUDA graphs, several processes, FSDP and ZeRO-3 were never run: this was developed without a GPU.
+On a CPU, vLLM packs its weights so that they cannot be replaced; we turn that off, and compilation too. Two
+processes (gloo) on a CPU were run; sleep mode, CUDA graphs, NCCL, FSDP and ZeRO-3 never were, for want of a GPU.
 """
 
 from __future__ import annotations
@@ -135,18 +135,25 @@ class ColocatePolicy:
                 generation._llm_weights_sleeping = True
 
     def release(self) -> None:
-        """Shut vLLM down, and free its memory."""
+        """Shut vLLM down, and free its memory. Torch's process group stays if it was there before vLLM."""
         llm, self._llm = self._llm, None
         if llm is None:
             return
-        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory, destroy_model_parallel
+        import vllm.v1.engine.core as core
 
-        llm.llm_engine.engine_core.shutdown()
-        if self._made_group:
-            cleanup_dist_env_and_memory()
-        else:
-            destroy_model_parallel()
-            gc.collect()
+        # vLLM's own cleanup would also destroy the group by which the processes of this run talk
+        cleanup = core.cleanup_dist_env_and_memory if self._made_group else _clean_up_vllm_alone
+        with _changed(core, "cleanup_dist_env_and_memory", cleanup):
+            llm.llm_engine.engine_core.shutdown()
+
+
+def _clean_up_vllm_alone() -> None:
+    import torch
+    from vllm.distributed.parallel_state import destroy_model_parallel
+
+    destroy_model_parallel()
+    gc.collect()
+    torch.cuda.empty_cache()  # does nothing without a GPU
 
 
 def dtype_of(model: Any, args: Any) -> str:

@@ -71,6 +71,23 @@ def test_the_dtype_is_that_of_the_trainers_computation() -> None:
     assert dtype_of(model.to(torch.bfloat16), SimpleNamespace(bf16=False, fp16=False)) == "bfloat16"
 
 
+@pytest.mark.parametrize("made_group", [False, True])
+def test_a_process_group_that_was_there_before_vllm_stays(made_group: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM's shutdown destroys the group of all processes, in which the run's last files are still to be written."""
+    import vllm.v1.engine.core as core
+    from vllm.distributed import parallel_state
+
+    cleaned: list[str] = []
+    monkeypatch.setattr(core, "cleanup_dist_env_and_memory", lambda: cleaned.append("all"))
+    monkeypatch.setattr(parallel_state, "destroy_model_parallel", lambda: cleaned.append("vLLM's groups"))
+    engine_core = SimpleNamespace(shutdown=lambda: core.cleanup_dist_env_and_memory())
+    policy = ColocatePolicy(None, {})
+    policy._llm = SimpleNamespace(llm_engine=SimpleNamespace(engine_core=engine_core))
+    policy._made_group = made_group
+    policy.release()
+    assert cleaned == (["all"] if made_group else ["vLLM's groups"])
+
+
 class Generation:
     """TRL's VLLMGeneration with sleep mode, as far as a rollout uses it; notes what is done."""
 
