@@ -2,6 +2,7 @@
 
     python tools/kill_and_resume.py              # 20 kills, in as many runs as they take
     python tools/kill_and_resume.py --kills 2    # what the tests do
+    python tools/kill_and_resume.py --lora.r 8   # other flags are those of the training run
 
 The run is the bundled recipe in miniature: all stages, on the bundled student and teacher. Each killed run gets SIGKILL
 at moments that are drawn at random over the time that an undisturbed run takes, and is started again by the same
@@ -37,8 +38,8 @@ NOT_REPEATED = {"seconds", "call_seconds", "rank", "usage", "sampler_gap", "samp
 LOGPROB_TOLERANCE = 1e-4  # their last digits depend on those answers, too
 
 
-def start(out: Path, seed: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "relay_core.train", "all", "--recipe", "bundled", "--seed", str(seed), *FLAGS]
+def start(out: Path, seed: int, more: list[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "relay_core.train", "all", "--recipe", "bundled", "--seed", str(seed), *FLAGS, *more]
     return subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
@@ -69,7 +70,8 @@ def left(out: Path) -> Iterator[tuple[str, Any]]:
         rows = pyarrow.parquet.read_table(file).to_pylist()
         yield file.name, [{k: v for k, v in row.items() if k not in NOT_REPEATED} for row in rows]
     for folder in ("student-warm", "student-relay"):
-        yield f"{folder}/model.safetensors", (out / folder / "model.safetensors").read_bytes()
+        for file in (out / folder).glob("*.safetensors"):
+            yield f"{folder}/{file.name}", file.read_bytes()
 
 
 def differences(out: Path, expected: dict[str, Any]) -> list[str]:
@@ -94,12 +96,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments, and of the training runs")
     parser.add_argument("--keep", type=Path, help="folder for the runs (default: a temporary one, removed at the end)")
-    options = parser.parse_args()
+    options, more = parser.parse_known_args()
     folder = options.keep or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     rng, failures = random.Random(options.seed), 0
     began = time.monotonic()
-    if errors := finish(start(folder / "undisturbed", options.seed)):
+    if errors := finish(start(folder / "undisturbed", options.seed, more)):
         print(errors)
         return 1
     duration = time.monotonic() - began
@@ -108,9 +110,9 @@ def main() -> int:
     kills = run = 0
     while kills < options.kills:
         out, before = folder / f"killed-{run}", kills
-        while kills < options.kills and kill_after(start(out, options.seed), rng.uniform(0.0, duration)):
+        while kills < options.kills and kill_after(start(out, options.seed, more), rng.uniform(0.0, duration)):
             kills += 1
-        errors = finish(start(out, options.seed))
+        errors = finish(start(out, options.seed, more))
         problems = [f"does not resume: {errors}"] if errors else differences(out, expected)
         failures += bool(problems)
         told = f"differs: {', '.join(problems)}" if problems else "the same"

@@ -109,7 +109,8 @@ def attach(model: PreTrainedModel, folder: Path, *, wrapper: Any = None, is_trai
     peft = import_peft()
     check_adapter(folder)
     _check_vocabulary(model, folder)
-    _warn_of_another_base(model, folder)
+    sample = base_sample.read(folder)
+    is_its_base = sample is None or base_sample.is_of(sample, model)
     try:
         config = peft.LoraConfig.from_pretrained(str(folder))
         config.inference_mode = not is_trainable
@@ -120,6 +121,13 @@ def attach(model: PreTrainedModel, folder: Path, *, wrapper: Any = None, is_trai
         raise
     except Exception as error:  # peft raises ValueError, RuntimeError, KeyError, SafetensorError, ...
         raise _misfit(folder, model_folder.first_line(error)) from error
+    if not is_its_base:
+        LOG.warning(
+            "the adapter %s was trained on other weights than those of this base, which has the same shape: it was "
+            "trained on %s",
+            folder,
+            config.base_model_name_or_path,
+        )
     return wrapped
 
 
@@ -162,19 +170,8 @@ def _check_vocabulary(model: PreTrainedModel, folder: Path) -> None:
         raise _misfit(folder, f"its tokenizer has {count} tokens, the embedding of the base {rows}")
 
 
-def _warn_of_another_base(model: PreTrainedModel, folder: Path) -> None:
-    sample = base_sample.read(folder)
-    if sample is not None and not base_sample.is_of(sample, model):
-        LOG.warning(
-            "the adapter %s was trained on other weights than those of this base, which has the same shape: it was "
-            "trained on %s",
-            folder,
-            check_adapter(folder).get("base_model_name_or_path"),
-        )
-
-
 def _misfit(folder: Path, why: str) -> ConfigurationError:
     named = model_folder.read_object(folder / CONFIG).get("base_model_name_or_path")
     return ConfigurationError(
-        f"the adapter {folder} does not fit this base: {why}; it was trained on {named}. {HOW_TO_NAME_A_BASE}"
+        f"the adapter {folder} does not fit this base: {why}; it was trained on {named}: {HOW_TO_NAME_A_BASE}"
     )

@@ -83,7 +83,8 @@ class ModelSource:
         """The model, with the adapter merged; raises what :func:`model_folder.load_model` and
         :func:`adapter_folder.merged` raise."""
         source = self._found_on_hub()
-        model = model_folder.load_model(source.weights, dtype=dtype, device=device)
+        with source._naming_the_adapter():
+            model = model_folder.load_model(source.weights, dtype=dtype, device=device)
         return model if source.adapter is None else adapter_folder.merged(model, source.adapter)
 
     def load_tokenizer(self) -> Tokenizer:
@@ -92,14 +93,16 @@ class ModelSource:
         if source.adapter is None:
             return model_folder.load_tokenizer(source.weights)
         if not model_folder.has_tokenizer(source.adapter):
-            tokenizer = model_folder.load_tokenizer(source.weights)
+            with source._naming_the_adapter():
+                tokenizer = model_folder.load_tokenizer(source.weights)
             template = source.adapter / "chat_template.jinja"
             if template.is_file():
                 tokenizer.hf.chat_template = template.read_text(encoding="utf-8")
             return tokenizer
         tokenizer = model_folder.load_tokenizer(str(source.adapter))
         if not tokenizer.hf.chat_template:
-            tokenizer.hf.chat_template = model_folder.load_tokenizer(source.weights).hf.chat_template
+            with source._naming_the_adapter():
+                tokenizer.hf.chat_template = model_folder.load_tokenizer(source.weights).hf.chat_template
         return tokenizer
 
     @contextmanager
@@ -121,6 +124,18 @@ class ModelSource:
                 raise EngineError(f"the merged model could not be written to {folder} (TMPDIR): {error}") from error
             del model
             yield str(Path(folder) / "model")
+
+    @contextmanager
+    def _naming_the_adapter(self) -> Iterator[None]:
+        """Say in an error about a base which adapter needs it, and how to name another base."""
+        try:
+            yield
+        except ConfigurationError as error:
+            if self.adapter is None:
+                raise
+            raise ConfigurationError(
+                f"the base of the adapter {self.adapter}: {error}; or {adapter_folder.HOW_TO_NAME_A_BASE}"
+            ) from error
 
     def _found_on_hub(self) -> ModelSource:
         """This source, or that of the adapter that stands on the hub under this id, downloaded."""

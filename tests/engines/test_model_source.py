@@ -62,6 +62,18 @@ def test_the_base_is_an_option_of_a_spec(adapter: Path) -> None:
         engine_from_spec(str(adapter))
 
 
+def test_a_base_that_the_hub_does_not_give_is_asked_of_the_user(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(source: str) -> None:
+        raise ConfigurationError(f"{source} is no folder, and the hub did not answer")
+
+    monkeypatch.setattr(hub, "download_options", unreachable)
+    change_config(adapter, base_model_name_or_path="owner/base")
+    source = ModelSource.of(str(adapter))
+    for load in (source.load, source.load_tokenizer):
+        with pytest.raises(ConfigurationError, match=rf"adapter {adapter}: owner/base is no folder.*; or name it as"):
+            load()
+
+
 def test_a_base_beside_a_whole_model_is_refused(adapter: Path) -> None:
     for engine in (TransformersEngine, VLLMEngine):
         with pytest.raises(ConfigurationError, match="only an adapter has a base"):
