@@ -39,7 +39,18 @@ LOGPROB_TOLERANCE = 1e-4  # their last digits depend on those answers, too
 
 
 def start(out: Path, seed: int, more: list[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "relay_core.train", "all", "--recipe", "bundled", "--seed", str(seed), *FLAGS, *more]
+    command = [
+        sys.executable,
+        "-m",
+        "relay_core.train",
+        "all",
+        "--recipe",
+        "bundled",
+        "--seed",
+        str(seed),
+        *FLAGS,
+        *more,
+    ]
     return subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

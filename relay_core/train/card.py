@@ -91,7 +91,7 @@ def card(
 
 def _head(recipe: Recipe, base: BaseModel, *, is_adapter: bool) -> dict[str, Any]:
     head: dict[str, Any] = dict(base.licence)
-    if hub_id := base.hub_id or recipe.lora.base:
+    if hub_id := recipe.lora.base or base.hub_id:
         head |= {"base_model": hub_id, "base_model_relation": "adapter" if is_adapter else "finetune"}
     head |= {"library_name": "peft" if is_adapter else "transformers", "pipeline_tag": "text-generation"}
     return {**head, "tags": ["relay-decoding", "relayllm", "grpo", "trl"]}
@@ -146,7 +146,8 @@ chat = ChatRelay(**pair, **limits)  # LangChain
 llm = RelayLLM(**pair, **limits)  # LlamaIndex
 ```"""
     if is_adapter:
-        return use
+        base = f"./{name}?base=PATH_OR_ID"
+        return f"{use}\n\nThis is an adapter. To load it onto your own copy of its base, write `{base}` as the student."
     return f"""{use}
 
 On a vLLM server, the student is the spec `openai:student@http://localhost:8001/v1`:

@@ -61,6 +61,10 @@ def test_the_hubs_own_reader_reads_the_head(tmp_path):
     assert (data.library_name, data.base_model_relation) == ("peft", "adapter")
     assert "The licence of base is gemma." in text
     assert "10.1.2.3" not in text and str(tmp_path) not in text and "vllm serve" not in text
+    assert "`./student-relay?base=PATH_OR_ID`" in text
+    named = build({"student": str(base_folder), "lora": {"r": 8, "merge": False, "base": "owner/published"}})
+    text = card.card(named, base_model(named.student), name="student-relay", is_adapter=True)
+    assert ModelCard(text).data.base_model == "owner/published"
 
 
 def test_an_unknown_licence_is_said(tmp_path):
