@@ -11,6 +11,7 @@ from relay_core.engines.scripted import ScriptedEngine
 from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec
 from relay_core.events import FinishReason, RelayResult
 from relay_core.relay import Relay
+from relay_core.train import sources
 from relay_core.train.checks.findings import Check, Inspection, Level
 from relay_core.train.memory import TEACHER_ROOM
 
@@ -42,6 +43,8 @@ def _called(inspection: Inspection, spec: EngineSpec) -> tuple[Level, str]:
     relay = Relay(student, engine, inspection.recipe.settings())
     began = time.monotonic()
     portal.run(engine.start)
+    if inspection.recipe.grpo.calls:
+        sources.check(inspection.recipe, engine)
     started = time.monotonic()
     result: RelayResult = portal.run(
         lambda: relay.agenerate(

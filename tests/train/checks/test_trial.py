@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay_core import ConfigurationError, RelayError
+from relay_core import ConfigurationError, RelayError, ScriptedEngine
 from relay_core.train.checks import trial
 from relay_core.train.checks.findings import Inspection, Level
 from relay_core.train.recipe import build
@@ -34,6 +34,18 @@ def test_a_teacher_in_this_process(inspection):
 def test_a_teacher_that_nobody_serves(model_folder, tmp_path):
     with pytest.raises(RelayError, match=r"127\.0\.0\.1:9"):
         list(trial.teacher(inspected(model_folder, tmp_path, "openai:m@http://127.0.0.1:9/v1?retries=0")))
+
+
+def test_a_teacher_that_cannot_do_what_warm_up_needs(model_folder, tmp_path, monkeypatch, tokenizer):
+    monkeypatch.setattr(trial, "engine_from_spec", lambda *args, **options: ScriptedEngine("x", tokenizer))
+    for warmup, says in (
+        ({"source": "guided"}, "cannot: write a teacher"),
+        ({"source": "told", "instructions": "x"}, "x"),
+    ):
+        with pytest.raises(ConfigurationError, match=rf"warmup\..*{says}"):
+            list(trial.teacher(inspected(model_folder, tmp_path, warmup={"problems": 4, **warmup})))
+    inspection = inspected(model_folder, tmp_path, warmup={"problems": 4, "source": "guided"}, grpo={"calls": False})
+    assert len(list(trial.teacher(inspection))) == 2, "plain GRPO has no warm-up"
 
 
 def test_nothing_is_loaded_where_the_memory_does_not_suffice(inspection):
