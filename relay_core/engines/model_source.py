@@ -70,6 +70,11 @@ class ModelSource:
         path = Path(self.weights).expanduser()
         return path if path.is_dir() else None
 
+    def absolute(self) -> tuple[str, str | None]:
+        """What :meth:`of` takes in a process whose working directory is another one: ``source`` and ``base``."""
+        source, base = str(self.adapter or self.weights), self.base
+        return model_folder.absolute(source), None if base is None else model_folder.absolute(base)
+
     @property
     def context(self) -> int | None:
         """The context length in tokens; ``None`` while it is unknown."""

@@ -92,7 +92,7 @@ class VLLMEngine(InProcessEngine):
         priority: int = 0,
         **engine_args: Any,
     ) -> None:
-        self._name, self._base = str(model), base
+        self._name = str(model)
         self._source: ModelSource = ModelSource.of(self._name, base)
         self._context: int | None = engine_args.get("max_model_len") or self._source.context
         if engine_args.get("trust_remote_code"):
@@ -120,9 +120,9 @@ class VLLMEngine(InProcessEngine):
         if self._engine_args.get("hf_token"):
             raise self.not_picklable("it was built with hf_token=; set HF_TOKEN in the environment")
         options = {"logprobs": self._logprobs, "cpus": self._cpus, "priority": self._priority, **self._engine_args}
-        options["base"] = self._base
+        model, options["base"] = self._source.absolute()
         options["stream_interval"] = self._in_flight.stream_interval
-        return partial(type(self), self._name, **options), ()
+        return partial(type(self), model, **options), ()
 
     # -- starting and closing ------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ What ``relay tune`` and ``relay audit`` do on a user's own prompts:
 And what training uses, too:
 
     store.py          files that survive a kill: journals of JSON lines, JSON files that are written atomically
+    ray_data.py       one async function of many items, on one or many machines; ray_actor.py: what runs there
     progress.py       the progress display: a bar, or plain lines
     table.py          a table as plain text
     chart.py          a chart of score against call ratio, as SVG

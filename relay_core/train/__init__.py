@@ -5,7 +5,8 @@
     stages.py        the stages of a run; each reads and writes files
     processes.py     the processes of a run, and what they tell each other
     seeds.py         the seed of each sampled answer
-    jobs.py          many answers to sample, kept as they come; sampling.py: a model's own answers
+    jobs.py          many answers to sample, kept as they come; sampling.py: a model's own answers,
+                     in this process (sampling_here.py) or in actors (sampling_over_ray.py)
     warmup.py        stage 1: commands at random places of the student's samples, and supervised training on these
     data_filter.py   stage 2: the problems that the teacher can answer
     grpo.py          stage 3: GRPO with TRL, put together from:

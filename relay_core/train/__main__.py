@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from relay_core.errors import ConfigurationError, RelayError
 
 if TYPE_CHECKING:
+    from relay_core.evaluate.ray_data import Cluster
     from relay_core.train.stages import Run
 
 STAGES = ("check", "warmup", "filter", "grpo", "measure", "all")
@@ -44,6 +45,11 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--resume", action="store_true", help="what the same command does anyway: go on in --out")
     parser.add_argument("--processes", type=int, help="check: the number of processes of the run")
+    machines = parser.add_argument_group("warm-up and filter on many machines")
+    machines.add_argument("--ray", action="store_true", help="sample in actors of Ray Data, here or in a cluster")
+    machines.add_argument("--ray-address", help="HOST:PORT of the cluster, or local (default: a running Ray, if any)")
+    machines.add_argument("--ray-actors", type=int, help="actors, each with its own model (default: one per GPU)")
+    machines.add_argument("--ray-gpus", type=float, help="GPUs of each actor (default: 1, if there are any)")
     short = parser.add_argument_group("short names of values of the recipe")
     short.add_argument("--warmup", dest="warmup.source", help="random, guided or told")
     short.add_argument("--reward", dest="grpo.reward", help="difficulty_aware, simple or bill")
@@ -68,6 +74,15 @@ _SWITCHES = {
     "--no-filter": "filter.enabled",
     "--no-teacher": "grpo.calls",
 }
+
+
+def _cluster(args: argparse.Namespace) -> Cluster | None:
+    """The machines that the flags name; ``None`` without them."""
+    from relay_core.evaluate.ray_data import Cluster
+
+    if not args.ray and args.ray_address is args.ray_actors is args.ray_gpus is None:
+        return None
+    return Cluster(address=args.ray_address, actors=args.ray_actors, gpus=args.ray_gpus)
 
 
 def _trigger(call_length: str) -> str:
@@ -108,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             check.quick(recipe, world_size(), out)
             with disk_errors(out):
-                (values, text), code = _result(Run(recipe, out), args.stage), 0
+                (values, text), code = _result(Run(recipe, out, _cluster(args)), args.stage), 0
     except RelayError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

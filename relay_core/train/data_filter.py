@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from relay_core.errors import ConfigurationError
+from relay_core.evaluate.ray_data import Cluster
 from relay_core.evaluate.store import write_rows
 from relay_core.evaluate.task import Problem, Task
 from relay_core.events import RelayResult
@@ -21,10 +22,12 @@ from relay_core.train import processes
 from relay_core.train.jobs import Job, JobFile, Row
 from relay_core.train.recipe import Filter
 from relay_core.train.rollout import TRUNCATED
-from relay_core.train.sampling import local
+from relay_core.train.sampling import sampled_rows
 
 
-def pass_rates(teacher: Relay, task: Task, jobs: Sequence[Job], folder: Path, config: Filter) -> list[float]:
+def pass_rates(
+    teacher: Relay, task: Task, jobs: Sequence[Job], folder: Path, config: Filter, cluster: Cluster | None = None
+) -> list[float]:
     """The teacher's pass rate on every problem.
 
     Args:
@@ -34,6 +37,7 @@ def pass_rates(teacher: Relay, task: Task, jobs: Sequence[Job], folder: Path, co
         folder: receives ``answers.jsonl`` (one row per answer; answers that are there are not sampled again) and
             ``rates.jsonl`` (one row per problem: ``i``, ``key``, ``band``, ``passed``, ``samples``, ``rate``).
         config: how the answers are sampled.
+        cluster: the machines that answer; ``None`` means this process.
 
     Raises:
         ConfigurationError: the folder holds answers to other problems.
@@ -47,7 +51,7 @@ def pass_rates(teacher: Relay, task: Task, jobs: Sequence[Job], folder: Path, co
 
     file = JobFile(folder / "answers.jsonl", jobs)
     sampling: dict[str, Any] = {"temperature": config.temperature, "top_p": config.top_p, "top_k": None}
-    rows = file.run(local(teacher, row, label="filter", done=len(file.known), **sampling))
+    rows = sampled_rows(file, teacher, row, label="filter", cluster=cluster, **sampling)
     grades: dict[int, list[bool]] = defaultdict(list)
     for answer in rows:
         grades[answer["i"]].append(answer["correct"])

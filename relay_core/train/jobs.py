@@ -72,18 +72,25 @@ class JobFile:
         """The rows that are there, by ``i`` and ``k``."""
         return self._rows
 
-    def run(self, answer: Callable[[Sequence[Job], Callable[[Job, Row], None]], None]) -> list[Row]:
+    def run(
+        self, answer: Callable[[Sequence[Job], Callable[[Job, Row], None]], None], *, by_main: bool = False
+    ) -> list[Row]:
         """Answer the jobs that have no row yet; every process answers its share.
 
         Args:
             answer: answers jobs, and calls its second argument with each job and the values of its row.
+            by_main: the main process answers all of them, because ``answer`` itself shares them out.
 
         Returns:
             The rows of all jobs, in the order of the jobs, the same in every process.
         """
         missing = [job for job in self._jobs if (job.i, job.k) not in self._rows]
         processes.barrier()  # every process has read the parts before one of them writes
-        if mine := missing[processes.rank() :: processes.world_size()]:
+        if by_main:
+            mine = missing if processes.is_main() else []
+        else:
+            mine = missing[processes.rank() :: processes.world_size()]
+        if mine:
             journal = Journal(self._parts / f"part-{processes.rank()}.jsonl")
 
             def keep(job: Job, values: Row) -> None:

@@ -27,6 +27,10 @@ def folder_of(spec: str) -> str:
     Raises:
         ConfigurationError: the spec names a model that cannot be trained in this process.
     """
+    return _student(spec).source
+
+
+def _student(spec: str) -> EngineSpec:
     parsed = EngineSpec.parse(spec)
     if parsed == EngineSpec(Scheme.BUNDLED, ""):
         parsed = EngineSpec(Scheme.BUNDLED, "student-base")
@@ -35,7 +39,7 @@ def folder_of(spec: str) -> str:
             f"student {without_secrets(spec)!r} cannot be trained here: write bundled:NAME, transformers:PATH_OR_ID or "
             "a path"
         )
-    return parsed.source
+    return parsed
 
 
 def load(folder: str, *, dtype: str = "float32") -> tuple[Any, Any]:
@@ -146,6 +150,20 @@ def engine_on(model: Any, tokenizer: Any, name: str) -> TransformersEngine:
     from relay_core.engines.transformers import TransformersEngine
 
     return TransformersEngine(model, tokenizer=tokenizer, spec=name)
+
+
+def engine_for_actors(spec: str, lora: Lora) -> TransformersEngine:
+    """An engine with the weights of :func:`trainable`, which each process that unpickles it loads for itself."""
+    from relay_core.engines.transformers import TransformersEngine
+
+    student = _student(spec)
+    base = base_of(spec)
+    return TransformersEngine(
+        student.source,
+        spec=str(student),
+        base=None if base == student.source else base,
+        dtype=lora.dtype if lora.r else "float32",
+    )
 
 
 def is_saved(folder: Path) -> bool:

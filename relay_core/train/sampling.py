@@ -1,4 +1,8 @@
-"""Sampling: the answers of one model, without calls, to many problems."""
+"""Sampling: the answers of one model, without calls, to many problems.
+
+The answers are sampled in this process, or over Ray Data in actors on one or many machines. Their rows are the same:
+every answer has its own seed, and its row is made here.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relay_core import portal
-from relay_core.concurrency import map_concurrently
-from relay_core.evaluate.progress import Progress
+from relay_core.evaluate.ray_data import Cluster
 from relay_core.events import FinishReason, RelayResult
 from relay_core.relay import Relay
-from relay_core.train import processes
 from relay_core.train.jobs import Job, JobFile, Row
+from relay_core.train.sampling_here import local
+from relay_core.train.sampling_over_ray import over_ray
 
 LIMIT = 128
-"""How many answers run at a time."""
+"""How many answers run at a time, in this process or in each actor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,9 @@ class Sample:
     token_ids: tuple[int, ...]
 
 
-def sample(relay: Relay, jobs: Sequence[Job], path: Path, *, temperature: float) -> list[Sample]:
+def sample(
+    relay: Relay, jobs: Sequence[Job], path: Path, *, temperature: float, cluster: Cluster | None = None
+) -> list[Sample]:
     """Sample the student's own answers.
 
     An answer that a limit cut off is left out, because it has no end token to train on.
@@ -37,6 +42,7 @@ def sample(relay: Relay, jobs: Sequence[Job], path: Path, *, temperature: float)
         jobs: the answers to sample.
         path: the file for one row per answer. Answers that are there, or in its parts, are not sampled again.
         temperature: the student's temperature.
+        cluster: as for :func:`sampled_rows`.
     """
 
     def row(job: Job, result: RelayResult) -> Row:
@@ -44,45 +50,37 @@ def sample(relay: Relay, jobs: Sequence[Job], path: Path, *, temperature: float)
         ended = result.finish_reason is FinishReason.STOP
         return {"ended": ended, "prompt_ids": list(training.prompt_ids), "token_ids": list(training.token_ids)}
 
-    file = JobFile(path, jobs)
     sampling: dict[str, Any] = {"temperature": temperature, "top_p": 1.0, "top_k": None}
-    rows = file.run(local(relay, row, label="samples", done=len(file.known), **sampling))
+    rows = sampled_rows(JobFile(path, jobs), relay, row, label="samples", cluster=cluster, **sampling)
     return [Sample(tuple(r["prompt_ids"]), tuple(r["token_ids"])) for r in rows if r["ended"]]
 
 
-def local(
+def sampled_rows(
+    file: JobFile,
     relay: Relay,
     row: Callable[[Job, RelayResult], Row],
     *,
     label: str,
-    done: int = 0,
-    limit: int = LIMIT,
+    cluster: Cluster | None = None,
     **overrides: Any,
-) -> Callable[[Sequence[Job], Callable[[Job, Row], None]], None]:
-    """Answer jobs in this process, with calls refused: an argument of :meth:`JobFile.run`.
+) -> list[Row]:
+    """Answer the jobs of a file that have no row yet, with calls refused unless ``overrides`` allow them.
 
     Args:
-        relay: the relay whose student answers.
+        file: the jobs.
+        relay: the relay that answers. With a cluster, its engines must be named by specs: each actor loads its own.
         row: makes the values of a job's row from its answer.
-        label, done: the progress: its name, and the answers that an earlier, killed run sampled. The main process
-            shows its own share.
-        limit: how many answers run at a time.
+        label: the name of the progress.
+        cluster: the machines that answer; ``None`` means this process.
         overrides: settings of every answer, by name (:class:`~relay_core.settings.RelaySettings`).
 
-    The function that it returns raises EngineError if the engine failed; all earlier answers are kept.
+    Returns:
+        The rows of all jobs, in their order.
+
+    Raises:
+        EngineError: an engine failed; all earlier answers are kept.
     """
-
-    def answer_all(jobs: Sequence[Job], keep: Callable[[Job, Row], None]) -> None:
-        async def run() -> None:
-            with Progress(label, done + len(jobs), done=done, shown=processes.is_main()) as progress:
-
-                async def answer(job: Job) -> None:
-                    options = {"calls": False, "seed": job.seed, **overrides}
-                    keep(job, row(job, await relay.agenerate(job.problem.messages, **options)))
-                    progress.step()
-
-                await map_concurrently(answer, jobs, limit=limit)
-
-        portal.run(run)
-
-    return answer_all
+    options: dict[str, Any] = {"label": label, "done": len(file.known), "limit": LIMIT, **overrides}
+    if cluster is None:
+        return file.run(local(relay, row, **options))
+    return file.run(over_ray(relay, row, cluster, **options), by_main=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
+from relay_core.evaluate.ray_data import Cluster
 from relay_core.evaluate.store import write_json
 from relay_core.evaluate.task import Task
 from relay_core.relay import Relay
@@ -41,8 +42,19 @@ def calls_teacher(recipe: Recipe) -> bool:
     return recipe.warmup.source != "random"
 
 
+def spreads(recipe: Recipe) -> bool:
+    """Whether the recipe's source can sample in actors of a cluster; the search of `guided` runs in this process."""
+    return recipe.warmup.source != "guided"
+
+
 def training_rows(
-    recipe: Recipe, task: Task, student: Engine, teacher: Engine | None, jobs: Sequence[Job], folder: Path
+    recipe: Recipe,
+    task: Task,
+    student: Engine,
+    teacher: Engine | None,
+    jobs: Sequence[Job],
+    folder: Path,
+    cluster: Cluster | None = None,
 ) -> TrainingRows:
     """The rows to train on.
 
@@ -53,6 +65,7 @@ def training_rows(
         teacher: needed where :func:`calls_teacher`.
         jobs: the answers to sample.
         folder: receives the answers, as soon as they are there, and ``rows.json``.
+        cluster: the machines that sample, for a source that :func:`spreads`; ``None`` means this process.
 
     Raises:
         ConfigurationError: no answer can be trained on, or none holds a call.
@@ -61,10 +74,13 @@ def training_rows(
     source = recipe.warmup.source
     report: dict[str, Any]
     if source == "random":
-        rows, report = _random(recipe, student, jobs, folder), {}
+        rows, report = _random(recipe, student, jobs, folder, cluster), {}
     else:
         assert teacher is not None
-        rows, report = (_guided if source == "guided" else _told)(recipe, task, student, teacher, jobs, folder)
+        if source == "guided":
+            rows, report = _guided(recipe, task, student, teacher, jobs, folder)
+        else:
+            rows, report = _told(recipe, task, student, teacher, jobs, folder, cluster)
         if not report["calls"]:
             raise ConfigurationError(_NO_CALL[source].format(rows=len(rows), answers=len(jobs)))
     if processes.is_main():
@@ -80,10 +96,13 @@ _NO_CALL = {
 }
 
 
-def _random(recipe: Recipe, student: Engine, jobs: Sequence[Job], folder: Path) -> TrainingRows:
+def _random(
+    recipe: Recipe, student: Engine, jobs: Sequence[Job], folder: Path, cluster: Cluster | None
+) -> TrainingRows:
     config = recipe.warmup
     relay = Relay(student, None, recipe.settings())
-    samples = sampling.sample(relay, jobs, folder / "samples.jsonl", temperature=config.temperature)
+    path = folder / "samples.jsonl"
+    samples = sampling.sample(relay, jobs, path, temperature=config.temperature, cluster=cluster)
     if not samples:
         raise ConfigurationError(f"none of {len(jobs)} samples of {student.spec} ended: raise relay.max_tokens")
     assert student.tokenizer is not None
@@ -114,12 +133,18 @@ def _guided(
 
 
 def _told(
-    recipe: Recipe, task: Task, student: Engine, teacher: Engine, jobs: Sequence[Job], folder: Path
+    recipe: Recipe,
+    task: Task,
+    student: Engine,
+    teacher: Engine,
+    jobs: Sequence[Job],
+    folder: Path,
+    cluster: Cluster | None,
 ) -> tuple[TrainingRows, dict[str, Any]]:
     config, settings = recipe.warmup, recipe.settings()
     options = {"temperature": config.temperature, "top_p": 1.0, "top_k": None}
     text = told.instructions(config.instructions)
-    found = told.answers(Relay(student, teacher, settings), task, jobs, folder, text, **options)
+    found = told.answers(Relay(student, teacher, settings), task, jobs, folder, text, cluster, **options)
     assert student.tokenizer is not None
     rows = told.training_rows(found, jobs, student.tokenizer, enable_thinking=settings.enable_thinking)
     return rows, {

@@ -20,6 +20,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.comparison import Comparison, Method
 from relay_core.evaluate.measure import Measured
+from relay_core.evaluate.ray_data import Cluster
 from relay_core.evaluate.store import read_rows, write_json, write_text
 from relay_core.evaluate.task import Problem, task_from_spec, up_to
 from relay_core.keys import Role
@@ -53,13 +55,14 @@ class Run:
     Args:
         recipe: the run's values.
         out: the folder for all files.
+        cluster: the machines that sample in warm-up and filter; ``None`` means this process. The files are the same.
 
     Raises:
         ConfigurationError: ``out`` holds a run of another recipe.
         MissingExtraError: the training packages are not installed.
     """
 
-    def __init__(self, recipe: Recipe, out: Path) -> None:
+    def __init__(self, recipe: Recipe, out: Path, cluster: Cluster | None = None) -> None:
         models.require_extra()
         import torch
 
@@ -68,6 +71,7 @@ class Run:
         check_report_to(recipe.warmup.trainer, "warmup")
         check_report_to(recipe.grpo.trainer)
         self.recipe, self.out = recipe, out
+        self.cluster = None if cluster is None else replace(cluster, cpus=recipe.threads or 1)
         self.task = task_from_spec(recipe.task)
         if recipe.threads is not None:
             torch.set_num_threads(recipe.threads)
@@ -124,12 +128,16 @@ class Run:
             sources.check(self.recipe, teacher)
             self._measure_blocked("before", models.folder_of(self.recipe.student))
             model, tokenizer = self._trainable(models.folder_of(self.recipe.student))
-            engine = models.engine_on(model, tokenizer, self.recipe.student)
+            cluster = self.cluster if sources.spreads(self.recipe) else None
+            if cluster is None:
+                engine = models.engine_on(model, tokenizer, self.recipe.student)
+            else:
+                engine = models.engine_for_actors(self.recipe.student, self.recipe.lora)
             engines.callback(portal.run, engine.aclose)
             problems = self._training_problems(config.problems, _WARMUP_DRAW, config.mix)
             samples_each = -(-config.problems // len(problems))  # several, if the task has fewer problems
             jobs = jobs_for(problems, samples_each, run_seed=self.recipe.seed, stage="warmup")
-            rows = sources.training_rows(self.recipe, self.task, engine, teacher, jobs, folder)
+            rows = sources.training_rows(self.recipe, self.task, engine, teacher, jobs, folder, cluster)
         state = warmup.fine_tune(model, tokenizer, rows, config, folder, seed=self.recipe.seed)
         self._save(model, tokenizer, self.warm, state)
 
@@ -156,7 +164,7 @@ class Run:
         engine = self._teacher()
         try:
             relay = Relay(engine, None, self.recipe.settings())
-            rates = data_filter.pass_rates(relay, self.task, jobs, self.out / "filter", config)
+            rates = data_filter.pass_rates(relay, self.task, jobs, self.out / "filter", config, self.cluster)
         finally:
             portal.run(engine.aclose)
         return data_filter.kept(problems, rates, config.keep)

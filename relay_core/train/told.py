@@ -17,6 +17,7 @@ from relay_core import command
 from relay_core.chat import Conversation, render
 from relay_core.errors import ConfigurationError, TeacherUnavailable, did_you_mean
 from relay_core.evaluate.objections import asked, texts_of
+from relay_core.evaluate.ray_data import Cluster
 from relay_core.evaluate.task import Task
 from relay_core.events import RelayResult
 from relay_core.instructions import BY_NAME
@@ -24,7 +25,7 @@ from relay_core.relay import Relay
 from relay_core.tokenizer import Tokenizer
 from relay_core.train.jobs import Job, JobFile, Row
 from relay_core.train.rollout import TRUNCATED
-from relay_core.train.sampling import local
+from relay_core.train.sampling import sampled_rows
 from relay_core.train.warmup import IGNORED
 from relay_core.transcript import Author
 
@@ -48,7 +49,15 @@ def instructions(text_or_name: str) -> str:
     return text_or_name
 
 
-def answers(relay: Relay, task: Task, jobs: Sequence[Job], folder: Path, text: str, **sampling: Any) -> list[Row]:
+def answers(
+    relay: Relay,
+    task: Task,
+    jobs: Sequence[Job],
+    folder: Path,
+    text: str,
+    cluster: Cluster | None = None,
+    **sampling: Any,
+) -> list[Row]:
     """The student's answers with instructions; rows in the order of the jobs.
 
     A row holds ``right``, ``token_ids`` and ``labels`` (``None`` for an answer that cannot be trained on: it is wrong,
@@ -61,6 +70,7 @@ def answers(relay: Relay, task: Task, jobs: Sequence[Job], folder: Path, text: s
         jobs: the answers to sample.
         folder: receives ``told.jsonl``; answers that are there are not sampled again.
         text: the instructions.
+        cluster: the machines that answer; ``None`` means this process.
         sampling: settings of every answer, by name.
 
     Raises:
@@ -88,7 +98,7 @@ def answers(relay: Relay, task: Task, jobs: Sequence[Job], folder: Path, text: s
 
     file = JobFile(folder / "told.jsonl", jobs)
     overrides = {"calls": True, "student_instructions": text, **sampling}
-    return file.run(local(relay, row, label="told", done=len(file.known), **overrides))
+    return sampled_rows(file, relay, row, label="told", cluster=cluster, **overrides)
 
 
 def untold(result: RelayResult, tokenizer: Tokenizer) -> tuple[list[int], list[int]] | None:

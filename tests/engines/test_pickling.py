@@ -98,3 +98,13 @@ def test_what_no_spec_names_says_what_to_write(tiny: Tokenizer) -> None:
 def test_a_copy_of_an_engine_is_the_engine() -> None:
     for engine in (ScriptedEngine("a"), OpenAIEngine("M", URL, headers={"a": "b"}), Own(), build("bundled")):
         assert copy.copy(engine) is copy.deepcopy(engine) is copy.deepcopy([engine])[0] is engine
+
+
+@pytest.mark.parametrize("kind", [TransformersEngine, VLLMEngine])
+def test_a_relative_folder_is_found_from_another_one(
+    kind: type[Engine], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_model.parent)
+    pickled = pickle.dumps(kind(tiny_model.name))
+    monkeypatch.chdir(tmp_path)
+    assert pickle.loads(pickled).context_length == kind(tiny_model).context_length

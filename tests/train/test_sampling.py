@@ -1,6 +1,18 @@
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
 from relay_core import Relay, RelaySettings, ScriptedEngine
+from relay_core.evaluate.ray_data import Cluster
+from relay_core.train import models
 from relay_core.train.jobs import jobs_for
+from relay_core.train.recipe import Lora
 from relay_core.train.sampling import sample
+from testing import ray_answers
 from testing.tasks import problem
 
 
@@ -33,3 +45,34 @@ def test_another_seed_draws_other_answers_and_the_order_does_not_matter():
     ]
     others = jobs_for(problems, 2, run_seed=1, stage="warmup") + jobs_for(problems, 2, run_seed=0, stage="filter")
     assert not {job.seed for job in jobs} & {job.seed for job in others}
+
+
+@pytest.mark.timeout(600)
+def test_over_ray_a_model_samples_the_same_file(ray_here, tmp_path, model_folder):
+    jobs = jobs_for([problem(f"How much is {n} + 3?", None) for n in range(12)], 1, run_seed=0, stage="warmup")
+    settings = RelaySettings(max_tokens=24)
+    model, tokenizer = models.load(str(model_folder))
+    with Relay(models.engine_on(model, tokenizer, "live"), None, settings) as relay:
+        here = sample(relay, jobs, tmp_path / "here.jsonl", temperature=1.0)
+    relay = Relay(models.engine_for_actors(str(model_folder), Lora()), None, settings)
+    assert sample(relay, jobs, tmp_path / "ray.jsonl", temperature=1.0, cluster=Cluster(actors=1)) == here != []
+    assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "here.jsonl").read_bytes()
+
+
+@pytest.mark.timeout(600)
+def test_a_driver_that_is_killed_goes_on(ray_here, tmp_path):
+    path, parts = tmp_path / "rows.jsonl", tmp_path / "rows.parts" / "part-0.jsonl"
+    with subprocess.Popen([sys.executable, "-m", "testing.ray_answers", str(path)]) as driver:
+        while not parts.exists() or parts.read_bytes().count(b"\n") < 4:
+            assert driver.poll() is None
+            time.sleep(0.02)
+        of_its_ray = psutil.Process(driver.pid).children(recursive=True)
+        driver.send_signal(signal.SIGKILL)
+    kept = parts.read_bytes()
+    assert 4 <= kept.count(b"\n") < 48
+    ray_answers.rows(path, Cluster(actors=1))
+    assert not parts.exists()
+    ray_answers.rows(tmp_path / "here.jsonl", None)
+    assert path.read_bytes() == (tmp_path / "here.jsonl").read_bytes()
+    assert {*kept.splitlines()} <= {*path.read_bytes().splitlines()}
+    assert psutil.wait_procs(of_its_ray, timeout=60)[1] == []

@@ -99,7 +99,7 @@ class TransformersEngine(InProcessEngine):
     ) -> None:
         if dtype not in DTYPES:
             raise ConfigurationError(f"dtype is {dtype!r}: write one of {', '.join(DTYPES)}")
-        self._device, self._dtype, self._base, self._name = device, dtype, base, ""
+        self._device, self._dtype, self._name = device, dtype, ""
         self._batching = BatchingOptions(
             page_size=page_size,
             cache_tokens=cache_tokens,
@@ -149,12 +149,13 @@ class TransformersEngine(InProcessEngine):
         self._start_lock, self._requests_lock = threading.Lock(), threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._lent is not None or not self._has_own_tokenizer:
+        if self._source is None or not self._has_own_tokenizer:
             raise self.not_picklable("it was built with a loaded model or a tokenizer")
-        options = {"base": self._base, "device": self._device, "dtype": self._dtype, **asdict(self._batching)}
+        model, base = self._source.absolute()
+        options = {"base": base, "device": self._device, "dtype": self._dtype, **asdict(self._batching)}
         if self.spec.startswith(f"{Scheme.BUNDLED}:"):  # its folder may be elsewhere in the other process
             return partial(engine_from_spec, self.spec, **options), ()
-        return partial(type(self), self._name, spec=self.spec, **options), ()
+        return partial(type(self), model, spec=self.spec, **options), ()
 
     # -- starting and closing ------------------------------------------------------------------------------
 
