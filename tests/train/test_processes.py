@@ -8,26 +8,24 @@ import sys
 import pyarrow.parquet
 import pytest
 
+from relay_core.train.__main__ import main
 from tests.train.test_main import SMALL
 
 FLAGS = [
-    *SMALL,
-    "--grpo.prompts",
-    "4",
-    "--filter.problems",
-    "6",
-    "--grpo.rollouts",
-    "3",
-    "--grpo.tokens_per_forward",
-    "64",
-]
+    *SMALL, "--grpo.prompts", "4", "--filter.problems", "6", "--grpo.rollouts", "3", "--grpo.tokens_per_forward", "64",
+]  # fmt: skip
 
 
-def train(folder, out, *, processes=1, more=()):
+def train(folder, out, more, *, processes=1):
+    command = ["all", *FLAGS, *more, "--student", str(folder), "--teacher", str(folder), "--out", str(out)]
+    if processes == 1:
+        assert main(command) == 0
+        return out
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "relay_core.train", "all", *FLAGS, *more]
-    command += ["--student", str(folder), "--teacher", str(folder), "--out", str(out)]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "relay_core.train", *command],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (out / "stderr.txt").write_text(done.stderr)
     return out
@@ -53,9 +51,9 @@ def losses(out):
 def test_two_processes_do_what_one_does(tmp_path, model_folder):
     # the models are random, and every third answer counts as right: groups have something to learn
     grader = ["--task.grader", "testing.graders:by_length", "--task", str(problems(tmp_path))]
-    one = train(model_folder, tmp_path / "one", more=grader)
-    again = train(model_folder, tmp_path / "again", more=grader)
-    two = train(model_folder, tmp_path / "two", processes=2, more=grader)
+    one = train(model_folder, tmp_path / "one", grader)
+    again = train(model_folder, tmp_path / "again", grader)
+    two = train(model_folder, tmp_path / "two", grader, processes=2)
     for name in ("warmup/samples.jsonl", "filter/answers.jsonl", "filter/rates.jsonl"):
         assert (one / name).read_text() == (two / name).read_text() == (again / name).read_text()
     assert rollouts(one) == rollouts(again) == rollouts(two)
