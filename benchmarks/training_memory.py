@@ -129,12 +129,10 @@ def estimated(shape: Shape, stage: str) -> int:
     recipe = shape.recipe(Path("model"))
     student = memory.Student(shape.config(), recipe, "cpu", 1, 0 if stage == "warmup" else PROMPT_TOKENS)
     if stage == "warmup":
-        parts = {**student.state, **student.warmup_pass()}
-        return sum(parts.values())
+        return sum(student.with_slack({**student.state, **student.warmup_pass()}).values())
     token = memory.token_bytes(shape.config(), memory.FLOAT32)
     filled = recipe.grpo.prompts * recipe.grpo.group_size * (MAX_TOKENS + PROMPT_TOKENS) * token
-    parts = {**student.state, **student.reference(), **student.grpo_pass(), "cache": filled}
-    return sum(parts.values())
+    return filled + sum(student.with_slack({**student.state, **student.reference(), **student.grpo_pass()}).values())
 
 
 def main() -> None:

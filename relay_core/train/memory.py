@@ -27,6 +27,9 @@ from relay_core.train.recipe import Lora, Recipe
 FLOAT32 = 4
 CUDA_CONTEXT = int(0.6 * GIB)
 """What a process takes of a GPU beside its tensors."""
+CPU_SLACK = 0.15
+"""What C's allocator keeps of freed memory on a CPU, as a share of what training takes: 3 to 33% in the runs of
+``benchmarks/training_memory.py``, most where temporary tensors have just under 32 MiB."""
 TEACHER_ROOM = {"max_batch_tokens": 1024, "cache_tokens": 128 * 512}
 """Options of a teacher in this process: its cache has room for a rollout's requests."""
 PROMPT_TOKENS = 512
@@ -87,17 +90,17 @@ def estimate(recipe: Recipe, *, world: int = 1, prompt_tokens: int = PROMPT_TOKE
         return Estimate(tuple(Phase("teacher", d, parts) for d, parts in teacher.items()), free, (*unknown, "student"))
     student = Student(config, recipe, device.type, world, prompt_tokens)
     engine = student.engine(free[name])
-    beside = {} if device.type == "cpu" else {"context": CUDA_CONTEXT}
     phases = []
     if recipe.grpo.calls:
-        phases.append(Phase("warm-up", name, {**student.state, **student.warmup_pass(), **beside}))
-    held = {**student.state, **student.reference(), **beside}
+        phases.append(Phase("warm-up", name, student.with_slack({**student.state, **student.warmup_pass()})))
+    held = {**student.state, **student.reference()}
     held_by_teacher = teacher.pop(name, {}) if recipe.grpo.calls else {}
     rollout = {part: size for part, size in held.items() if part != "gradients"}
-    phases.append(Phase("rollout", name, {**rollout, **engine, **held_by_teacher}))
+    phases.append(Phase("rollout", name, {**student.with_slack(rollout), **engine, **held_by_teacher}))
     sleeps = device.type == "cuda" and bool(recipe.grpo.trainer.get("vllm_enable_sleep_mode", True))
     kept = {} if sleeps else engine
-    phases.append(Phase("update", name, {**held, **student.grpo_pass(), **kept, **held_by_teacher}))
+    update = student.with_slack({**held, **student.grpo_pass()})
+    phases.append(Phase("update", name, {**update, **kept, **held_by_teacher}))
     if device.type == "cpu":
         shared = int(os.environ.get("LOCAL_WORLD_SIZE", world))
         phases = [Phase(p.name, p.device, {n: size * shared for n, size in p.parts.items()}) for p in phases]
@@ -166,6 +169,12 @@ class Student:
         except EngineError:  # the training alone does not fit
             tokens = 0
         return {"cache": tokens * sizes.token}
+
+    def with_slack(self, parts: Mapping[str, int]) -> dict[str, int]:
+        """``parts``, and what the process takes of the device beside its tensors."""
+        if self._device == "cpu":
+            return {**parts, "allocator": int(CPU_SLACK * sum(parts.values()))}
+        return {**parts, "context": CUDA_CONTEXT}
 
     def warmup_pass(self) -> dict[str, int]:
         """The pass of warm-up: ``per_device_train_batch_size`` rows, or all of a batch, of at most ``max_length``."""
