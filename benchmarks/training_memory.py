@@ -73,7 +73,7 @@ SHAPES = (
     Shape("30 M, untied", 256, 14, 32768, rows=4, tied=False),
     Shape("50 M, checkpointed", 512, 12, 16384, rows=8, checkpointing=True),
 )
-TINY = Shape("20 thousand", 16, 1, 512, rows=8)
+TINY = Shape("20 thousand", 16, 1, 1024, rows=8)
 
 
 def measure(shape: Shape, stage: str) -> int:
@@ -141,13 +141,14 @@ def main() -> None:
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--shapes", type=int, default=len(SHAPES), help="the first so many shapes")
+    parser.add_argument("--stages", nargs="+", default=["warmup", "grpo"], choices=["warmup", "grpo"])
     args = parser.parse_args()
     if args.child:
         stage, name = args.child
         print(child(stage, next(shape for shape in (*SHAPES, TINY) if shape.name == name)))
         return
     runs: list[dict[str, Any]] = []
-    for stage in ("warmup", "grpo"):
+    for stage in args.stages:
         base = measure(TINY, stage)
         for shape in SHAPES[: args.shapes]:
             used, guess = measure(shape, stage) - base, estimated(shape, stage)

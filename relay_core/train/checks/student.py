@@ -33,7 +33,7 @@ def template(inspection: Inspection) -> Found:
             continue
         check_template(tokenizer)
         prompt = Conversation.of(inspection.problems["filter"][0].messages)
-        ends_with = render(tokenizer, prompt).text[-40:]
+        ends_with = render(tokenizer, prompt).text[-60:]
         if not inspection.recipe.settings().enable_thinking:
             yield from _thinking(role, tokenizer)
         yield Level.OK, f"the {role}'s prompts end with {ends_with!r}"
