@@ -42,6 +42,7 @@ if os.environ.get("WITH_VLLM", "yes") != "yes":
         "engines/openai/test_warming.py",
         "engines/test_parity.py",
         "engines/test_vllm.py",
+        "engines/test_vllm_requests.py",
         "test_template_vllm.py",
         "train/policies/test_colocate.py",
         "train/policies/test_server.py",

@@ -136,7 +136,7 @@ def require_extra() -> None:
 
 
 def quiet() -> None:
-    """Turn off transformers' progress bars, and TRL's warning about vLLM, which training does not use."""
+    """Turn off transformers' progress bars, and TRL's warning about vLLM 0.32, which the tests of `policies/` run."""
     import warnings
 
     from transformers.utils import logging

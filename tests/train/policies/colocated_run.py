@@ -1,9 +1,9 @@
 """Three updates with ``colocate``, in a process of its own: in each rollout, vLLM answers as the live weights do.
 
-    python colocated_run.py MODEL_FOLDER OUT_FOLDER
+    python colocated_run.py MODEL_FOLDER OUT_FOLDER [lora]
 
-prints one line of JSON. vLLM changes much of its process (variables, threads, torch's process group), so that the test
-module does not load it.
+prints one line of JSON; with ``lora``, which is left to be run by hand, an adapter is trained. vLLM changes much of its
+process (variables, threads, torch's process group), so that the test module does not load it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from relay_core.engines.base import Engine
 from relay_core.train import models
 from relay_core.train.policies.colocate import ColocatePolicy
 from relay_core.train.policies.live import LivePolicy
+from relay_core.train.recipe import Lora
 from relay_core.train.trainer import arguments, common_values
 
 QUESTIONS = [[{"role": "user", "content": f"What is {n} * {n + 5}?"}] for n in range(8)]
@@ -43,12 +44,12 @@ async def drop_one(engine: Engine) -> None:
     await asyncio.sleep(0.2)
 
 
-def main(folder: str, out: str) -> dict[str, Any]:
+def main(folder: str, out: str, lora: str = "") -> dict[str, Any]:
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     models.quiet()
-    model, tokenizer = models.load(folder)
+    model, tokenizer = models.trainable(folder, Lora(r=8 if lora else 0), folder, seed=0)
     policy, live = ColocatePolicy(tokenizer, {}), LivePolicy(tokenizer, frees_cache=True)
     teacher = ScriptedEngine(" so it is", tokenizer)
     report: dict[str, Any] = {"colocate": [], "live": [], "calls": [], "left": []}
