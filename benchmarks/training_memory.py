@@ -4,8 +4,7 @@
 
 For each shape, a random Qwen3 is trained in a process of its own, by warm-up and by GRPO without a teacher, and the
 process's peak of resident memory is read. The peak of the same run on a model of 20,000 parameters is subtracted:
-imports, data, and what a run takes whatever its model. Two parts of the estimate cannot be seen in resident memory, and
-are replaced: a cache counts as far as the answers fill it.
+imports, data, and what a run takes whatever its model.
 """
 
 from __future__ import annotations
@@ -125,14 +124,13 @@ def _fine_tune(recipe: Recipe, source: Path, out: Path) -> None:
 
 
 def estimated(shape: Shape, stage: str) -> int:
-    """The estimate of a stage in bytes, with the cache as far as it is filled."""
+    """The estimate of a stage in bytes."""
     recipe = shape.recipe(Path("model"))
     student = memory.Student(shape.config(), recipe, "cpu", 1, 0 if stage == "warmup" else PROMPT_TOKENS)
     if stage == "warmup":
         return sum(student.with_slack({**student.state, **student.warmup_pass()}).values())
-    token = memory.token_bytes(shape.config(), memory.FLOAT32)
-    filled = recipe.grpo.prompts * recipe.grpo.group_size * (MAX_TOKENS + PROMPT_TOKENS) * token
-    return filled + sum(student.with_slack({**student.state, **student.reference(), **student.grpo_pass()}).values())
+    cache = student.engine(16 * 2**30)["cache"]
+    return cache + sum(student.with_slack({**student.state, **student.reference(), **student.grpo_pass()}).values())
 
 
 def main() -> None:
