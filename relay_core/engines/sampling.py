@@ -31,6 +31,8 @@ class Sampling:
         tool_call: a forced tool call. At most one of these four is set, to one of the engine's ``constraints``.
         begun: the beginning of the constrained text, which the prompt already holds (``Engine.resumes_constraints``).
         top_logprob: whether each token must have its ``top_logprob``.
+        processed_logprobs: whether the log-probabilities are those after the temperature, as in vLLM's mode
+            ``processed_logprobs``; engines other than ``TransformersEngine`` ignore it.
         head: the folder of a head, whose probability each token must have (``Token.head_probability``); for engines
             whose ``check_head`` accepts it.
         halt: a function that is called with the number of tokens that the request has written before, and with the next
@@ -53,6 +55,7 @@ class Sampling:
     tool_call: ToolCall | None = None
     begun: str = ""
     top_logprob: bool = False
+    processed_logprobs: bool = False
     head: str | None = None
     halt: Callable[[int, Token], bool] | None = None
 

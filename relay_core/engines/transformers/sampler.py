@@ -77,6 +77,9 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         if sampled:
             chosen[sampled] = self._sample(rows, [tickets[i].request for i in sampled], sampled)
         logprobs = rows.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) - normalizers
+        if processed := [i for i in sampled if tickets[i].request.sampling.processed_logprobs]:
+            scaled = _scaled(rows[processed], [tickets[i].request.sampling for i in processed]).log_softmax(-1)
+            logprobs[processed] = scaled.gather(-1, chosen[processed].unsqueeze(-1)).squeeze(-1)
         if sampled or held:
             rows.scatter_(-1, chosen.unsqueeze(-1), torch.inf)  # so that the manager's argmax picks the same ids
         by_heads = [None] * len(tickets) if headed is None else headed.probabilities(logprobs)
@@ -115,12 +118,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         """Ids drawn from ``rows[indices]`` under each request's temperature, top_k and top_p; shape [len(indices)]."""
         settings = [request.sampling for request in requests]
         logits = rows if len(indices) == len(rows) else rows[indices]
-        if any(s.temperature != 1 for s in settings):
-            temperatures = [min(s.temperature, MAX_TEMPERATURE) for s in settings]
-            # the largest logit becomes 0, so that no temperature makes it infinite
-            logits = (logits - logits.amax(-1, keepdim=True)) / torch.tensor(
-                temperatures, device=rows.device
-            ).unsqueeze(-1)
+        logits = _scaled(logits, settings)
         if any(s.top_k or s.top_p < 1 for s in settings):
             logits = _mask_by_top_k_and_top_p(logits, settings)
         noise = torch.empty_like(logits).exponential_(generator=self._generator)
@@ -176,6 +174,15 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
 def _receive(deliveries: list[Delivery]) -> None:
     for request, tokens, finish in deliveries:
         request.receive(tokens, finish)
+
+
+def _scaled(logits: torch.Tensor, settings: list[Sampling]) -> torch.Tensor:
+    """The logits of some rows, divided by the temperature of each."""
+    if all(s.temperature == 1 for s in settings):
+        return logits
+    temperatures = [min(s.temperature, MAX_TEMPERATURE) for s in settings]
+    # the largest logit becomes 0, so that no temperature makes it infinite
+    return (logits - logits.amax(-1, keepdim=True)) / torch.tensor(temperatures, device=logits.device).unsqueeze(-1)
 
 
 def _mask_by_top_k_and_top_p(logits: torch.Tensor, settings: list[Sampling]) -> torch.Tensor:

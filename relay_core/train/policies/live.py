@@ -16,15 +16,26 @@ for the next one. In the memory of a CPU it stays, and the engine only pauses.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from relay_core import portal
+from relay_core.engines.base import Chunk, Engine, Prompt, Sampling
+from relay_core.engines.wrapped import Wrapped
 from relay_core.errors import ConfigurationError
 from relay_core.train import models
 
 if TYPE_CHECKING:
     from relay_core.engines.transformers import TransformersEngine
+
+
+class ProcessedLogprobs(Wrapped):
+    """The student's engine with log-probabilities after the temperature, as the trainer computes them."""
+
+    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+        async for chunk in self.inner.stream(prompt, replace(sampling, processed_logprobs=True)):
+            yield chunk
 
 
 class LivePolicy:
@@ -43,7 +54,11 @@ class LivePolicy:
         self._pause = contextlib.ExitStack()
 
     @property
-    def engine(self) -> TransformersEngine:
+    def engine(self) -> Engine:
+        return ProcessedLogprobs(self._live)
+
+    @property
+    def _live(self) -> TransformersEngine:
         assert self._engine is not None, "attach comes first"
         return self._engine
 
@@ -74,7 +89,7 @@ class LivePolicy:
     def generating(self, trainer: Any) -> Iterator[None]:
         """Let the engine generate with the current weights of the trainer's model, in evaluation mode."""
         self._pause.close()
-        model, engine = trainer.model, self.engine
+        model, engine = trainer.model, self._live
         training = model.training
         model.eval()
         try:

@@ -32,7 +32,7 @@ def test_it_answers_with_the_present_weights(model_folder: Path, frees_cache: bo
             assert not model.training
             tokens, _ = portal.run(collect, policy.engine, Prompt("", ids), Sampling(12))
         assert model.training
-        assert policy.engine.running is not frees_cache, "the cache stays only where it may"
+        assert policy._live.running is not frees_cache, "the cache stays only where it may"
         answers.append([t.id for t in tokens])
         with torch.no_grad():
             expected = model.eval().generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)[0, len(ids) :]
@@ -42,7 +42,7 @@ def test_it_answers_with_the_present_weights(model_folder: Path, frees_cache: bo
                 weights += torch.randn(weights.shape, generator=torch.Generator().manual_seed(len(answers))) / 4
     assert answers[0] != answers[1] != answers[2]
     policy.release()
-    assert not policy.engine.running
+    assert not policy._live.running
     policy.release()
 
 
@@ -76,3 +76,24 @@ def test_sharded_weights_are_refused(model_folder: Path, state: dict[str, Any], 
         return
     with pytest.raises(ConfigurationError, match=f"live, but {what} .*colocate or server"):
         policy.attach(trainer)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_log_probabilities_are_those_of_the_loss(model_folder: Path, temperature: float) -> None:
+    model, tokenizer = models.load(str(model_folder))
+    policy = LivePolicy(tokenizer)
+    policy.attach(SimpleNamespace(model=model, accelerator=UNSHARDED))
+    ids = tokenizer.encode("What is 6 * 47?")
+    for seed in range(50):  # until an answer does not end with its first token
+        sampling = Sampling(12, temperature, seed=seed)
+        tokens, _ = portal.run(collect, policy.engine, Prompt("", ids), sampling)
+        if tokens:
+            break
+    raw, _ = portal.run(collect, policy._live, Prompt("", ids), sampling)
+    policy.release()
+    assert tokens and [t.id for t in raw] == [t.id for t in tokens]
+    with torch.no_grad():
+        logits = model.eval()(input_ids=torch.tensor([[*ids, *(t.id for t in tokens)]])).logits[0, len(ids) - 1 : -1]
+    for scale, delivered in ((temperature, tokens), (1.0, raw)):
+        expected = (logits / scale).log_softmax(-1)[range(len(tokens)), [t.id for t in tokens]]
+        assert [t.logprob for t in delivered] == pytest.approx(expected.tolist(), abs=1e-4)
