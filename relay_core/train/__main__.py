@@ -76,6 +76,16 @@ _SWITCHES = {
 }
 
 
+def _of_another_size(recipe: str, student: str) -> str | None:
+    """What to say of the bundled recipe with another student."""
+    if recipe != "bundled" or student.partition(":")[0] == "bundled":
+        return None
+    return (
+        f"note: the recipe bundled is made for a student of 0.17 M parameters; for {student}, write --recipe with "
+        "qwen3-0.6b, qwen3-1.7b or a file of your own"
+    )
+
+
 def _cluster(args: argparse.Namespace) -> Cluster | None:
     """The machines that the flags name; ``None`` without them."""
     from relay_core.evaluate.ray_data import Cluster
@@ -114,6 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from relay_core.train.processes import is_main, start, world_size
         from relay_core.train.stages import Run
 
+        if note := _of_another_size(args.recipe, recipe.student):
+            print(note, file=sys.stderr)
         out = args.out or Path("build/train") / f"{Path(args.recipe).stem}-{recipe.seed}"
         models.quiet()
         start()

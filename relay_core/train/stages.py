@@ -199,7 +199,9 @@ class Run:
         return self.trained
 
     def measure(self) -> Comparison | None:
-        """Measure every model of the run and the relay, greedily, on held-out problems; writes ``measured.json``.
+        """Measure every model of the run and the relay on held-out problems; writes ``measured.json``.
+
+        Both models decode greedily. An answer that a limit cut off is graded as it is.
 
         In a run of several processes, the main process measures alone; the others return ``None`` at once.
         """
@@ -207,7 +209,7 @@ class Run:
             return None
         began = time.monotonic()
         problems = up_to(self.task, "test", self.recipe.measure.problems)
-        settings = self.recipe.settings(temperature=0.0)
+        settings = self.recipe.settings(temperature=0.0, teacher_temperature=0.0)
         measured: dict[str, Measured] = {}
 
         def add(name: str, relay: Relay, written_by: Role = "student") -> None:

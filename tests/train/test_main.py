@@ -49,6 +49,13 @@ def test_errors_are_printed_in_one_line(capsys, tmp_path):
     assert "Traceback" not in "".join(errors)
 
 
+def test_the_bundled_recipe_says_that_it_is_made_for_a_smaller_student(tmp_path, capsys):
+    assert main(["grpo", "--student", "some/model", "--out", str(tmp_path), "--grpo.rolouts", "3"]) == 2
+    assert "0.17 M" not in capsys.readouterr().err  # the recipe was not even read
+    assert main(["grpo", "--student", "openai:m@http://x", "--out", str(tmp_path), *SMALL]) == 2
+    assert "made for a student of 0.17 M parameters; for openai:m@http://x, write --recipe" in capsys.readouterr().err
+
+
 def test_a_folder_of_another_recipe_is_refused(tmp_path):
     from relay_core.train.recipe import load
     from relay_core.train.stages import Run

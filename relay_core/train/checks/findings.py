@@ -103,6 +103,12 @@ class Inspection:
         specs = [named] if isinstance(named, str) else list(named)
         return [EngineSpec.parse(spec).for_role("teacher") for spec in specs]
 
+    def started(self, teacher: Engine) -> None:
+        """Take the teacher's engine, and its tokenizer, which an endpoint may know only now."""
+        self.teacher = teacher
+        if self.__dict__.get("teacher_tokenizer") is None:
+            self.__dict__.pop("teacher_tokenizer", None)
+
     @cached_property
     def teacher_tokenizer(self) -> Tokenizer | None:
         """The teacher's tokenizer; ``None`` if only its server has it."""

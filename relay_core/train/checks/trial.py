@@ -53,7 +53,7 @@ def _called(inspection: Inspection, spec: EngineSpec) -> tuple[Level, str]:
         )
     )  # fmt: skip
     if inspection.teacher is None:
-        inspection.teacher = engine
+        inspection.started(engine)
     else:
         portal.run(engine.aclose)
     took = f"started in {started - began:.1f} s, answered in {time.monotonic() - started:.1f} s"

@@ -105,3 +105,14 @@ def test_vocabularies(inspection, tiny):
     assert level is Level.WARNING and "the vocabularies differ (151,669 and" in text
     inspection.__dict__["teacher_tokenizer"] = None
     assert "its server alone" in next(iter(student.vocabularies(inspection)))[1]
+
+
+def test_the_tokenizer_of_an_endpoint_is_known_once_it_has_started(tmp_path, qwen3):
+    from relay_core import ScriptedEngine
+    from relay_core.train.checks.findings import Inspection
+    from relay_core.train.recipe import build
+
+    inspection = Inspection(build({"teacher": "openai:m@http://127.0.0.1:9/v1"}), tmp_path, 1)
+    assert inspection.teacher_tokenizer is None  # asked by the check of the templates, before the teacher starts
+    inspection.started(ScriptedEngine("hi", qwen3))
+    assert inspection.teacher_tokenizer is not None
