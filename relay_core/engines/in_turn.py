@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core.constraint import Constraint, Kind
 from relay_core.engines.base import LOG, BreakerState, Chunk, Engine, Finish, Prompt, Sampling, Warming
+from relay_core.engines.forked import watch_forks
 from relay_core.engines.scores import Scorer, Scores
 from relay_core.engines.stream_so_far import StreamSoFar
 from relay_core.errors import ConfigurationError, ContextOverflow, EngineError
@@ -78,6 +79,13 @@ class InTurn(Engine):
         #: the member whose stream each asyncio task has dropped before its first token (see :meth:`timed_out`)
         self._dropped: weakref.WeakKeyDictionary[asyncio.Task[Any], Member] = weakref.WeakKeyDictionary()
         self.spec = ", ".join(engine.spec for engine in engines)
+        watch_forks(self)
+
+    def forget_parent(self) -> None:
+        """In a forked child: no request of the parent's is in flight."""
+        self._lock, self._dropped = threading.Lock(), weakref.WeakKeyDictionary()
+        for member in self._members:
+            member.in_flight = 0
 
     @property
     def engines(self) -> list[Engine]:

@@ -7,8 +7,12 @@ from pathlib import Path
 import relay_core
 
 ROOT = Path(relay_core.__file__).parents[1]
-#: a lock that belongs to a loaded model, which no child uses
-OF_A_LOADED_MODEL = {f"relay_core/engines/transformers/{name}.py" for name in ("grammars", "manager")}
+#: a lock that belongs to a loaded model, which no child uses, or to an actor of Ray, in a process of its own
+OF_A_LOADED_MODEL = {
+    *(f"relay_core/engines/transformers/{name}.py" for name in ("grammars", "manager")),
+    "relay_core/train/policies/stepper.py",
+    "relay_core/evaluate/ray_actor.py",
+}
 RENEWING = {"forget_parent", "forget", "renew_lock", "_forget_parent", "_forget", "_renew_lock", "_begin_anew"}
 
 

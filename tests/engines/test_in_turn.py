@@ -237,3 +237,11 @@ def test_it_can_do_what_all_of_them_can(qwen3: Tokenizer) -> None:
     assert both.context_length == 50 and both.tokenizer is able.tokenizer and not both.constraints
     assert both.breaker is BreakerState.CLOSED
     assert [e["engine"] for e in both.describe()["in_turn"]] == ["ScriptedEngine"] * 2
+
+
+def test_a_forked_child_has_no_requests_of_its_parent_in_flight() -> None:
+    engine = InTurn([ScriptedEngine("a", None), ScriptedEngine("b", None)])
+    engine._lock.acquire()  # by a thread that the child does not have
+    engine._members[0].in_flight = 3
+    engine.forget_parent()
+    assert [engine._take([]) for _ in range(2)] == engine._members
