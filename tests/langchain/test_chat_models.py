@@ -237,6 +237,8 @@ EVERY_SETTING: dict[str, Any] = {
     "seed": 7,
     "stop": ("x",),
     "teacher_temperature": 0.1,
+    "teacher_top_p": 0.8,
+    "teacher_top_k": 20,
     "prices": Prices(teacher_output=1),
     "warming": "off",
     "enable_thinking": True,
