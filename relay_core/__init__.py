@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         RelayError,
         TeacherUnavailable,
+        TrainingError,
     )
     from relay_core.events import (
         CallEnded,
@@ -70,6 +71,7 @@ _HOMES = {
         "MissingExtraError",
         "RelayError",
         "TeacherUnavailable",
+        "TrainingError",
     ),
     "relay_core.events": (
         "CallEnded",
@@ -124,6 +126,7 @@ __all__ = [
     "Text",
     "TextDelta",
     "Token",
+    "TrainingError",
     "Transcript",
     "TransformersEngine",
     "Trigger",
