@@ -82,7 +82,7 @@ def test_what_accelerate_divides(monkeypatch):
 
 
 def test_processes_on_a_cpu_share_its_memory(model_folder, monkeypatch):
-    monkeypatch.setattr(free_memory, "_system_free", lambda device: 8 * GIB)
+    monkeypatch.setattr(free_memory, "free_bytes", lambda device: 8 * GIB)
     monkeypatch.setattr(free_memory, "holders", type(free_memory.holders)())
     recipe = build({"student": str(model_folder), "teacher": str(model_folder)})
     one, two = (memory.estimate(recipe, world=world, prompt_tokens=40) for world in (1, 2))
@@ -90,7 +90,7 @@ def test_processes_on_a_cpu_share_its_memory(model_folder, monkeypatch):
     assert two.phases[1].parts["weights"] == 2 * one.phases[1].parts["weights"]
     assert {"cache", "teacher", "teacher's cache"} <= set(one.phases[1].parts)
     assert not one.too_large and not one.unknown
-    monkeypatch.setattr(free_memory, "_system_free", lambda device: 2**20)
+    monkeypatch.setattr(free_memory, "free_bytes", lambda device: 2**20)
     assert memory.estimate(recipe, prompt_tokens=40).too_large
 
 

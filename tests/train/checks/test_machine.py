@@ -20,14 +20,14 @@ def inspection(model_folder, tmp_path):
 
 
 def test_memory_that_suffices(inspection, monkeypatch):
-    monkeypatch.setattr(free_memory, "_system_free", lambda device: 64 * GIB)
+    monkeypatch.setattr(free_memory, "free_bytes", lambda device: 64 * GIB)  # whatever engines this process holds
     found = list(machine.memory(inspection))
     assert [level for level, _ in found] == [Level.OK] * 3 and "64.00 GiB free, estimated" in found[0][1]
     assert not inspection.no_models
 
 
 def test_memory_that_does_not(inspection, monkeypatch):
-    monkeypatch.setattr(free_memory, "_system_free", lambda device: 2**20)
+    monkeypatch.setattr(free_memory, "free_bytes", lambda device: 2**20)
     level, text = list(machine.memory(inspection))[-1]
     assert level is Level.ERROR and "write grpo.trainer.gradient_checkpointing: true, or " in text
     assert "a teacher on a server" in text and inspection.no_models
