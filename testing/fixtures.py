@@ -19,6 +19,7 @@ from relay_core.engines.vllm import VLLMEngine
 from testing.faulty_proxy import FaultyProxy
 from testing.servers import EXECUTOR, Starting, environment, make_model, starting_transformers, starting_vllm
 
+RAY_TOKEN = secrets.token_hex(32)  # else Ray keeps one in the home directory; a process reads its token only once
 VLLM_CPUS = {max(os.sched_getaffinity(0))}  # for the engine in `in_vllm`
 
 
@@ -34,7 +35,7 @@ def ray_here() -> Iterator[None]:
     import ray
 
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # otherwise Ray keeps one in the home directory
+        patch.setenv("RAY_AUTH_TOKEN", RAY_TOKEN)
         patch.setenv("RAY_TMPDIR", folder)  # of a short name, for sockets
         handler = signal.getsignal(signal.SIGTERM)
         ray.init(address="local", num_cpus=2, num_gpus=0, include_dashboard=False, logging_level="ERROR")

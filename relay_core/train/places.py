@@ -14,7 +14,6 @@ from relay_core.evaluate.objections import texts_of
 from relay_core.tokenizer import Tokenizer
 from relay_core.train.replay import Draft
 
-_NUMBER_BEFORE = re.compile(r"\d[\d.,]*$")
 _NUMBER_GOES_ON = re.compile(r"[.,]?\d")
 
 
@@ -62,4 +61,5 @@ def can_open(place: int, ids: Sequence[int], texts: Sequence[str], tokenizer: To
         return False
     before = "".join(texts[max(0, place - 32) : place])
     after = "".join(texts[place : place + 2])  # a point may be a token
-    return not (_NUMBER_BEFORE.search(before) and _NUMBER_GOES_ON.match(after))
+    number = before[len(before.rstrip("0123456789.,")) :]
+    return not (any(map(str.isdigit, number)) and _NUMBER_GOES_ON.match(after))
