@@ -8,6 +8,7 @@
     jobs.py          many answers to sample, kept as they come; sampling.py: a model's own answers,
                      in this process (sampling_here.py) or in actors (sampling_over_ray.py)
     warmup.py        stage 1: commands at random places of the student's samples, and supervised training on these
+    problems.py      the training problems that each stage draws
     data_filter.py   stage 2: the problems that the teacher can answer
     grpo.py          stage 3: GRPO with TRL, put together from:
         policies/        where the student decodes during rollouts

@@ -30,8 +30,6 @@ CUDA_CONTEXT = int(0.6 * GIB)
 CPU_SLACK = 0.15
 """What C's allocator keeps of freed memory on a CPU, as a share of what training takes: 3 to 33% in the runs of
 ``benchmarks/training_memory.py``, most where temporary tensors have just under 32 MiB."""
-TEACHER_ROOM = {"max_batch_tokens": 1024, "cache_tokens": 128 * 512}
-"""Options of a teacher in this process: its cache has room for a rollout's requests."""
 PROMPT_TOKENS = 512
 """The length of prompts, where nobody knows it."""
 VLLM_SHARE = {"student": 0.3, "teacher": 0.9}
@@ -188,8 +186,7 @@ class Student:
         """The pass of GRPO: as many of the longest rows as ``tokens_per_forward`` allows, and of one update."""
         grpo = self._recipe.grpo
         in_update = max(1, grpo.prompts * grpo.group_size // (grpo.updates * self._world))
-        in_batch = int(grpo.trainer.get("per_device_train_batch_size", in_update))
-        rows = max(1, min(in_batch, grpo.tokens_per_forward // self._length))
+        rows = max(1, min(in_update, grpo.tokens_per_forward // self._length))
         return self._pass(rows, self._length, grpo.trainer, rows < in_update)
 
     def _pass(self, rows: int, length: int, trainer: Mapping[str, Any], adds_up: bool) -> dict[str, int]:
@@ -277,7 +274,7 @@ def _teacher(recipe: Recipe, free: dict[str, int]) -> tuple[dict[str, dict[str, 
             device, sizes = str(default_device()), _vllm(spec)
             is_known = bool(sizes)
         else:
-            report = forecast_specs({"teacher": spec}, **TEACHER_ROOM)
+            report = forecast_specs({"teacher": spec}, **models.ROOM)
             model = report["models"]["teacher"]
             device, is_known = model["device"], "weights_gib" in model
             named = {"teacher": "weights_gib", "teacher's cache": "cache_gib"}

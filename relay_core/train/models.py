@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, Any
 from relay_core.engines import adapter_folder
 from relay_core.engines.model_folder import INDEX, save_model
 from relay_core.engines.model_source import ModelSource
-from relay_core.engines.spec import EngineSpec, Scheme, without_secrets
+from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec, without_secrets
 from relay_core.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
+    from relay_core.engines.base import Engine
     from relay_core.engines.transformers import TransformersEngine
     from relay_core.train.recipe import Lora
+
+
+ROOM = {"max_batch_tokens": 1024, "cache_tokens": 128 * 512}
+"""Options of an engine in this process that has a cache with room for a rollout's requests."""
 
 
 def folder_of(spec: str) -> str:
@@ -164,6 +169,16 @@ def engine_for_actors(spec: str, lora: Lora) -> TransformersEngine:
         base=None if base == student.source else base,
         dtype=lora.dtype if lora.r else "float32",
     )
+
+
+def sampling_engine(spec: str | EngineSpec, base: str | None = None) -> Engine:
+    """An engine that answers many problems at once, under the role of the teacher.
+
+    If it runs in this process on transformers, its cache has room for a rollout's requests.
+    """
+    parsed = spec if isinstance(spec, EngineSpec) else EngineSpec.parse(spec)
+    room = ROOM if parsed.scheme in (Scheme.BUNDLED, Scheme.TRANSFORMERS) else {}
+    return engine_from_spec(parsed, role="teacher", **room, **({} if base is None else {"base": base}))
 
 
 def is_saved(folder: Path) -> bool:

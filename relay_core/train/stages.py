@@ -30,7 +30,6 @@ from relay_core import portal
 from relay_core.engines.adapter_folder import is_adapter
 from relay_core.engines.base import Engine
 from relay_core.engines.in_turn import in_turn
-from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.comparison import Comparison, Method
 from relay_core.evaluate.measure import Measured
@@ -42,11 +41,9 @@ from relay_core.relay import Relay
 from relay_core.train import blocked, card, data_filter, grpo, models, plot, processes, sources, warmup
 from relay_core.train.checkpoints import disk_errors
 from relay_core.train.jobs import jobs_for
+from relay_core.train.problems import training_problems
 from relay_core.train.recipe import Recipe, build
 from relay_core.train.reporting import check_report_to
-
-# The stages draw different problems from the task's split `train`: these numbers are added to 1000 times the seed.
-_WARMUP_DRAW, _FILTER_DRAW, _BLOCKED_DRAW = 1, 2, 3
 
 
 class Run:
@@ -134,7 +131,7 @@ class Run:
             else:
                 engine = models.engine_for_actors(self.recipe.student, self.recipe.lora)
             engines.callback(portal.run, engine.aclose)
-            problems = self._training_problems(config.problems, _WARMUP_DRAW, config.mix)
+            problems = training_problems(self.task, self.recipe, "warmup")
             samples_each = -(-config.problems // len(problems))  # several, if the task has fewer problems
             jobs = jobs_for(problems, samples_each, run_seed=self.recipe.seed, stage="warmup")
             rows = sources.training_rows(self.recipe, self.task, engine, teacher, jobs, folder, cluster)
@@ -150,14 +147,14 @@ class Run:
         config = self.recipe.warmup
         if not config.blocked_problems:
             return
-        problems = self._training_problems(config.blocked_problems, _BLOCKED_DRAW, config.mix)
+        problems = training_problems(self.task, self.recipe, "blocked")
         file = self.out / "warmup" / "blocked.json"
         blocked.measured(file, when, lambda: self._student(student), self.task, problems, self.recipe.settings())
 
     def filter(self) -> list[Problem]:
         """Measure the teacher's pass rates; returns the problems that are kept."""
         config = self.recipe.filter
-        problems = self._training_problems(config.problems, _FILTER_DRAW, config.mix)
+        problems = training_problems(self.task, self.recipe, "filter")
         if not config.enabled:
             return problems
         jobs = jobs_for(problems, config.samples, run_seed=self.recipe.seed, stage="filter")
@@ -252,17 +249,14 @@ class Run:
                 plot=self.out / "training.png",
             )
 
-    def _training_problems(self, n: int, draw: int, mix: Mapping[str, float] | None) -> list[Problem]:
-        return list(up_to(self.task, "train", n, seed=self.recipe.seed * 1000 + draw, mix=mix))
-
     def _teacher(self) -> Engine:
         specs = [self.recipe.teacher] if isinstance(self.recipe.teacher, str) else list(self.recipe.teacher)
-        return in_turn([_engine(spec) for spec in specs])
+        return in_turn([models.sampling_engine(spec) for spec in specs])
 
     def _student(self, folder: str) -> Engine:
         """An engine on a student of this run; an adapter is put on the base that the run trains on."""
         base = models.base_of(self.recipe.student) if is_adapter(Path(folder).expanduser()) else None
-        return _engine(folder, base)
+        return models.sampling_engine(folder, base)
 
     def _trainable(self, source: str) -> tuple[Any, Any]:
         return models.trainable(source, self.recipe.lora, models.base_of(self.recipe.student), seed=self.recipe.seed)
@@ -272,10 +266,3 @@ class Run:
         if processes.is_main():
             models.save(model, tokenizer, folder, self.recipe.lora, state)
         processes.barrier()
-
-
-def _engine(spec: str, base: str | None = None) -> Engine:
-    """An engine for ``spec``. If it runs in this process, its cache has room for a rollout's requests."""
-    in_process = EngineSpec.parse(spec).scheme in (Scheme.BUNDLED, Scheme.TRANSFORMERS)
-    room = {"max_batch_tokens": 1024, "cache_tokens": 128 * 512} if in_process else {}
-    return engine_from_spec(spec, role="teacher", **room, **({} if base is None else {"base": base}))

@@ -15,7 +15,8 @@ from relay_core.errors import RelayError
 from relay_core.evaluate.task import Problem, Task, task_from_spec, up_to
 from relay_core.tokenizer import Tokenizer
 from relay_core.train import models
-from relay_core.train.recipe import Filter, Recipe, Warmup
+from relay_core.train.problems import training_problems
+from relay_core.train.recipe import Recipe
 
 
 class Level(StrEnum):
@@ -78,12 +79,8 @@ class Inspection:
     def problems(self) -> Mapping[str, list[Problem]]:
         """The problems of each stage, as the stages draw them."""
         recipe, task = self.recipe, self.task
-        drawn: dict[str, list[Problem]] = {}
-        sections: list[tuple[str, Warmup | Filter]] = [("warmup", recipe.warmup), ("filter", recipe.filter)]
-        for draw, (stage, section) in enumerate(sections, start=1):
-            if stage == "filter" or recipe.grpo.calls:
-                seed = recipe.seed * 1000 + draw
-                drawn[stage] = list(up_to(task, "train", section.problems, seed=seed, mix=section.mix))
+        drawn = {"warmup": training_problems(task, recipe, "warmup")} if recipe.grpo.calls else {}
+        drawn["filter"] = training_problems(task, recipe, "filter")
         return {**drawn, "measure": list(up_to(task, "test", recipe.measure.problems))}
 
     @cached_property

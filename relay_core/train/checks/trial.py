@@ -11,9 +11,8 @@ from relay_core.engines.scripted import ScriptedEngine
 from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec
 from relay_core.events import FinishReason, RelayResult
 from relay_core.relay import Relay
-from relay_core.train import sources
+from relay_core.train import models, sources
 from relay_core.train.checks.findings import Check, Inspection, Level
-from relay_core.train.memory import TEACHER_ROOM
 
 Found = Iterator[tuple[Level, str]]
 
@@ -37,8 +36,7 @@ def teacher(inspection: Inspection) -> Found:
 
 
 def _called(inspection: Inspection, spec: EngineSpec) -> tuple[Level, str]:
-    in_process = spec.scheme in (Scheme.BUNDLED, Scheme.TRANSFORMERS)
-    engine = engine_from_spec(spec, role="teacher", **(TEACHER_ROOM if in_process else {}))
+    engine = models.sampling_engine(spec)
     student = ScriptedEngine([f"{PREFIX}<call>{CALLED}</call>", ""], inspection.student_tokenizer)
     relay = Relay(student, engine, inspection.recipe.settings())
     began = time.monotonic()

@@ -37,7 +37,7 @@ def test_a_teacher_that_nobody_serves(model_folder, tmp_path):
 
 
 def test_a_teacher_that_cannot_do_what_warm_up_needs(model_folder, tmp_path, monkeypatch, tokenizer):
-    monkeypatch.setattr(trial, "engine_from_spec", lambda *args, **options: ScriptedEngine("x", tokenizer))
+    monkeypatch.setattr(trial.models, "sampling_engine", lambda *args, **options: ScriptedEngine("x", tokenizer))
     for warmup, says in (
         ({"source": "guided"}, "cannot: write a teacher"),
         ({"source": "told", "instructions": "x"}, "x"),
