@@ -375,7 +375,7 @@ def run_alone(*arguments: str) -> tuple[int, str, str, list[psutil.Process]]:
 
 
 def in_session(leader: int) -> list[psutil.Process]:
-    """The processes of a session."""
+    """The processes of a session; an orphan that ended stays a zombie where no process 1 reaps it."""
 
     def session(pid: int) -> int | None:
         try:
@@ -383,4 +383,8 @@ def in_session(leader: int) -> list[psutil.Process]:
         except OSError:
             return None
 
-    return [process for process in psutil.process_iter(["pid"]) if session(process.pid) == leader]
+    return [
+        process
+        for process in psutil.process_iter(["pid", "status"])
+        if session(process.pid) == leader and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]

@@ -84,12 +84,16 @@ def test_what_accelerate_divides(monkeypatch):
 def test_processes_on_a_cpu_share_its_memory(model_folder, monkeypatch):
     monkeypatch.setattr(free_memory, "free_bytes", lambda device: 8 * GIB)
     monkeypatch.setattr(free_memory, "holders", type(free_memory.holders)())
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)  # accelerate sets it for good
     recipe = build({"student": str(model_folder), "teacher": str(model_folder)})
     one, two = (memory.estimate(recipe, world=world, prompt_tokens=40) for world in (1, 2))
     assert [phase.name for phase in one.phases] == ["warm-up", "rollout", "update"]
     assert two.phases[1].parts["weights"] == 2 * one.phases[1].parts["weights"]
     assert {"cache", "teacher", "teacher's cache"} <= set(one.phases[1].parts)
     assert not one.too_large and not one.unknown
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")  # two machines
+    apart = memory.estimate(recipe, world=2, prompt_tokens=40)
+    assert apart.phases[1].parts["weights"] == one.phases[1].parts["weights"]
     monkeypatch.setattr(free_memory, "free_bytes", lambda device: 2**20)
     assert memory.estimate(recipe, prompt_tokens=40).too_large
 

@@ -75,4 +75,6 @@ def test_a_driver_that_is_killed_goes_on(ray_here, tmp_path):
     ray_answers.rows(tmp_path / "here.jsonl", None)
     assert path.read_bytes() == (tmp_path / "here.jsonl").read_bytes()
     assert {*kept.splitlines()} <= {*path.read_bytes().splitlines()}
-    assert psutil.wait_procs(of_its_ray, timeout=60)[1] == []
+    left = psutil.wait_procs(of_its_ray, timeout=60)[1]
+    # Where no process 1 reaps orphans, as in some containers, an ended one stays as a zombie.
+    assert [process for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
