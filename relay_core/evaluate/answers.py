@@ -22,7 +22,7 @@ from relay_core.evaluate.doubts import Recording
 from relay_core.evaluate.measure import as_teacher
 from relay_core.evaluate.store import Journal
 from relay_core.evaluate.task import Problem
-from relay_core.settings import Prices
+from relay_core.settings import Prices, RelaySettings
 from relay_core.usage import Usage
 
 _NOT_IN_KEY = ("prices", "warming")  # settings that change no answer
@@ -120,19 +120,24 @@ def _key(problem: Problem, method: Method, recording: Recording | None) -> str:
         [dict(message) for message in problem.messages],
         [dict(tool) for tool in getattr(problem, "tools", ())],
         [method.written_by, relay.student.spec, None if relay.teacher is None else relay.teacher.spec, recorded],
-        {
-            f.name: repr(value)
-            for f in fields(settings)
-            if f.name not in _NOT_IN_KEY
-            and ((value := getattr(settings, f.name)) is not None or f.name not in _NOT_IN_KEY_IF_UNSET)
-        },
+        settings_values(settings),
     ]
     if head is not None:
-        decisive.append(_weights_of(head))
+        decisive.append(weights_of(head))
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def _weights_of(head: str) -> str:
+def settings_values(settings: RelaySettings) -> dict[str, str]:
+    """The settings that decide an answer, as texts by name."""
+    return {
+        f.name: repr(value)
+        for f in fields(settings)
+        if f.name not in _NOT_IN_KEY
+        and ((value := getattr(settings, f.name)) is not None or f.name not in _NOT_IN_KEY_IF_UNSET)
+    }
+
+
+def weights_of(head: str) -> str:
     """A digest of a head's weights: another head may have been fitted into the same folder."""
     from relay_core.engines.transformers.head import WEIGHTS
 

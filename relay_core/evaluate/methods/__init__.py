@@ -1,0 +1,68 @@
+"""Methods: ways of deciding who writes, each a trigger with a student and a teacher, or a router of whole prompts.
+
+    student, teacher, relay, teacher-free, told, hand-off      no arguments
+    fixed:20  random-tokens:0.02,8  uncertain:0.4,8            arguments after a colon
+    random-router:0.5  cascade:min,-1.2  citer:FOLDER,0.5
+    grpo:MODEL  relay-simple:MODEL  speculative
+    relay,teacher=SPEC  uncertain:0.4,8,student=SPEC           other models
+
+``methods_from`` reads a list of them; each has a module of its name here, with a function ``build``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib import import_module
+
+from relay_core.errors import ConfigurationError, did_you_mean
+from relay_core.evaluate.methods.base import Decoded, Method, Models, Question
+
+__all__ = ["NAMES", "Decoded", "Method", "Models", "Question", "method_from_spec", "methods_from", "split_specs"]
+
+NAMES = (
+    "student", "teacher", "relay", "teacher-free", "fixed", "hand-off", "random-router", "random-tokens", "uncertain",
+    "told", "cascade", "citer", "grpo", "relay-simple", "speculative",
+)  # fmt: skip
+#: methods that make a cost-free comparison possible: what a run measures by default
+DEFAULT = ("student", "relay", "teacher", "random-router:0.5")
+_MODEL = re.compile(r",(student|teacher|base)=")
+_SEPARATOR = re.compile(rf"[\s,]+(?=(?:{'|'.join(NAMES)})(?:[:,\s]|$))")
+
+
+def split_specs(text: str) -> list[str]:
+    """The methods in a text, separated by spaces or commas: ``"student,uncertain:0.4,8 relay"`` has three."""
+    return [part for part in _SEPARATOR.split(text.strip().strip(",")) if part]
+
+
+def methods_from(specs: Iterable[str], models: Models) -> list[Method]:
+    """The methods that some texts name, each once, in their order.
+
+    Raises:
+        ConfigurationError: a name is unknown, or an argument cannot be used.
+    """
+    parts = dict.fromkeys(part for spec in specs for part in split_specs(spec))
+    if not parts:
+        raise ConfigurationError(f"there is no method: write some of {', '.join(NAMES)}")
+    return [method_from_spec(part, models) for part in parts]
+
+
+def method_from_spec(spec: str, models: Models) -> Method:
+    """The method that ``spec`` names.
+
+    Raises:
+        ConfigurationError: the name is unknown, or an argument cannot be used.
+    """
+    what, *changes = _MODEL.split(spec)
+    name, _, arguments = what.partition(":")
+    if name not in NAMES:
+        raise ConfigurationError(f"no method is called {name!r}; {did_you_mean(name, NAMES)}")
+    if arguments and name in ("student", "teacher", "relay", "teacher-free", "hand-off", "speculative"):
+        raise ConfigurationError(f"the method {name} takes no arguments, and {spec!r} has {arguments!r}")
+    replaced = models.replaced(dict(zip(changes[::2], changes[1::2], strict=True)))
+    module = import_module(f"relay_core.evaluate.methods.{name.replace('-', '_')}")
+    method: Method = module.build(spec, arguments, replaced)
+    if changes:
+        others = ", ".join(f"{role} {model}" for role, model in zip(changes[::2], changes[1::2], strict=True))
+        method.label = f"{method.label} ({others})"
+    return method
