@@ -55,13 +55,14 @@ def advantage(student: Sequence[Scored], teacher: Sequence[Scored], relay: Seque
     """The relay's score less that of the random router at the same call ratio, with a bootstrap over the prompts."""
 
     def of(rows: Sequence[tuple[Scored, Scored, Scored]]) -> float:
-        scores = [sum(row[i].score for row in rows) / len(rows) for i in range(3)]
+        scores = [sum(row[i].score or 0.0 for row in rows) / len(rows) for i in range(3)]
         tokens = [sum(row[i].answer.usage.completion_tokens for row in rows) for i in range(3)]
         r = sum(row[2].answer.usage.teacher_tokens for row in rows) / max(1, tokens[2])
         sent = routed_share(r, tokens[0], tokens[1])
         return scores[2] - (scores[0] + sent * (scores[1] - scores[0]))
 
-    rows = list(zip(student, teacher, relay, strict=True))
+    graded = (row for row in zip(student, teacher, relay, strict=True) if all(s.score is not None for s in row))
+    rows = list(graded)
     return of(rows), bootstrap(rows, of)
 
 
@@ -145,7 +146,9 @@ def _result(options: argparse.Namespace, alone: list[list[Scored]], rows: dict[s
 def _row(scored: Sequence[Scored]) -> dict[str, Any]:
     f = _figures(scored)
     ended = sum(s.answer.finish_reason == "stop" for s in scored) / len(scored)
-    wanted = ("score", "score_interval", "call_ratio", "call_ratio_interval", "calls", "tokens", "teacher_tokens")
+    wanted = (
+        "score", "score_interval", "ungraded", "call_ratio", "call_ratio_interval", "calls", "tokens", "teacher_tokens",
+    )  # fmt: skip
     return {**{name: getattr(f, name) for name in wanted}, "ended": ended}
 
 

@@ -5,6 +5,7 @@
     │   └── MissingExtraError   an optional package is not installed; the message holds the pip install line
     ├── BudgetError             a budget cannot be met at all
     ├── TrainingError           training cannot go on; what was done until then is kept
+    ├── GradingError            a grader neither accepts nor rejects an answer: it took too long, or failed
     └── EngineError             an engine failed; ``role`` says which one, ``student`` or ``teacher``
         ├── ContextOverflow     the prompt is longer than the model's context
         └── TeacherUnavailable  the teacher failed after the retries; ``transcript`` holds the answer so far
@@ -56,6 +57,10 @@ class BudgetError(RelayError, ValueError):
 
 class TrainingError(RelayError):
     """Training cannot go on, such as after a loss that is not finite; what was done until then is kept."""
+
+
+class GradingError(RelayError):
+    """A grader neither accepts nor rejects an answer: it took too long, or failed. Such an answer is not wrong."""
 
 
 class MissingExtraError(ConfigurationError, ImportError):

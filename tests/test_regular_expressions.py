@@ -29,7 +29,16 @@ BUILT = {
     "relay_core/engines/openai/overflow.py",  # rows of a module's table, which is searched
 }
 #: expressions of which only so many characters of a text are ever searched, and the most seconds that this may take
-BOUNDED = {"relay_core.engines.openai.overflow._ROWS": (4_000, 1.0)}
+_ANSWERS = [
+    *("final_answer._SAID", "final_answer._EXPRESSION", "final_answer._JOINED", "notation._RULES", "quantity.GROUPED"),
+    *("structure._MATRIX", "compare._NAME", "compare._WORDS", "compare._MEMBER"),
+]
+_NUMBERS = ("_FORMS", "_WORDS", "_PERCENT")
+BOUNDED = {
+    "relay_core.engines.openai.overflow._ROWS": (4_000, 1.0),
+    **{f"relay_core.evaluate.grading.{name}": (1_000, 0.2) for name in _ANSWERS},
+    **{f"relay_core.evaluate.grading.quantity.{name}": (200, 0.1) for name in _NUMBERS},
+}
 FILLERS = (" ", "\n", "a", "Z", "0", ",", ".", "-", "_", "/", "<", "(", "{", "\\", '"', ":", "@", "\x00")
 #: at these sizes a text that takes less than ``FAST_S`` shows that nothing is quadratic; otherwise its double is tried
 SIZES = (1_000, 4_000, 16_000)

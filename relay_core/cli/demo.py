@@ -141,7 +141,7 @@ def _example(problems: Sequence[Problem], answers: dict[str, list[Answered]]) ->
 
     Answers to one-line questions are preferred. ``None`` if there is no such answer.
     """
-    wrong = {answer.problem.id for answer in answers["student"] if not answer.correct}
+    wrong = {answer.problem.id for answer in answers["student"] if answer.correct is False}
     order = {p.id: (len(p.messages) > 1 or "\n" in str(p.messages[-1]["content"]), i) for i, p in enumerate(problems)}
     fitting = [
         answer
@@ -160,7 +160,8 @@ def _print(compared: Comparison, prices: Prices, example: Answered | None) -> No
 
     out = terminal.out()
     out.print(_table(compared, prices), soft_wrap=False)
-    out.print(compared.verdict(), soft_wrap=False)
+    for sentence in [*compared.ungraded(), compared.verdict()]:
+        out.print(sentence, soft_wrap=False)
     if example is not None:
         out.print()
         out.print(Text.assemble(("Question: ", "bold"), printable(_question(example))), soft_wrap=False)

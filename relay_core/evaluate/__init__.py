@@ -5,6 +5,7 @@
     dataset_rows.py   reads the rows of a dataset from a file or from the hub
     splits.py         divides problems into splits, and draws problems from a split
     graders.py        graders by name: exact, regex, choice, number, math, or a function of your own
+    grading/          the grader math: math-verify, in a process of its own, and what it errs in
     measure.py        measures one method on some problems: accuracy, calls, tokens, cost
     comparison.py     measures student, relay and teacher on a task, as one table
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from relay_core.errors import GradingError
 from relay_core.evaluate.graders import agreement_from_spec, grader_from_spec
 from relay_core.evaluate.prompts import Prompts
 from relay_core.evaluate.task import Problem
@@ -27,13 +28,13 @@ class Scorer:
     """Gives an answer a score from 0 to 1.
 
     ``name``: ``accuracy`` or ``agreement``. ``how``: what the mean score is, in words. ``graded``: whether every score
-    is 0 or 1. ``score``: from an answer, its problem, and the teacher's answer.
+    is 0 or 1. ``score``: from an answer, its problem, and the teacher's answer; ``None`` if it could not be graded.
     """
 
     name: str
     how: str
     graded: bool
-    score: Callable[[str, Problem, str], float]
+    score: Callable[[str, Problem, str], float | None]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the name, and what it means."""
@@ -55,7 +56,7 @@ def scorer_for(prompts: Prompts, *, grader: str | None, has_answers: bool) -> Sc
     task = prompts.task
     if task is not None and grader is None:
         how = f"the share of right answers, by the task {task.name}"
-        return Scorer("accuracy", how, True, lambda text, problem, _: float(task.grade(text, problem)))
+        return Scorer("accuracy", how, True, _or_none(lambda text, problem, _: float(task.grade(text, problem))))
     if not has_answers and task is None and grader is None:
         how = "the mean ROUGE-L with the teacher's own answer (1: the same words in the same order)"
         return Scorer("agreement", how, False, lambda text, problem, reference: rouge_l(text, reference))
@@ -63,10 +64,22 @@ def scorer_for(prompts: Prompts, *, grader: str | None, has_answers: bool) -> Sc
     if has_answers or task is not None:
         accepts = grader_from_spec(name)
         how = f"the share of right answers, by the grader {name}"
-        return Scorer("accuracy", how, True, lambda text, problem, _: float(accepts(text, problem.answer)))
+        return Scorer("accuracy", how, True, _or_none(lambda text, problem, _: float(accepts(text, problem.answer))))
     agrees = agreement_from_spec(name)
     how = f"the share of answers that agree with the teacher's own answer, by the grader {name}"
-    return Scorer("agreement", how, True, lambda text, problem, reference: float(agrees(text, reference)))
+    return Scorer("agreement", how, True, _or_none(lambda text, problem, reference: float(agrees(text, reference))))
+
+
+def _or_none(score: Callable[[str, Problem, str], float]) -> Callable[[str, Problem, str], float | None]:
+    """The score; ``None`` if grading took too long or failed."""
+
+    def graded(text: str, problem: Problem, reference: str) -> float | None:
+        try:
+            return score(text, problem, reference)
+        except GradingError:
+            return None
+
+    return graded
 
 
 def rouge_l(text: str, reference: str) -> float:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from relay_core.errors import GradingError
 from relay_core.evaluate.agreement import Scorer
 from relay_core.evaluate.audit import Case
-from relay_core.evaluate.figures import Figures, Scored, figures
+from relay_core.evaluate.figures import Figures, Scored, figures, ungraded_line
 from relay_core.evaluate.table import aligned, in_per_cent
 from relay_core.evaluate.verdict import Pays, Row, Verdict, verdict
 from relay_core.settings import Prices
@@ -31,6 +32,7 @@ class AuditReport:
         scorer: gave each answer its score.
         prices: prices per million tokens.
         too_long: how many prompts did not fit into a model's context; they are in no figure.
+        ungraded: of how many prompts one answer or more could not be graded; the verdict leaves them out.
     """
 
     methods: Mapping[str, Figures]
@@ -39,25 +41,41 @@ class AuditReport:
     scorer: Scorer
     prices: Prices
     too_long: int
+    ungraded: int = 0
 
     @classmethod
     def of(cls, cases: Sequence[Case], scorer: Scorer, prices: Prices) -> AuditReport:
-        """The report on some cases, at least one of which fits into both contexts."""
+        """The report on some cases, at least one of which fits into both contexts.
+
+        Raises:
+            GradingError: no prompt's answers could all be graded.
+        """
         scored = [{name: _scored(case, name, scorer) for name in LABELS} for case in cases if not case.too_long]
+        judged = [(s, scores) for s in scored if (scores := _scores(s)) is not None]
+        if not judged:
+            raise GradingError(f"of none of {len(scored)} prompts all answers could be graded: write another --grader")
         calls = sum(answers["relay"].answer.usage.calls for answers in scored)
         cached, uncached = (
-            verdict([_verdict_row(s, prices, caching=caching) for s in scored], score=scorer.name, calls=calls)
+            verdict(
+                [Row(**scores, **_costs(s, prices, caching=caching)) for s, scores in judged],
+                score=scorer.name,
+                calls=calls,
+            )
             for caching in (True, False)
         )
         methods = {name: figures([s[name] for s in scored], prices, graded=scorer.graded) for name in LABELS}
         too_long = len(cases) - len(scored)
-        return cls(methods=methods, cached=cached, uncached=uncached, scorer=scorer, prices=prices, too_long=too_long)
+        return cls(
+            methods=methods, cached=cached, uncached=uncached, scorer=scorer, prices=prices, too_long=too_long,
+            ungraded=len(scored) - len(judged),
+        )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
             "prompts": self.methods["relay"].prompts,
             "too_long": self.too_long,
+            "ungraded": self.ungraded,
             "score": self.scorer.as_dict(),
             "methods": {name: figures.as_dict() for name, figures in self.methods.items()},
             "prices": asdict(self.prices),
@@ -76,7 +94,7 @@ class AuditReport:
         )
         headings = ["", self.scorer.name, "call ratio", "calls", "tokens", "read", "s", "cost", "cached"]
         rows = [_row(LABELS[name], f) for name, f in self.methods.items()]
-        return "\n".join([title, *aligned([headings, *rows]), self.verdict()])
+        return "\n".join([title, *aligned([headings, *rows]), *ungraded_line(self.methods), self.verdict()])
 
     def verdict(self) -> str:
         """Whether the relay pays, with caching and without."""
@@ -93,10 +111,14 @@ def _scored(case: Case, name: str, scorer: Scorer) -> Scored:
     return Scored(answer, score, reference.usage.teacher_prompt_tokens)
 
 
-def _verdict_row(scored: Mapping[str, Scored], prices: Prices, *, caching: bool) -> Row:
-    scores = {f"{name}_score": s.score for name, s in scored.items()}
-    costs = {f"{name}_cost": s.cost(prices, caching=caching) for name, s in scored.items()}
-    return Row(**scores, **costs)
+def _scores(scored: Mapping[str, Scored]) -> dict[str, float] | None:
+    """The scores for the verdict; ``None`` if an answer could not be graded."""
+    scores = {f"{name}_score": s.score for name, s in scored.items() if s.score is not None}
+    return scores if len(scores) == len(scored) else None
+
+
+def _costs(scored: Mapping[str, Scored], prices: Prices, *, caching: bool) -> dict[str, float]:
+    return {f"{name}_cost": s.cost(prices, caching=caching) for name, s in scored.items()}
 
 
 def _row(label: str, f: Figures) -> list[str]:

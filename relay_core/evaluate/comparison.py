@@ -154,7 +154,12 @@ class Comparison:
     def text(self) -> str:
         """The table and the verdict as plain text."""
         headings = [heading.replace("/\n", "/").replace("\n/", "/").replace("\n", " ") for heading in self.headings]
-        return "\n".join([*aligned([headings, *self.rows()]), self.verdict()])
+        return "\n".join([*aligned([headings, *self.rows()]), *self.ungraded(), self.verdict()])
+
+    def ungraded(self) -> list[str]:
+        """A line that says how many answers could not be graded; empty if all could."""
+        counts = [f"{self.labels[name]} {m.ungraded}" for name, m in self.methods.items() if m.ungraded]
+        return [f"Not graded, and in no share of right answers: {', '.join(counts)}."] if counts else []
 
     def verdict(self) -> str:
         """One line: the share of the gap that the relay recovers, the teacher's share of the tokens, and the time."""

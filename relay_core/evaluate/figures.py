@@ -8,7 +8,7 @@ other find each other's prompts in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,10 +20,13 @@ from relay_core.usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One answer with its score. ``teacher_prompt_tokens``: the length of the prompt for the teacher."""
+    """One answer with its score, ``None`` if it could not be graded.
+
+    ``teacher_prompt_tokens``: the length of the prompt for the teacher.
+    """
 
     answer: KeptAnswer
-    score: float
+    score: float | None
     teacher_prompt_tokens: int
 
     def cost(self, prices: Prices, *, caching: bool) -> float:
@@ -48,7 +51,7 @@ class Figures:
 
     Args:
         prompts: the number of prompts.
-        score, score_interval: the mean score, from 0 to 1.
+        score, score_interval: the mean score, from 0 to 1, of the answers that could be graded.
         call_ratio, call_ratio_interval: teacher tokens divided by all tokens written.
         calls: calls made.
         called: the share of answers with a call.
@@ -57,6 +60,7 @@ class Figures:
         prompt_tokens: tokens read by both models, over all their requests.
         seconds: time from the question to the end of the answer, with other answers running beside it.
         cost, cost_cached: without and with caching.
+        ungraded: how many answers could not be graded.
     """
 
     prompts: int
@@ -72,6 +76,7 @@ class Figures:
     seconds: float
     cost: float
     cost_cached: float
+    ungraded: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -87,13 +92,13 @@ def figures(answers: Sequence[Scored], prices: Prices, *, graded: bool) -> Figur
     """
     n = len(answers)
     usages = [scored.answer.usage for scored in answers]
-    scores = [scored.score for scored in answers]
+    scores = [scored.score for scored in answers if scored.score is not None]
     counts = [(usage.teacher_tokens, usage.completion_tokens) for usage in usages]
     total = Usage.total(usages)
     return Figures(
         prompts=n,
-        score=sum(scores) / n,
-        score_interval=wilson(sum(scores), n) if graded else bootstrap(scores, lambda drawn: sum(drawn) / n),
+        score=_mean(scores),
+        score_interval=wilson(sum(scores), len(scores)) if graded else bootstrap(scores, _mean),
         call_ratio=total.call_ratio,
         call_ratio_interval=bootstrap(counts, _ratio),
         calls=total.calls / n,
@@ -104,7 +109,14 @@ def figures(answers: Sequence[Scored], prices: Prices, *, graded: bool) -> Figur
         seconds=sum(scored.answer.seconds for scored in answers) / n,
         cost=sum(scored.cost(prices, caching=False) for scored in answers) / n,
         cost_cached=sum(scored.cost(prices, caching=True) for scored in answers) / n,
+        ungraded=n - len(scores),
     )
+
+
+def ungraded_line(figures: Mapping[str, Figures]) -> list[str]:
+    """A line for a report: how many answers of each method could not be graded; empty if all could."""
+    counts = [f"{name} {f.ungraded}" for name, f in figures.items() if f.ungraded]
+    return [f"not graded, and in no score: {', '.join(counts)}"] if counts else []
 
 
 def routed_share(call_ratio: float, student_tokens: float, teacher_tokens: float) -> float:
@@ -121,6 +133,10 @@ def router_score(student: Figures, teacher: Figures, call_ratio: float) -> float
     """The score of a router that draws the prompts for the teacher at random (:func:`routed_share`)."""
     sent = routed_share(call_ratio, student.tokens, teacher.tokens)
     return student.score + sent * (teacher.score - student.score)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / max(1, len(values))
 
 
 def _ratio(counts: Sequence[tuple[int, int]]) -> float:

@@ -4,15 +4,15 @@ r"""Graders, which decide whether a text holds the right answer.
     regex:PATTERN     the last match of PATTERN (its group 1, if it has one) is the answer
     choice            multiple choice: the letter that the text chooses is the answer
     number            the last number in the text equals the last number in the answer (1,000 = 1000.0)
-    math              the text's last mathematical expression equals the answer, by math-verify
+    math              the text's final answer equals the answer, by math-verify (``grading/``)
     MODULE:FUNCTION   your own function of the text and the answer, which returns whether the text is right
 
-A grader gets a text and the answer from the task's answer column.
+A grader gets a text and the answer from the task's answer column. It raises GradingError if it neither accepts nor
+rejects the text: a comparison took too long, or a function failed.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
@@ -20,7 +20,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from relay_core.errors import ConfigurationError, MissingExtraError, did_you_mean
+from relay_core.errors import ConfigurationError, GradingError, MissingExtraError, did_you_mean
 
 Grader = Callable[[str, Any], bool]
 
@@ -60,7 +60,11 @@ def agreement_from_spec(spec: str) -> Grader:
             f"the grader {name} needs the right answers, and cannot compare two texts: name their column, or write "
             "exact, number, math or MODULE:FUNCTION"
         )
-    return _same_math if name == "math" else grader
+    if name == "math":
+        from relay_core.evaluate.grading.compare import agree
+
+        return agree
+    return grader
 
 
 def exact(text: str, answer: Any) -> bool:
@@ -108,23 +112,14 @@ def _last_number(text: str) -> Decimal | None:
 
 
 def math(text: str, answer: Any) -> bool:
-    """Whether the text's last mathematical expression equals the answer, by math-verify.
+    """Whether the text's final answer equals the answer, which may be LaTeX, with or without dollar signs.
 
-    The answer may be LaTeX, with or without dollar signs. math-verify's time limits are off, because they work only on
-    the main thread, and grading runs on other threads.
+    Raises:
+        GradingError: math-verify took too long or failed.
     """
-    right = str(answer)
-    return _same_math(text, right if "$" in right or "\\boxed" in right else f"${right}$")
+    from relay_core.evaluate.grading.compare import is_right
 
-
-def _same_math(text: str, other: str) -> bool:
-    """Whether the last mathematical expressions of two texts are equal."""
-    from math_verify import parse, verify
-
-    for name in ("parser", "grader"):
-        logging.getLogger(f"math_verify.{name}").setLevel(logging.ERROR)  # it warns that its time limits are off
-    expected, found = parse(other, parsing_timeout=None), parse(text, parsing_timeout=None)
-    return bool(verify(expected, found, timeout_seconds=None))
+    return is_right(text, answer)
 
 
 _GRADERS: dict[str, Grader] = {"exact": exact, "choice": choice, "number": number, "math": math}
@@ -156,4 +151,11 @@ def _imported(module: str, function: str) -> Grader:
         raise ConfigurationError(f"grader {spec!r} cannot be imported ({error}); write {ACCEPTED}") from error
     if not callable(grader):
         raise ConfigurationError(f"grader {spec!r} is a {type(grader).__name__}, not a function of (text, answer)")
-    return lambda text, answer: bool(grader(text, answer))
+
+    def grade(text: str, answer: Any) -> bool:
+        try:
+            return bool(grader(text, answer))
+        except Exception as error:  # the user's own code
+            raise GradingError(f"the grader {spec} failed: {type(error).__name__}: {error}") from error
+
+    return grade

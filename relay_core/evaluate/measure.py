@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from relay_core.concurrency import map_concurrently
-from relay_core.evaluate.task import Problem, Task, in_task_order
+from relay_core.evaluate.task import Problem, Task, graded, in_task_order
 from relay_core.events import RelayResult
 from relay_core.keys import Role
 from relay_core.relay import Relay
@@ -27,11 +27,11 @@ from relay_core.usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One problem, the answer to it, and whether the answer is right."""
+    """One problem, the answer to it, and whether the answer is right; ``None`` if it could not be graded."""
 
     problem: Problem
     result: RelayResult
-    correct: bool
+    correct: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Measured:
 
     Args:
         problems: the number of problems.
-        accuracy: the share of right answers.
+        accuracy: the share of right answers, among those that could be graded.
         bands: the share of right answers in each group of problems, in the task's order of groups.
         call_ratio: teacher tokens divided by all tokens written (1.0 for the teacher alone).
         calls: calls per answer.
@@ -51,6 +51,7 @@ class Measured:
         cost: the cost of all answers; ``None`` without prices.
         seconds: the time from the first request to the end of the last answer.
         usage: the sum of all answers' usage.
+        ungraded: how many answers could not be graded; they are in no share of right answers.
     """
 
     problems: int
@@ -65,6 +66,7 @@ class Measured:
     cost: float | None
     seconds: float
     usage: Usage
+    ungraded: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -103,10 +105,10 @@ async def measure(
 
     async def answer(problem: Problem) -> None:
         result = await relay.agenerate(problem.messages, **overrides)
-        graded = Answered(problem, result, task.grade(result.text, problem))
-        answers.append(graded)
+        answered = Answered(problem, result, graded(task, result.text, problem))
+        answers.append(answered)
         if on_answer is not None:
-            on_answer(graded)
+            on_answer(answered)
 
     await map_concurrently(answer, problems, limit=max_concurrency)
     measured = summarize(answers, task.groups, seconds=time.monotonic() - began)
@@ -133,8 +135,8 @@ def summarize(answers: Sequence[Answered], groups: Sequence[str], *, seconds: fl
     n = max(1, len(answers))
     return Measured(
         problems=len(answers),
-        accuracy=sum(answer.correct for answer in answers) / n,
-        bands={group: _share([a.correct for a in by_group[group]]) for group in ordered},
+        accuracy=_right([answer.correct for answer in answers]),
+        bands={group: _right([a.correct for a in by_group[group]]) for group in ordered},
         call_ratio=usage.call_ratio,
         calls=usage.calls / n,
         called={group: _share([a.result.usage.calls > 0 for a in by_group[group]]) for group in ordered},
@@ -144,7 +146,13 @@ def summarize(answers: Sequence[Answered], groups: Sequence[str], *, seconds: fl
         cost=None,
         seconds=seconds,
         usage=usage,
+        ungraded=sum(answer.correct is None for answer in answers),
     )
+
+
+def _right(values: Sequence[bool | None]) -> float:
+    """The share of right answers among those that could be graded; 0 if there is none."""
+    return sum(value is True for value in values) / max(1, sum(value is not None for value in values))
 
 
 def _share(values: Sequence[bool]) -> float:

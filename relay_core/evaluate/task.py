@@ -7,6 +7,7 @@ other task, write a class with the members of :class:`Task`, and name it as ``MO
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from relay_core.engines.base import Message
-from relay_core.errors import ConfigurationError
+from relay_core.errors import ConfigurationError, GradingError
+
+_log = logging.getLogger(__name__)
 
 #: the name of each task that ships -> MODULE:CLASS; the module is imported when a user names the task
 SHIPPED_TASKS = {"bundled": "relay_core.bundled.task:BundledTask"}
@@ -77,8 +80,21 @@ class Task(Protocol):
         ...
 
     def grade(self, text: str, problem: Problem) -> bool:
-        """Whether ``text``, an answer to ``problem``, is right."""
+        """Whether ``text``, an answer to ``problem``, is right.
+
+        Raises:
+            GradingError: this cannot be said, because grading took too long or failed.
+        """
         ...
+
+
+def graded(task: Task, text: str, problem: Problem) -> bool | None:
+    """Whether an answer is right; ``None`` if it could not be graded, which is not wrong: count it apart."""
+    try:
+        return task.grade(text, problem)
+    except GradingError as error:
+        _log.warning("an answer to problem %s was not graded: %s", problem.id, error)
+        return None
 
 
 def up_to(

@@ -9,7 +9,7 @@ from relay_core.evaluate.agreement import Scorer
 from relay_core.evaluate.calibrate import TOLERANCE, is_near
 from relay_core.evaluate.chart import Point, chart
 from relay_core.evaluate.doubts import Bounded
-from relay_core.evaluate.figures import Figures, router_score
+from relay_core.evaluate.figures import Figures, router_score, ungraded_line
 from relay_core.evaluate.table import aligned, in_per_cent
 from relay_core.evaluate.tune import Tuned
 
@@ -72,12 +72,10 @@ class TuneReport:
             f"{self.scorer.how}"
         )
         headings = ["", self.scorer.name, "call ratio", "calls", "tokens", "s", "cost", "cached"]
-        rows = [
-            _row("student alone", tuned.student),
-            *(_row(str(trigger), figures) for trigger, figures in sorted(tuned.settings, key=_by_ratio)),
-            _row("teacher alone", tuned.teacher),
-        ]
-        return "\n".join([title, *aligned([headings, *rows]), self.verdict()])
+        settings = {str(trigger): figures for trigger, figures in sorted(tuned.settings, key=_by_ratio)}
+        by_label = {"student alone": tuned.student, **settings, "teacher alone": tuned.teacher}
+        rows = [_row(label, figures) for label, figures in by_label.items()]
+        return "\n".join([title, *aligned([headings, *rows]), *ungraded_line(by_label), self.verdict()])
 
     def verdict(self) -> str:
         """A sentence: the chosen trigger, its call ratio and score, and what they are between."""

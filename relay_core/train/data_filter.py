@@ -2,7 +2,8 @@
 
 The teacher answers each problem several times, and a problem is kept if its pass rate reaches a bound. On problems that
 the teacher cannot answer, the student would learn to call without any gain. An answer that a limit cut off is wrong,
-whatever it holds: GRPO grades it in the same way.
+whatever it holds: GRPO grades it in the same way. An answer that cannot be graded counts neither way; a problem of
+which no answer can be graded has the rate 0.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.ray_data import Cluster
 from relay_core.evaluate.store import write_rows
-from relay_core.evaluate.task import Problem, Task
+from relay_core.evaluate.task import Problem, Task, graded
 from relay_core.events import RelayResult
 from relay_core.relay import Relay
 from relay_core.train import processes
@@ -35,7 +36,8 @@ def pass_rates(
         task: grades the answers.
         jobs: ``config.samples`` answers to each problem.
         folder: receives ``answers.jsonl`` (one row per answer; answers that are there are not sampled again) and
-            ``rates.jsonl`` (one row per problem: ``i``, ``key``, ``band``, ``passed``, ``samples``, ``rate``).
+            ``rates.jsonl`` (one row per problem: ``i``, ``key``, ``band``, ``passed``, ``samples``, ``rate``,
+            ``ungraded``).
         config: how the answers are sampled.
         cluster: the machines that answer; ``None`` means this process.
 
@@ -46,24 +48,24 @@ def pass_rates(
 
     def row(job: Job, result: RelayResult) -> Row:
         truncated = result.finish_reason in TRUNCATED
-        correct = not truncated and task.grade(result.text, job.problem)
+        correct = False if truncated else graded(task, result.text, job.problem)
         return {"correct": correct, "truncated": truncated, "text": result.text, "seed": job.seed}
 
     file = JobFile(folder / "answers.jsonl", jobs)
     sampling: dict[str, Any] = {"temperature": config.temperature, "top_p": config.top_p, "top_k": None}
     rows = sampled_rows(file, teacher, row, label="filter", cluster=cluster, **sampling)
-    grades: dict[int, list[bool]] = defaultdict(list)
+    grades: dict[int, list[bool | None]] = defaultdict(list)
     for answer in rows:
         grades[answer["i"]].append(answer["correct"])
     problems = {job.i: job.problem for job in jobs}
-    rates = {i: sum(passed) / len(passed) for i, passed in grades.items()}
+    rates = {i: passed.count(True) / max(1, len(passed) - passed.count(None)) for i, passed in grades.items()}
     if processes.is_main():
         write_rows(
             folder / "rates.jsonl",
             (
                 {
-                    "i": i, "key": problem.id, "band": problem.group, "passed": sum(grades[i]),
-                    "samples": len(grades[i]), "rate": rates[i],
+                    "i": i, "key": problem.id, "band": problem.group, "passed": grades[i].count(True),
+                    "samples": len(grades[i]), "rate": rates[i], "ungraded": grades[i].count(None),
                 }
                 for i, problem in problems.items()
             ),

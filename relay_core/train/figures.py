@@ -10,7 +10,8 @@ Shares and means are over answers unless stated otherwise. A figure without anyt
     calls, refused, failed_calls, malformed     counts per answer; calls include failed ones
     requested, received          tokens per call; a failed call received those that came before it failed
     truncated, truncated_called  answers that a limit cut, and those of them with a call
-    dropped                      answers left out of the loss, because the teacher failed
+    dropped, ungraded            answers left out of the loss, and those of them that could not be graded; of the others
+                                 the teacher failed
     tokens                       tokens of an answer, by both models
     student_tokens/mean|min|max  tokens of an answer without the teacher's
     teacher_seconds/mean|p95     duration of a call
@@ -54,6 +55,7 @@ def figures(rows: Sequence[Row], order: Sequence[str] = (), *, seconds: float | 
         "truncated": _mean(row["truncated"] for row in rows),
         "truncated_called": _mean(row["truncated"] and row["called"] for row in rows),
         "dropped": _mean(row["dropped"] for row in rows),
+        "ungraded": _mean(row.get("ungraded", False) for row in rows),
         "tokens": _mean(row["tokens"] for row in rows),
         "reward": _mean(row["reward"] for row in kept),
         "requested": _mean(requested),

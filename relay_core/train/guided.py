@@ -25,7 +25,7 @@ from relay_core.engines.scores import Scorer
 from relay_core.errors import ConfigurationError, ContextOverflow
 from relay_core.evaluate.objections import objections, scores, scores_texts
 from relay_core.evaluate.progress import Progress
-from relay_core.evaluate.task import Task
+from relay_core.evaluate.task import Task, graded
 from relay_core.settings import RelaySettings
 from relay_core.train import processes
 from relay_core.train.jobs import Job, JobFile, Row
@@ -151,7 +151,7 @@ class _Search:
         self._guide, self._job, self._steps = guide, job, steps
         self._numbers: dict[Draft, int] = {}  # which sample each draft is
         self._count = 0
-        self._written_tokens = 0
+        self._written_tokens = self._ungraded = 0
         self._nats: dict[int, list[float] | None] = {}  # of each sample that was read
         self._read_tokens = 0
 
@@ -170,6 +170,7 @@ class _Search:
             "alone": first is not None and first.right,
             "draft": None if last is None else last.as_dict(),
             "samples": self._count,
+            "ungraded": self._ungraded,
             "teacher_wrote": self._written_tokens,
             "teacher_read": self._read_tokens,
         }
@@ -240,7 +241,8 @@ class _Search:
         return None
 
     async def _sample(self, basis: Draft | None, opening: tuple[int, int] | None) -> Draft | None:
-        """The answer with one more call (see :func:`go_on`); ``None`` if the call could not be made as planned."""
+        """The answer with one more call (see :func:`go_on`); ``None`` if the call could not be made as planned, or the
+        answer could not be graded."""
         number = self._count
         self._count += 1
         guide, job = self._guide, self._job
@@ -254,11 +256,12 @@ class _Search:
             if draft is None:
                 return None
             cut_off = result.finish_reason in TRUNCATED
-            right = not cut_off and guide.task.grade(result.text, job.problem)
-            return replace(draft, right=right).as_dict()
+            right = False if cut_off else graded(guide.task, result.text, job.problem)
+            return {"ungraded": True} if right is None else replace(draft, right=right).as_dict()
 
         values = await self._steps.step(job, number, "answer", sample)
-        if values is None:
+        if values is None or "ungraded" in values:
+            self._ungraded += values is not None
             return None
         draft = Draft.from_dict(values)
         self._written_tokens += len(draft.calls[-1].ids) if draft.calls else 0

@@ -24,7 +24,7 @@ _SCALARS = {
     "string": ("problem", "group", "text", "finish_reason", "scenario"),
     "int64": ("step", "seed"),
     "int32": ("rank", "k", "calls", "failed_calls", "malformed", "refused", "tokens", "teacher_tokens"),
-    "bool_": ("truncated", "called", "correct", "dropped"),
+    "bool_": ("truncated", "called", "correct", "dropped", "ungraded"),
     "float64": ("reward", "call_ratio", "cost", "sampler_gap", "sampler_gap_mean", "seconds"),
 }
 _LISTS = {

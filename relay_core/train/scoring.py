@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay_core.errors import ConfigurationError
-from relay_core.evaluate.task import Problem, Task
+from relay_core.evaluate.task import Problem, Task, graded
 from relay_core.train import processes
 from relay_core.train.recipe import Grpo
 from relay_core.train.rewards import Outcome, Scenario, bill, difficulty_aware, scenario, simple
@@ -50,7 +50,8 @@ def score(outcomes: Sequence[Outcome | None], keys: Sequence[Hashable], config: 
     """Compute the rewards of a rollout; no group's rewards depend on another group (docs/method.md, fault 5).
 
     Args:
-        outcomes: the outcome of each answer; ``None`` for an answer in which a call failed, which takes no part.
+        outcomes: the outcome of each answer; ``None`` for an answer in which a call failed, or which could not be
+            graded: it takes no part.
         keys: the problem of each answer.
         config: the reward, its switches, and the group size.
     """
@@ -83,7 +84,8 @@ class GroupReward:
         config: the reward, its switches, and the group size.
 
     ``rows`` are this process's answers of the last rollout as they were scored: ``problem`` (its id), ``group`` (the
-    task's group), ``k``, ``correct``, ``dropped``, ``reward`` and ``scenario``.
+    task's group), ``k``, ``correct``, ``dropped``, ``ungraded`` (dropped because it could not be graded), ``reward``
+    and ``scenario``.
     """
 
     __name__ = "reward"
@@ -106,6 +108,7 @@ class GroupReward:
                 "k": (first + at) % self._config.group_size,
                 "correct": None if outcome is None else outcome.correct,
                 "dropped": outcome is None,
+                "ungraded": outcome is None and not columns["dropped"][at],
                 "reward": scored.rewards[first + at],
                 "scenario": None if (s := scored.scenarios[first + at]) is None else str(s),
             }
@@ -116,7 +119,9 @@ class GroupReward:
     def _outcome(self, i: int, answer: dict[str, Any]) -> Outcome | None:
         if answer["dropped"]:
             return None
-        correct = not answer["truncated"] and self._task.grade(answer["text"], self._problems[i])
+        correct = False if answer["truncated"] else graded(self._task, answer["text"], self._problems[i])
+        if correct is None:
+            return None
         cost = (answer["cost"] or 0.0) / self._config.bill_scale
         return Outcome(correct=correct, called=answer["called"], call_ratio=answer["call_ratio"], bill=cost)
 

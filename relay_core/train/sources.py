@@ -127,6 +127,7 @@ def _guided(
         "right_alone": sum(row["alone"] for row in found),
         **_calls([[len(call.ids) for call in draft.calls] for _, draft in fitting]),
         "samples": sum(row["samples"] for row in found),
+        "ungraded": sum(row.get("ungraded", 0) for row in found),
         "teacher_wrote": sum(row["teacher_wrote"] for row in found),
         "teacher_read": sum(row["teacher_read"] for row in found),
     }
@@ -148,7 +149,8 @@ def _told(
     assert student.tokenizer is not None
     rows = told.training_rows(found, jobs, student.tokenizer, enable_thinking=settings.enable_thinking)
     return rows, {
-        "right": sum(row["right"] for row in found),
+        "right": sum(row["right"] is True for row in found),
+        "ungraded": sum(row["right"] is None for row in found),
         **_calls([row["calls"] for row in found if row["token_ids"] is not None]),
         "failed_calls": sum(row["failed_calls"] for row in found),
         "teacher_wrote": sum(row["teacher_wrote"] for row in found),

@@ -18,7 +18,7 @@ from relay_core.chat import Conversation, render
 from relay_core.errors import ConfigurationError, TeacherUnavailable, did_you_mean
 from relay_core.evaluate.objections import asked, texts_of
 from relay_core.evaluate.ray_data import Cluster
-from relay_core.evaluate.task import Task
+from relay_core.evaluate.task import Task, graded
 from relay_core.events import RelayResult
 from relay_core.instructions import BY_NAME
 from relay_core.relay import Relay
@@ -60,8 +60,9 @@ def answers(
 ) -> list[Row]:
     """The student's answers with instructions; rows in the order of the jobs.
 
-    A row holds ``right``, ``token_ids`` and ``labels`` (``None`` for an answer that cannot be trained on: it is wrong,
-    a call failed or brought nothing, or a command was refused or malformed), ``calls`` (the tokens that each brought),
+    A row holds ``right`` (``None`` if the answer could not be graded), ``token_ids`` and ``labels`` (``None`` for an
+    answer that cannot be trained on: it is not right, a call failed or brought nothing, or a command was refused or
+    malformed), ``calls`` (the tokens that each brought),
     ``failed_calls`` and ``teacher_wrote``.
 
     Args:
@@ -84,7 +85,7 @@ def answers(
         answered, failed = answered + 1, failed + bool(result.failures)
         if failed > _FEW and failed * 10 > answered:
             raise TeacherUnavailable(f"calls failed in {failed} of {answered} answers; latest: {result.failures[-1]}")
-        right = result.finish_reason not in TRUNCATED and task.grade(result.text, job.problem)
+        right = False if result.finish_reason in TRUNCATED else graded(task, result.text, job.problem)
         tokenizer = relay.student.tokenizer
         assert tokenizer is not None
         trained = untold(result, tokenizer) if right else None

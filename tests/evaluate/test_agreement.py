@@ -3,6 +3,7 @@ import pytest
 from relay_core import ConfigurationError
 from relay_core.evaluate.agreement import common_subsequence, rouge_l, scorer_for
 from relay_core.evaluate.prompts import Prompts
+from testing.graders import none_of_it
 from testing.tasks import FixedTask, problem
 
 ONE = problem("1 + 1?", 2)
@@ -53,3 +54,11 @@ def test_without_answers_and_grader_words_are_compared():
 def test_graders_that_need_a_bare_answer_cannot_compare_texts(grader):
     with pytest.raises(ConfigurationError, match="cannot compare two texts"):
         scorer_for(Prompts([ONE]), grader=grader, has_answers=False)
+
+
+def test_an_answer_that_cannot_be_graded_has_no_score():
+    for has_answers in (True, False):
+        scorer = scorer_for(Prompts([ONE]), grader="testing.graders:none_of_it", has_answers=has_answers)
+        assert scorer.score("?", ONE, "2") is None and scorer.score("is 2", ONE, "2") == 1.0
+    task = FixedTask([ONE], none_of_it)
+    assert scorer_for(Prompts([ONE], task), grader=None, has_answers=False).score("?", ONE, "") is None

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from relay_core import EngineError, Prices, RelaySettings, Usage
+from relay_core import EngineError, GradingError, Prices, RelaySettings, Usage
 from relay_core.errors import ContextOverflow
 from relay_core.evaluate.agreement import scorer_for
 from relay_core.evaluate.answers import Answers, KeptAnswer
@@ -107,3 +107,21 @@ async def test_a_prompt_that_is_too_long_is_in_no_figure():
     cases = await audit(PROBLEMS[:5], methods(student), Answers(), Purse(None, PRICES))
     report = AuditReport.of(cases, SCORER, PRICES)
     assert len(cases) == 5 and report.too_long == 1 and {f.prompts for f in report.methods.values()} == {4}
+
+
+def case_of(texts):
+    usage = Usage(student_tokens=5, teacher_tokens=1, calls=1)
+    answers = {name: KeptAnswer(text, usage, 1.0, "stop") for name, text in texts.items()}
+    return Case(problem("q", "2"), answers)
+
+
+def test_a_prompt_with_an_answer_that_cannot_be_graded_is_in_no_verdict():
+    scorer = scorer_for(Prompts(PROBLEMS), grader="testing.graders:none_of_it", has_answers=True)
+    fine = {"student": "1", "relay": "2", "teacher": "2"}
+    report = AuditReport.of([case_of(fine), case_of({**fine, "relay": "?"})], scorer, PRICES)
+    value = report.as_dict()
+    assert value["ungraded"] == 1 and value["methods"]["relay"]["ungraded"] == 1
+    assert [m.score for m in report.methods.values()] == [0.0, 1.0, 1.0]
+    assert "not graded, and in no score: relay 1" in report.text()
+    with pytest.raises(GradingError, match="of none of 1 prompts all answers could be graded"):
+        AuditReport.of([case_of({**fine, "student": "?"})], scorer, PRICES)

@@ -1,6 +1,6 @@
 import pytest
 
-from relay_core import ConfigurationError
+from relay_core import ConfigurationError, GradingError
 from relay_core.errors import MissingExtraError
 from relay_core.evaluate import graders
 from relay_core.evaluate.graders import grader_from_spec
@@ -56,6 +56,12 @@ def test_math_without_its_package_names_the_extra(monkeypatch):
     monkeypatch.setattr(graders, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install .*math-verify"):
         grader_from_spec("math")
+
+
+def test_a_function_that_fails_neither_accepts_nor_rejects():
+    with pytest.raises(GradingError, match=r"testing.graders:by_length failed: TypeError") as caught:
+        grader_from_spec("testing.graders:by_length")(None, 5)
+    assert isinstance(caught.value.__cause__, TypeError)
 
 
 def test_graders_load_nothing_heavy(packages_after):

@@ -3,7 +3,9 @@ import asyncio
 import pytest
 
 from relay_core import EngineError, Prices, Relay, RelaySettings, ScriptedEngine
+from relay_core.evaluate.comparison import Comparison
 from relay_core.evaluate.measure import as_teacher, measure
+from testing.graders import none_of_it
 from testing.tasks import FixedTask, problem
 
 PROBLEMS = [problem("medium", 282, "medium"), problem("easy", 5, "easy"), problem("medium", 7, "medium")]
@@ -66,3 +68,15 @@ async def test_a_failed_engine_is_an_error_not_an_answer(qwen3):
     engine = ScriptedEngine([[EngineError("gone")]], qwen3)
     with pytest.raises(EngineError, match="gone"):
         await asyncio.wait_for(measure(Relay(engine, None), TASK, PROBLEMS), 10)
+
+
+async def test_an_answer_that_cannot_be_graded_is_counted_and_not_wrong(qwen3, caplog):
+    problems = [problem(question, 5, "easy") for question in ("is 5", "is 6", "is ?")]
+    alone = Relay(ScriptedEngine(lambda prompt: prompt.messages[-1]["content"], qwen3), None)
+    seen = []
+    m = await measure(alone, FixedTask(problems, none_of_it), problems, on_answer=seen.append)
+    assert (m.problems, m.accuracy, m.bands, m.ungraded) == (3, 0.5, {"easy": 0.5}, 1)
+    assert {a.problem.id: a.correct for a in seen} == {"is 5": True, "is 6": False, "is ?": None}
+    assert "an answer to problem is ? was not graded: too long" in caplog.text
+    table = Comparison({"student": m}, {"student": "student alone"}, 1.0).text()
+    assert "Not graded, and in no share of right answers: student alone 1." in table and m.as_dict()["ungraded"] == 1

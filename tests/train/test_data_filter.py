@@ -6,6 +6,7 @@ from relay_core import ConfigurationError, EngineError, Relay, RelaySettings, Sc
 from relay_core.train.data_filter import kept, pass_rates
 from relay_core.train.jobs import jobs_for
 from relay_core.train.recipe import Filter
+from testing.graders import none_of_it
 from testing.tasks import FixedTask, problem
 
 PROBLEMS = [problem(name, "yes", "easy") for name in ("always", "half", "never")]
@@ -45,7 +46,7 @@ def test_pass_rates_and_answers_are_written(qwen3, tmp_path):
     teacher = Teacher(qwen3, top_p=0.5, top_k=3)  # the student's own sampling: not the teacher's
     assert rates(teacher, tmp_path) == [1.0, 0.5, 0.0]
     assert rows(tmp_path / "rates.jsonl")[1] == {
-        "i": 1, "key": "half", "band": "easy", "passed": 2, "samples": 4, "rate": 0.5,
+        "i": 1, "key": "half", "band": "easy", "passed": 2, "samples": 4, "rate": 0.5, "ungraded": 0,
     }  # fmt: skip
     assert [(row["i"], row["k"]) for row in rows(tmp_path / "answers.jsonl")] == [
         (i, k) for i in range(3) for k in range(4)
@@ -88,3 +89,17 @@ def test_answers_to_other_problems_are_refused(qwen3, tmp_path):
 def test_no_problem_left_is_an_error():
     with pytest.raises(ConfigurationError, match="passes none of 3"):
         kept(PROBLEMS, [0.4, 0.0, 0.1], 0.5)
+
+
+def test_an_answer_that_cannot_be_graded_counts_neither_way(qwen3, tmp_path):
+    answers = iter(["yes", "?", "no", "?"] + ["?"] * 4)
+    relay = Relay(ScriptedEngine(lambda prompt: next(answers), qwen3), None, RelaySettings())
+    problems = [problem("a", "yes"), problem("b", "yes")]
+    jobs = jobs_for(problems, 4, run_seed=0, stage="filter")
+    pass_rates(relay, FixedTask(problems, none_of_it), jobs, tmp_path, CONFIG)
+    graded = rows(tmp_path / "rates.jsonl")
+    assert sum(row["ungraded"] for row in graded) == [row["correct"] for row in rows(tmp_path / "answers.jsonl")].count(
+        None
+    )
+    assert sum(row["ungraded"] for row in graded) == 6 and sum(row["passed"] for row in graded) == 1
+    assert all(row["rate"] == row["passed"] / max(1, 4 - row["ungraded"]) for row in graded)

@@ -26,6 +26,7 @@ def test_shares_and_means():
         "reward/student-solvable": 1.2, "reward/teacher-dependent": -1.0,
         "call_ratio": 10 / 250, "calls": 3 / 4, "refused": 3 / 4, "failed_calls": 1 / 4, "malformed": 2 / 4,
         "requested": 11.0, "received": 10 / 3, "truncated": 0.5, "truncated_called": 0.25, "dropped": 0.25,
+        "ungraded": 0.0,
         "tokens": 62.5, "student_tokens/mean": 60.0, "student_tokens/min": 40.0, "student_tokens/max": 100.0,
         "teacher_seconds/mean": 14.0, "teacher_seconds/p95": 40.0, "tokens_per_s": 50.0,
         "sampler_gap/mean": (1e-7 + 0.2 + 0.1) / 3, "sampler_gap/max": 0.5,

@@ -13,6 +13,7 @@ from relay_core.train.recipe import Warmup
 from relay_core.train.replay import Draft
 from relay_core.train.seeds import answer_seed
 from relay_core.train.warmup import IGNORED
+from testing.graders import none_of_it
 from testing.reading_teacher import ReadingTeacher, follows
 from testing.tasks import FixedTask, problem
 from testing.tiny_transformers import make_tokenizer
@@ -242,3 +243,10 @@ def test_on_the_bundled_pair_calls_stand_before_the_product(tmp_path):
         assert re.search(r"\d+ \* \d = $", words.decode(draft.own[: call.at]))
         assert re.fullmatch(r"\d{3}", words.decode(call.words)), "the product alone: the student goes on by itself"
     assert not any(draft.calls for group, draft in kept if group == "easy")
+
+
+def test_an_answer_that_cannot_be_graded_is_counted_and_not_trained_on(qwen3, tmp_path):
+    searcher = guide(ScriptedEngine("?", qwen3), ReadingTeacher("", qwen3, {}), grader=none_of_it)
+    for _ in range(2):  # the second time from the disk
+        row = one(searcher, tmp_path)
+        assert (row["right"], row["alone"], row["draft"], row["samples"], row["ungraded"]) == (False, False, None, 1, 1)

@@ -6,6 +6,7 @@ from relay_core import ConfigurationError
 from relay_core.train.recipe import Grpo
 from relay_core.train.rewards import Outcome, Scenario
 from relay_core.train.scoring import GroupReward, score
+from testing.graders import none_of_it
 from testing.tasks import FixedTask, problem
 
 ALONE = Outcome(True, False, 0.0)
@@ -79,7 +80,18 @@ def test_answers_are_graded_and_scored_in_their_groups():
     assert [row["k"] for row in reward.rows] == [0, 1] * 3
     assert [row["problem"] for row in reward.rows] == ["b", "b", "a", "a", "c", "c"]
     assert reward.rows[3] == {
-        "problem": "a", "group": "medium", "k": 1, "correct": True, "dropped": False, "reward": 0.9,
-        "scenario": "teacher-dependent",
+        "problem": "a", "group": "medium", "k": 1, "correct": True, "dropped": False, "ungraded": False,
+        "reward": 0.9, "scenario": "teacher-dependent",
     }  # fmt: skip
-    assert reward.rows[4]["scenario"] is None and reward.rows[4]["dropped"]
+    assert reward.rows[4]["scenario"] is None and reward.rows[4]["dropped"] and not reward.rows[4]["ungraded"]
+
+
+def test_an_answer_that_cannot_be_graded_is_dropped_and_its_group_scored_without_it():
+    problems = [problem("a", 1, "easy")]
+    reward = GroupReward(FixedTask(problems, none_of_it), problems, Grpo(group_size=3, prompts=1, updates=1))
+    columns = {name: values[:3] for name, values in COLUMNS.items()}
+    columns |= {"text": ["?", "2", "?"], "called": [False] * 3}  # the third is cut off, and so it is wrong
+    assert reward(problem=[0] * 3, **columns) == [None, 0.0, 0.0]
+    assert [(row["dropped"], row["ungraded"], row["correct"]) for row in reward.rows] == [
+        (True, True, None), (False, False, False), (False, False, False),
+    ]  # fmt: skip

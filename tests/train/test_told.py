@@ -7,6 +7,7 @@ from relay_core.instructions import CALCULATIONS
 from relay_core.train.jobs import jobs_for
 from relay_core.train.told import answers, instructions, training_rows
 from relay_core.train.warmup import IGNORED
+from testing.graders import none_of_it
 from testing.tasks import FixedTask, problem
 
 
@@ -95,3 +96,10 @@ def test_instructions_by_name_or_of_your_own():
         instructions("calculatons")
     with pytest.raises(ConfigurationError, match="shows a command"):
         instructions("Call the expert where a number is due.")
+
+
+def test_an_answer_that_cannot_be_graded_is_not_trained_on(qwen3, tmp_path):
+    relay = Relay(ScriptedEngine("?", qwen3), ScriptedEngine("282", qwen3), RelaySettings(max_tokens=60))
+    jobs = jobs_for([problem("cups", "282")], 1, run_seed=1, stage="warmup")
+    (row,) = answers(relay, FixedTask(grader=none_of_it), jobs, tmp_path, CALCULATIONS)
+    assert row["right"] is None and row["token_ids"] is None
