@@ -24,7 +24,7 @@ from relay_core.train.records import RolloutFile
 from relay_core.train.rollout import Rollout
 from relay_core.train.rollout_log import RolloutLog, line
 from relay_core.train.scoring import GroupReward
-from relay_core.train.trainer import TrainerProgress, arguments, common_values, full_state, stops_at_nan
+from relay_core.train.trainer import TrainerProgress, arguments, common_values, full_state, stops_at_nan, train
 
 if TYPE_CHECKING:
     from relay_core.engines.base import Engine
@@ -94,7 +94,7 @@ def run(
             trainer.add_callback(stops_at_nan(out))
             policy.attach(trainer)
             with disk_errors(out):
-                trainer.train(resume_from_checkpoint=checkpoint)
+                train(trainer, checkpoint)
             state = full_state(trainer)
         finally:
             policy.release()

@@ -92,6 +92,28 @@ def parsed(cls: type[T], values: Mapping[str, Any]) -> T:
     return config  # type: ignore[no-any-return]
 
 
+class _Complete(Exception):
+    """The checkpoint holds the last step."""
+
+
+def train(trainer: Any, checkpoint: str | None) -> None:
+    """Train from a checkpoint on, or from the beginning.
+
+    A checkpoint of the last step is loaded, and nothing is trained: by itself, the Trainer would do one more step, with
+    one more rollout, if the run was killed before it saved its student.
+    """
+    from transformers import TrainerCallback
+
+    class Callback(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step >= state.max_steps:
+                raise _Complete
+
+    trainer.add_callback(Callback())
+    with contextlib.suppress(_Complete):
+        trainer.train(resume_from_checkpoint=checkpoint)
+
+
 def full_state(trainer: Any) -> dict[str, Any] | None:
     """All weights, in the main process, if each process holds a part of them (FSDP, ZeRO-3); otherwise ``None``."""
     from accelerate import DistributedType

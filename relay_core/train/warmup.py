@@ -21,7 +21,7 @@ from relay_core.train import processes
 from relay_core.train.checkpoints import disk_errors, last_checkpoint
 from relay_core.train.recipe import Warmup
 from relay_core.train.sampling import Sample
-from relay_core.train.trainer import TrainerProgress, arguments, common_values, full_state, stops_at_nan
+from relay_core.train.trainer import TrainerProgress, arguments, common_values, full_state, stops_at_nan, train
 
 IGNORED = -100
 """The label of a token without loss."""
@@ -97,7 +97,7 @@ def fine_tune(
         progress.attach(trainer)
         trainer.add_callback(stops_at_nan(out))
         with disk_errors(out):
-            trainer.train(resume_from_checkpoint=last_checkpoint(out))
+            train(trainer, last_checkpoint(out))
     return full_state(trainer)
 
 

@@ -1,6 +1,7 @@
 """The command, on tiny random models: all of it in miniature, and a run that is killed on the way."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,6 +172,25 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path, capfd, model_fo
     assert after[0] == before[0]
     assert (out / "student-warm" / "model.safetensors").read_bytes() == warm
     assert (out / "student-relay" / "model.safetensors").is_file()
+
+
+def test_a_run_that_was_killed_before_it_saved_its_student_trains_no_further(tmp_path, capsys, model_folder):
+    """The Trainer by itself would do one more step after a checkpoint of the last one, unless an epoch ends there."""
+    more = ["--warmup.trainer.max_steps", "3", "--warmup.trainer.save_steps", "1", "--warmup.blocked_problems", "0"]
+    more += ["--grpo.trainer.lr_scheduler_type", "constant", "--grpo.trainer.learning_rate", "1e-3"]
+    for stage, student in (("warmup", "student-warm"), ("grpo", "student-relay")):
+        command = [stage, *flags(model_folder, tmp_path), *more]
+        assert main(command) == 0
+        saved = (tmp_path / student / "model.safetensors").read_bytes()
+        rollouts = [path.name for path in sorted((tmp_path / "grpo").rglob("*.parquet"))]
+        checkpoints = {path.name for path in (tmp_path / stage).glob("checkpoint-*")}
+        shutil.rmtree(tmp_path / student)
+        assert main(command) == 0
+        assert (tmp_path / student / "model.safetensors").read_bytes() == saved
+        assert [path.name for path in sorted((tmp_path / "grpo").rglob("*.parquet"))] == rollouts
+        assert {path.name for path in (tmp_path / stage).glob("checkpoint-*")} == checkpoints
+        if stage == "warmup":
+            assert main(["filter", *flags(model_folder, tmp_path), *more]) == 0
 
 
 @pytest.mark.parametrize("merge", [True, False])
