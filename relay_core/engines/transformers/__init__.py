@@ -9,6 +9,9 @@ heads.py             computes the heads of the requests of a step
 grammars.py          compiles constraints; the state of one constrained request
 masks.py             computes the masks of constrained requests during the forward pass
 reading.py           what the model makes of each token of a given answer
+plain_model.py       puts models into the state for transformers' own forward passes
+assisted.py          speculative decoding: a model with another one as its draft, by transformers
+end_tokens.py        the tokens at which a model ends its answer
 self_check.py        a check of untested versions of transformers and of untested model classes
 paged_attention.py   attention over the paged cache, for models without a flash implementation
 attention_plan.py    locates the queries and keys of a step

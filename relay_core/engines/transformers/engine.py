@@ -27,10 +27,12 @@ from relay_core.engines.in_process import InProcessEngine
 from relay_core.engines.model_source import DTYPES, ModelSource
 from relay_core.engines.request_check import checked_ids
 from relay_core.engines.spec import Scheme, engine_from_spec
+from relay_core.engines.transformers.end_tokens import end_ids_of
 from relay_core.engines.transformers.grammars import Grammar, Grammars
 from relay_core.engines.transformers.lent_model import LentModel
 from relay_core.engines.transformers.model_memory import ModelMemory
 from relay_core.engines.transformers.options import BatchingOptions
+from relay_core.engines.transformers.plain_model import PlainModel
 from relay_core.engines.transformers.request import Request
 from relay_core.errors import ConfigurationError, ContextOverflow
 from relay_core.template import missing_end
@@ -177,7 +179,7 @@ class TransformersEngine(InProcessEngine):
             if self._retire is not None:
                 self._retire()  # the manager's thread has died: free its cache before creating another one
             self._manager = None
-            self._end_ids = self._find_end_ids(self._model)
+            self._end_ids = end_ids_of(self._model, self.tokenizer)
             self._vocabulary_size = self._model.get_input_embeddings().weight.shape[0]
             self._grammars = Grammars(self.tokenizer, self._vocabulary_size, self._end_ids)
             from relay_core.engines.transformers import self_check
@@ -223,14 +225,6 @@ class TransformersEngine(InProcessEngine):
             self._heads.clear()
             if self._memory is not None:
                 self._memory.closed()
-
-    def _find_end_ids(self, model: PreTrainedModel) -> frozenset[int]:
-        """The end tokens that the model's configs and its tokenizer name."""
-        ids: list[Any] = [self.tokenizer.hf.eos_token_id]
-        for config in (model.generation_config, model.config):
-            value = getattr(config, "eos_token_id", None)
-            ids += value if isinstance(value, list) else [value]
-        return frozenset(int(i) for i in ids if i is not None)
 
     # -- requests ------------------------------------------------------------------------------------------
 
@@ -333,6 +327,12 @@ class TransformersEngine(InProcessEngine):
         if self._context is not None and len(text) > self._context:
             raise ContextOverflow(f"the text has {len(text)} tokens, the context is {self._context}")
         return await asyncio.to_thread(read, self._model, text, len(ids), self._end_ids, self._between_steps)
+
+    async def plain(self) -> PlainModel:
+        """The started model, for transformers' own forward passes between two steps of the manager."""
+        await self.start()
+        assert self._model is not None
+        return PlainModel(self._model, self.tokenizer, self._end_ids, self._context, self._between_steps)
 
     # -- live weights --------------------------------------------------------------------------------------
 

@@ -1,10 +1,14 @@
-"""A head: a logistic regression on a model's last hidden state and a few features of its distribution.
+"""A head: a logistic regression or an MLP of two layers on a model's last hidden state and a few features of its
+distribution.
 
-    head.safetensors   weight, mean and scale, each of shape [hidden size + features]; bias, of shape [1]
+    head.safetensors   mean and scale, each of shape [hidden size + features]; weight, of the same shape; bias, of shape
+                       [1]. With a first layer: layer_weight, of shape [units, hidden size + features], and layer_bias,
+                       of shape [units]; then weight has the shape [units].
     head.json          the format, the features, the student that the head was fitted to, and how good it is
 
 The hidden state is the input of the model's output embedding. The features are those of the model's own distribution
-(temperature 1, no cut-offs, no constraint). Each input is normalised to (x - mean) / scale.
+(temperature 1, no cut-offs, no constraint). Each input is normalised to (x - mean) / scale. The first layer ends in a
+rectifier, max(0, x).
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -22,19 +26,27 @@ from relay_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-FORMAT = 1
+FORMAT, TWO_LAYERS = 1, 2  # of a head without and with a first layer
 WEIGHTS, CARD = "head.safetensors", "head.json"
 #: of the likeliest token; of the whole distribution, in nats; between the two likeliest; of the sampled token
 FEATURES = ("top_probability", "entropy", "margin", "logprob")
 _TENSORS = ("weight", "bias", "mean", "scale")
 
 
+class Layer(NamedTuple):
+    """The first of two layers: ``weight``, shape [units, hidden size + features]; ``bias``, shape [units]."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Head:
     """A head in memory.
 
-    ``weight``, ``mean``, ``scale``: float32, shape [hidden size + features]; ``bias``: shape [1]. ``student``: the
-    model that it was fitted to (:func:`facts_of`). ``card``: what else ``head.json`` holds, such as AUCs.
+    ``mean``, ``scale``: float32, shape [hidden size + features]; ``weight``: the same, or [units] behind a first
+    ``layer``; ``bias``: shape [1]. ``student``: the model that it was fitted to (:func:`facts_of`). ``card``: what else
+    ``head.json`` holds, such as AUCs.
     """
 
     weight: torch.Tensor
@@ -43,11 +55,12 @@ class Head:
     scale: torch.Tensor
     student: Mapping[str, Any]
     card: Mapping[str, Any] = field(default_factory=dict)
+    layer: Layer | None = None
 
     @property
     def hidden_size(self) -> int:
         """The size of the hidden state that the head reads."""
-        return len(self.weight) - len(FEATURES)
+        return len(self.mean) - len(FEATURES)
 
     def probabilities(self, inputs: torch.Tensor) -> torch.Tensor:
         """The probability of a wrong token.
@@ -55,8 +68,23 @@ class Head:
         Args:
             inputs: hidden states and features, shape [tokens, hidden size + features].
         """
-        scaled = (inputs.float() - self.mean) / self.scale
-        return (scaled @ self.weight + self.bias).sigmoid()
+        values = (inputs.float() - self.mean) / self.scale
+        if self.layer is not None:
+            values = (values @ self.layer.weight.T + self.layer.bias).relu()
+        return (values @ self.weight + self.bias).sigmoid()
+
+    @property
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        layer = {} if self.layer is None else {f"layer_{name}": t for name, t in self.layer._asdict().items()}
+        return {**{name: getattr(self, name) for name in _TENSORS}, **layer}
+
+    @property
+    def _sizes_agree(self) -> bool:
+        """Whether the shapes of all tensors belong together, with ``mean`` as the measure."""
+        size = self.mean.shape
+        read = size if self.layer is None else self.layer.bias.shape
+        fits_layer = self.layer is None or self.layer.weight.shape == (*read, *size)
+        return fits_layer and len(size) == len(read) == 1 and (self.scale.shape, self.weight.shape) == (size, read)
 
     def check_fits(self, model: PreTrainedModel, folder: str) -> None:
         """Raise ConfigurationError if the head was fitted to another kind of model."""
@@ -72,8 +100,14 @@ class Head:
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: getattr(self, name).cpu().contiguous() for name in _TENSORS}, folder / WEIGHTS)
-        card = {"format": FORMAT, "hidden_size": self.hidden_size, "features": FEATURES, "normalisation": "mean, scale"}
+        save_file({name: tensor.cpu().contiguous() for name, tensor in self._tensors.items()}, folder / WEIGHTS)
+        version = FORMAT if self.layer is None else TWO_LAYERS
+        card = {
+            "format": version,
+            "hidden_size": self.hidden_size,
+            "features": FEATURES,
+            "normalisation": "mean, scale",
+        }
         text = json.dumps({**card, "student": dict(self.student), **self.card}, indent=1)
         (folder / CARD).write_text(text + "\n", encoding="utf-8")
 
@@ -87,29 +121,31 @@ def load_head(folder: str | Path, device: str = "cpu") -> Head:
     from safetensors.torch import load_file
 
     path = Path(folder).expanduser()
-    advice = "write a folder that relay tune --trigger hidden has made"
+    advice = "write a folder that relay tune --trigger hidden or python -m relay_core.evaluate.citer train has made"
     if not (path / CARD).is_file():
         raise ConfigurationError(f"there is no head in {folder} ({CARD} and {WEIGHTS}): {advice}")
     try:
         card = json.loads((path / CARD).read_text(encoding="utf-8"))
         found = {name: card[name] for name in ("format", "features", "student", "hidden_size")}
-        if (found["format"], tuple(found["features"])) != (FORMAT, FEATURES):
+        if found["format"] not in (FORMAT, TWO_LAYERS) or tuple(found["features"]) != FEATURES:
             raise ConfigurationError(
                 f"the head {folder} has format {found['format']} and the features {found['features']}, not {FORMAT} "
-                f"and {list(FEATURES)}: fit it again (relay tune --trigger hidden)"
+                f"or {TWO_LAYERS} and {list(FEATURES)}: fit it again (relay tune --trigger hidden)"
             )
-        tensors = load_file(path / WEIGHTS, device)
-        head = Head(**{name: tensors[name].float() for name in _TENSORS}, student=dict(found["student"]), card=card)
+        tensors = {name: tensor.float() for name, tensor in load_file(path / WEIGHTS, device).items()}
+        has_layer = found["format"] == TWO_LAYERS
+        layer = Layer(tensors["layer_weight"], tensors["layer_bias"]) if has_layer else None
+        parts = {name: tensors[name] for name in _TENSORS}
+        head = Head(**parts, student=dict(found["student"]), card=card, layer=layer)
     except ConfigurationError:
         raise
     except Exception as error:  # of JSON, of the file system, or one of safetensors' own
         raise ConfigurationError(f"the head {folder} cannot be read ({type(error).__name__}: {error}): {advice}") from (
             error
         )
-    size = (found["hidden_size"] + len(FEATURES),)
-    if any(getattr(head, name).shape != size for name in ("weight", "mean", "scale")) or head.bias.shape != (1,):
+    if not head._sizes_agree or head.bias.shape != (1,) or head.hidden_size != found["hidden_size"]:
         raise ConfigurationError(f"the weights of the head {folder} do not have the size in {CARD}: {advice}")
-    if not all(getattr(head, name).isfinite().all() for name in _TENSORS) or not head.scale.all():
+    if not all(tensor.isfinite().all() for tensor in head._tensors.values()) or not head.scale.all():
         raise ConfigurationError(f"the weights of the head {folder} are not finite numbers: {advice}")
     return head
 

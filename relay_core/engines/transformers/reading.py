@@ -6,17 +6,16 @@ reading.top_logprobs - reading.logprobs             # how far each token is from
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from relay_core.engines.forked import in_child
 from relay_core.engines.transformers.head import distribution_features, facts_of
 from relay_core.engines.transformers.heads import LastHidden
+from relay_core.engines.transformers.plain_model import plain
 from relay_core.errors import EngineError
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def read(
     """
     places, ids = count + 1, text[len(text) - count :]
     hidden_states = LastHidden(model)
-    with between_steps(), _plain(model), torch.no_grad():
+    with between_steps(), plain(model), torch.no_grad():
         hidden_states.listen()
         try:
             tokens = torch.tensor([list(text)], device=model.device)
@@ -82,28 +81,3 @@ def read(
     inputs = torch.cat([rows, torch.cat(features).cpu()[: len(ids)], own_logprobs.unsqueeze(-1)], -1)
     end_gap = float(top_logprobs[-1]) - max(ends, default=-torch.inf)
     return Reading(inputs, own_logprobs, top_logprobs[: len(ids)], end_gap, facts_of(model))
-
-
-_reading = threading.Lock()
-
-
-def _begin_anew() -> None:
-    global _reading
-    _reading = threading.Lock()
-
-
-in_child(_begin_anew)
-
-
-@contextmanager
-def _plain(model: PreTrainedModel) -> Iterator[None]:
-    """In this context, put the model into eval mode, with transformers' own attention ``eager``."""
-    with _reading:
-        attention, is_training = model.config._attn_implementation, model.training
-        model.eval()
-        model.set_attn_implementation("eager")
-        try:
-            yield
-        finally:
-            model.set_attn_implementation(attention)
-            model.train(is_training)

@@ -16,18 +16,19 @@ from transformers import PreTrainedModel, Qwen3ForCausalLM
 from relay_core import ConfigurationError, EngineError, Hidden, Relay, ScriptedEngine
 from relay_core.engines.base import Finish
 from relay_core.engines.transformers import TransformersEngine
-from relay_core.engines.transformers.head import FEATURES, Head, facts_of, load_head
+from relay_core.engines.transformers.head import FEATURES, Head, Layer, facts_of, load_head
 from relay_core.engines.transformers.heads import LastHidden
 from relay_core.tokenizer import Tokenizer
 from testing.tiny_transformers import PROMPTS, collect, make_model, make_tokenizer
 
 
-def make_head(model: PreTrainedModel, seed: int, folder: Path) -> str:
-    """A random head of a model, in a folder."""
+def make_head(model: PreTrainedModel, seed: int, folder: Path, units: int = 0) -> str:
+    """A random head of a model, in a folder; with ``units``, one of two layers."""
     torch.manual_seed(seed)
     size = facts_of(model)["hidden_size"] + len(FEATURES)
-    values = 0.1 * torch.randn(size), torch.randn(1), torch.randn(size), torch.rand(size) + 0.5
-    Head(*values, student=facts_of(model)).save(folder / str(seed))
+    values = 0.1 * torch.randn(units or size), torch.randn(1), torch.randn(size), torch.rand(size) + 0.5
+    layer = Layer(torch.randn(units, size), torch.randn(units)) if units else None
+    Head(*values, student=facts_of(model), layer=layer).save(folder / str(seed))
     return str(folder / str(seed))
 
 
@@ -42,7 +43,10 @@ def expected(model: PreTrainedModel, folder: str, prompt: Sequence[int], ids: Se
     two = p.sort(-1, descending=True).values[:, :2]
     own = logprobs[range(len(ids)), list(ids)]
     features = torch.stack([two[:, 0], -(p * logprobs).sum(-1), two[:, 0] - two[:, 1], own], -1)
-    return torch.sigmoid(((torch.cat([hidden, features], -1) - head.mean) / head.scale) @ head.weight + head.bias)
+    values = (torch.cat([hidden, features], -1) - head.mean) / head.scale
+    if head.layer is not None:
+        values = torch.nn.functional.linear(values, head.layer.weight, head.layer.bias).clamp_min(0)
+    return torch.sigmoid(values @ head.weight + head.bias)
 
 
 def check(model: PreTrainedModel, folder: str | None, prompt: Sequence[int], answer) -> None:
@@ -60,7 +64,7 @@ async def test_every_request_of_a_batch_has_its_own_head(
 ) -> None:
     """Prompts are read in pieces (of 16 tokens), a prefix is shared, requests begin and end at different steps."""
     engine = TransformersEngine(copy.deepcopy(model), tokenizer, max_batch_tokens=max_batch_tokens)
-    heads = [make_head(model, seed, tmp_path) for seed in (1, 2)]
+    heads = [make_head(model, 1, tmp_path), make_head(model, 2, tmp_path, units=7)]
     plans = [
         (prompt, heads[i % 3] if i % 3 < 2 else None, 5 + 7 * i, 0.8 * (i % 2))
         for i, prompt in enumerate([*PROMPTS, PROMPTS[0][:20], [*PROMPTS[2], 60, 61], [90, 91], PROMPTS[2]])
@@ -198,3 +202,28 @@ def test_what_is_no_head_of_this_student_is_refused_before_anything_is_generated
     (folder / "head.safetensors").write_bytes(b"no tensors")
     with pytest.raises(ConfigurationError, match=r"cannot be read \(SafetensorError"):
         answer(folder)
+
+
+def test_a_head_of_two_layers_says_so_and_its_layers_must_fit(model: Qwen3ForCausalLM, tmp_path: Path) -> None:
+    """A head without a first layer keeps the format that earlier versions read."""
+    for units, version in ((0, 1), (7, 2)):
+        folder = Path(make_head(model, units, tmp_path, units=units))
+        card = json.loads((folder / "head.json").read_text())
+        head = load_head(folder)
+        assert (card["format"], card["hidden_size"], head.hidden_size) == (version, 32, 32)
+        assert (head.layer is None) == (not units)
+    assert head.layer is not None and head.layer.weight.shape == (7, 36)
+    for layer, message in (
+        (Layer(head.layer.weight[:6], head.layer.bias), "do not have the size"),
+        (Layer(head.layer.weight[:, :30], head.layer.bias), "do not have the size"),
+        (Layer(head.layer.weight[:6], head.layer.bias[:6]), "do not have the size"),
+        (Layer(head.layer.weight / 0, head.layer.bias), "are not finite numbers"),
+    ):
+        Head(head.weight, head.bias, head.mean, head.scale, head.student, layer=layer).save(tmp_path / "odd")
+        with pytest.raises(ConfigurationError, match=message):
+            load_head(tmp_path / "odd")
+    head.save(tmp_path / "odd")
+    card = json.loads((tmp_path / "odd" / "head.json").read_text())
+    (tmp_path / "odd" / "head.json").write_text(json.dumps({**card, "format": 1}))
+    with pytest.raises(ConfigurationError, match="do not have the size"):
+        load_head(tmp_path / "odd")
