@@ -28,6 +28,10 @@ What ``relay tune`` and ``relay audit`` do on a user's own prompts:
     audit_report.py   the table, the sentence and the JSON of ``relay audit``
     verdict.py        whether a relay pays
 
+What a comparison of methods needs beside them:
+
+    citer/            trains the head of the method ``citer``
+
 And what training uses, too:
 
     store.py          files that survive a kill: journals of JSON lines, JSON files that are written atomically

@@ -84,16 +84,18 @@ class Trainer:
         examples, facts, left_out = await self._examples(problems)
         counts = {"problems": len(examples), "left_out": left_out, "rollouts": sum(len(e.open) for e in examples)}
         journal = Journal(self.folder / "rollouts.jsonl")
-        chain, head, card = [_VERSION, self.seed, self.rollouts, [e.key for e in examples]], None, {}
+        decisive: list[Any] = [_VERSION, self.seed, self.rollouts, [e.key for e in examples]]
+        head: str | None = None
+        card: Mapping[str, Any] = {}
         for number in range(1, self.rounds + 1):
             folder = self.folder / f"round-{number}"
-            chain = [number, hashlib.sha256(json.dumps(chain).encode()).hexdigest()[:32]]
-            earlier = _earlier(folder, chain[1])
+            digest = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:32]
+            earlier = _earlier(folder, digest)
             if earlier is None:
                 await self._roll_out(examples, journal, head, number)
-                self._fit(examples, folder, {**counts, "round": number, "fitted_on": chain[1]}, facts)
+                self._fit(examples, folder, {**counts, "round": number, "fitted_on": digest}, facts)
                 earlier = load_head(folder).card
-            head, card = str(folder), earlier
+            head, card, decisive = str(folder), earlier, [number, digest]
         for name in (WEIGHTS, CARD):
             shutil.copyfile(self.folder / f"round-{self.rounds}" / name, self.folder / name)
         return card
