@@ -139,11 +139,21 @@ def problems(
     return drawn
 
 
-def demo_problems(n: int = 300, *, seed: int = 0) -> list[WordProblem]:
-    """Problems of the split ``test`` in exact shares: 40% easy, 50% medium, 10% hard, in random order."""
+def demo_problems(
+    n: int = 300, *, seed: int = 0, form: Form | None = None, family: str | None = None
+) -> list[WordProblem]:
+    """Problems of the split ``test`` in exact shares: 40% easy, 50% medium, 10% hard, in random order.
+
+    Args:
+        form, family: of all problems; ``None`` draws them, as :func:`problems`.
+    """
     easy, hard = round(n * DEMO_MIX["easy"]), round(n * DEMO_MIX["hard"])
     counts: dict[Group, int] = {"easy": easy, "medium": n - easy - hard, "hard": hard}
-    chosen = [p for group, count in counts.items() for p in problems(count, split="test", group=group, seed=seed)]
+    chosen = [
+        problem
+        for group, count in counts.items()
+        for problem in problems(count, split="test", group=group, form=form, family=family, seed=seed)
+    ]
     random.Random(seed).shuffle(chosen)
     return chosen
 

@@ -6,6 +6,7 @@
     splits.py         divides problems into splits, and draws problems from a split
     graders.py        graders by name: exact, regex, choice, number, math, or a function of your own
     grading/          the grader math: math-verify, in a process of its own, and what it errs in
+    benchmarks/       the benchmarks of the paper's tables, each a task with the paper's prompt and settings
     measure.py        measures one method on some problems: accuracy, calls, tokens, cost
     comparison.py     measures student, relay and teacher on a task, as one table
 

@@ -21,7 +21,7 @@ from typing import Any
 from relay_core.engines.base import Message
 from relay_core.errors import ConfigurationError, did_you_mean
 from relay_core.evaluate import splits as splitting
-from relay_core.evaluate.dataset_rows import Location, Row, file_rows, hub_rows, locate
+from relay_core.evaluate.dataset_rows import Location, Row, cell, file_rows, hub_rows, locate
 from relay_core.evaluate.graders import Grader, grader_from_spec
 from relay_core.evaluate.task import Problem
 
@@ -175,18 +175,18 @@ class DatasetTask:
 
     def _problem(self, row: Row, default_id: str, source: str) -> Problem:
         return Problem(
-            id=default_id if self.id is None else str(_cell(row, self.id, source)),
+            id=default_id if self.id is None else str(cell(row, self.id, source)),
             messages=self._prompt(row, source),
-            answer=_cell(row, self.answer, source),
-            group="" if self.group is None else str(_cell(row, self.group, source)),
+            answer=cell(row, self.answer, source),
+            group="" if self.group is None else str(cell(row, self.group, source)),
         )
 
     def _prompt(self, row: Row, source: str) -> tuple[Message, ...]:
         system: list[Message] = [] if self.system is None else [{"role": "system", "content": self.system}]
         if self.messages is None:
-            question = _cell(row, self.question or "question", source)
+            question = cell(row, self.question or "question", source)
             return (*system, {"role": "user", "content": str(question)})
-        messages = _cell(row, self.messages, source)
+        messages = cell(row, self.messages, source)
         if not isinstance(messages, Sequence) or not all(isinstance(m, Mapping) and "role" in m for m in messages):
             raise ConfigurationError(f"{source}: {self.messages!r} must hold a list of messages with role and content")
         if system and messages[0]["role"] == "system":
@@ -196,20 +196,6 @@ class DatasetTask:
 
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
-
-
-def _cell(row: Row, column: str, source: str) -> Any:
-    """A row's value in a column.
-
-    Raises:
-        ConfigurationError: there is no such column, or the row's cell is empty.
-    """
-    if column not in row:
-        raise ConfigurationError(f"{source}: there is no column {column!r}; the columns are {', '.join(row)}")
-    value = row[column]
-    if value is None or value == [] or (isinstance(value, str) and not value.strip()):
-        raise ConfigurationError(f"{source}: the column {column!r} is empty")
-    return value
 
 
 def _check_splits(path: str, location: Location, splits: Mapping[str, str | float]) -> None:

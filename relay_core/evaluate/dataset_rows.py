@@ -107,3 +107,17 @@ def hub_rows(path: str, config: str | None, split: str) -> list[Row]:
     if not rows:
         raise ConfigurationError(f"the split {split!r} of {path} has no rows")
     return rows
+
+
+def cell(row: Row, column: str, source: str) -> Any:
+    """A row's value in a column.
+
+    Raises:
+        ConfigurationError: there is no such column, or the row's cell is empty.
+    """
+    if column not in row:
+        raise ConfigurationError(f"{source}: there is no column {column!r}; the columns are {', '.join(row)}")
+    value = row[column]
+    if value is None or value == [] or (isinstance(value, str) and not value.strip()):
+        raise ConfigurationError(f"{source}: the column {column!r} is empty")
+    return value

@@ -78,20 +78,26 @@ _BARE_CHOICE = re.compile(r"\s*\(?([A-Z])(?:[).:]|\s*$)")
 
 
 def choice(text: str, answer: Any) -> bool:
-    r"""Whether the letter that the text chooses is the answer.
-
-    The text's choice is the last letter in `\boxed{...}` or after "answer", "answer is" or "answer:". If there is no
-    such letter, it is the letter that begins the text, as in "B", "(B)" or "B. Paris".
+    """Whether the letter that the text chooses (:func:`stated_choice`) is the answer.
 
     Args:
         answer: a letter, or the choice's index (0 is A).
     """
     right = chr(ord("A") + answer) if isinstance(answer, int) else str(answer).strip().strip("().").upper()
+    return stated_choice(text) == right
+
+
+def stated_choice(text: str) -> str | None:
+    r"""The letter that the text chooses; ``None`` if it chooses none.
+
+    It is the last letter in `\boxed{...}` or after "answer", "answer is" or "answer:". If there is no such letter, it
+    is the letter that begins the text, as in "B", "(B)" or "B. Paris".
+    """
     stated: list[str] = [boxed or worded for boxed, worded in _STATED_CHOICE.findall(text)]
     if stated:
-        return stated[-1] == right
+        return stated[-1]
     bare = _BARE_CHOICE.match(text)
-    return bare is not None and bare.group(1) == right
+    return None if bare is None else bare.group(1)
 
 
 _NUMBER = re.compile(r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")

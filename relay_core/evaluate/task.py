@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import getattr_static
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from relay_core.engines.base import Message
 from relay_core.errors import ConfigurationError, GradingError
@@ -22,8 +23,25 @@ _log = logging.getLogger(__name__)
 
 #: the name of each task that ships -> MODULE:CLASS; the module is imported when a user names the task
 SHIPPED_TASKS = {"bundled": "relay_core.bundled.task:BundledTask"}
+_BENCHMARKS = "relay_core.evaluate.benchmarks"
+#: the name of each benchmark -> MODULE:CLASS
+BENCHMARKS = {
+    "gsm8k": f"{_BENCHMARKS}.gsm8k:GSM8K",
+    "math-500": f"{_BENCHMARKS}.math_500:Math500",
+    "minerva": f"{_BENCHMARKS}.minerva:Minerva",
+    "olympiad-bench": f"{_BENCHMARKS}.olympiad_bench:OlympiadBench",
+    "aime-2024": f"{_BENCHMARKS}.aime:AIME2024",
+    "aime-2025": f"{_BENCHMARKS}.aime:AIME2025",
+    "mmlu-pro": f"{_BENCHMARKS}.mmlu_pro:MMLUPro",
+    "big-bench-hard": f"{_BENCHMARKS}.big_bench_hard:BigBenchHard",
+    "super-gpqa": f"{_BENCHMARKS}.super_gpqa:SuperGPQA",
+    "bundled": f"{_BENCHMARKS}.bundled:Bundled",
+    "bundled-unseen": f"{_BENCHMARKS}.bundled:BundledUnseen",
+    "bundled-retrieval": f"{_BENCHMARKS}.bundled:BundledRetrieval",
+}
+_NAMED = {**SHIPPED_TASKS, **BENCHMARKS, **SHIPPED_TASKS}
 ACCEPTED = (
-    f"{', '.join(SHIPPED_TASKS)}, the path of a JSONL or Parquet file, a hub id such as openai/gsm8k, MODULE:CLASS, "
+    f"{', '.join(_NAMED)}, the path of a JSONL or Parquet file, a hub id such as openai/gsm8k, MODULE:CLASS, "
     "or a mapping with path and the names of its columns"
 )
 
@@ -130,7 +148,7 @@ def task_from_spec(spec: str | Mapping[str, Any] | Task) -> Task:
     Args:
         spec: one of
 
-            - ``"bundled"``
+            - ``"bundled"``, or the name of a benchmark, which is read from the hub (``benchmarks/``)
             - the path of a JSONL or Parquet file, or a hub id, with the columns ``question`` and ``answer``
             - ``"MODULE:CLASS"``: a class of your own, which is called without arguments
             - a mapping of the arguments of :class:`~relay_core.evaluate.dataset.DatasetTask`; a folder needs one, with
@@ -142,19 +160,19 @@ def task_from_spec(spec: str | Mapping[str, Any] | Task) -> Task:
         MissingExtraError: the task needs a package that is not installed.
     """
     if isinstance(spec, str) and names_a_class(spec):
-        return _imported(SHIPPED_TASKS.get(spec, spec))
+        return _imported(_NAMED.get(spec, spec))
     if isinstance(spec, Mapping) or (isinstance(spec, str) and _is_path_or_hub_id(spec)):
         from relay_core.evaluate.dataset import DatasetTask
 
         return DatasetTask.from_mapping({"path": spec} if isinstance(spec, str) else spec)
-    if isinstance(spec, Task):
-        return spec
+    if has_members(spec, *_MEMBERS):
+        return cast(Task, spec)
     raise ConfigurationError(f"task is {spec!r}: write {ACCEPTED}")
 
 
 def names_a_class(spec: str) -> bool:
     """Whether ``spec`` names a task that ships, or is ``MODULE:CLASS``."""
-    return spec in SHIPPED_TASKS or _CLASS.fullmatch(spec) is not None
+    return spec in _NAMED or _CLASS.fullmatch(spec) is not None
 
 
 def _is_path_or_hub_id(spec: str) -> bool:
@@ -169,6 +187,18 @@ def _imported(spec: str) -> Task:
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"task {spec!r} cannot be imported ({error}); write {ACCEPTED}") from error
     task = build() if callable(build) else build
-    if not isinstance(task, Task):
+    if not has_members(task, *_MEMBERS):
         raise ConfigurationError(f"task {spec!r} lacks members of relay_core.evaluate.task.Task")
-    return task
+    return cast(Task, task)
+
+
+_MEMBERS = ("name", "groups", "problems", "grade")
+
+
+def has_members(value: Any, *names: str) -> bool:
+    """Whether an object has these members.
+
+    Properties are not called, which ``isinstance`` does for a protocol until Python 3.12: the groups of a task may have
+    to be fetched.
+    """
+    return all(getattr_static(value, name, None) is not None or hasattr(value, name) for name in names)

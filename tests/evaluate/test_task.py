@@ -23,7 +23,7 @@ def test_a_task_object_is_returned_unchanged():
 
 @pytest.mark.parametrize("spec", ["chess", 3, None, ""])
 def test_a_bad_spec_is_refused_with_the_accepted_forms(spec):
-    with pytest.raises(ConfigurationError, match="write bundled, the path of a JSONL or Parquet file"):
+    with pytest.raises(ConfigurationError, match=r"write bundled, gsm8k, .*, the path of a JSONL or Parquet file"):
         task_from_spec(spec)
 
 

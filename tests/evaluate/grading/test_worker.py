@@ -39,7 +39,7 @@ def test_a_comparison_that_hangs_is_ended_and_the_next_one_is_answered(short):
     first = process_of(short)
     with pytest.raises(GradingError, match=r"more than 0\.5 s"):
         short.ask(HANGS)
-    assert first.returncode == -signal.SIGPROF
+    assert first.returncode in (-signal.SIGPROF, -signal.SIGKILL)  # by itself; on a busy machine perhaps from outside
     assert short.ask(EASY) == {"equal": True} and process_of(short).pid != first.pid
 
 
