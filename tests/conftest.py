@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import inspect
 import json
 import lzma
@@ -47,6 +48,10 @@ if os.environ.get("WITH_VLLM", "yes") != "yes":
         "train/policies/test_colocate.py",
         "train/policies/test_server.py",
     ]
+
+# Tests in the environment of the evaluation harnesses; evaluate/test_harnesses.py runs them there.
+if importlib.util.find_spec("lighteval") is None:
+    collect_ignore.append("evaluate/harnesses")
 
 # Tests on pretrained models, which no clone has: `make test-real` names them.
 if "RELAY_REAL_MODELS" not in os.environ:

@@ -19,7 +19,7 @@ from relay_core.cli.chat import ChatHistory
 from relay_core.cli.options import _SETTINGS, read_prices
 from relay_core.engines.base import Engine, Prompt
 from relay_core.engines.openai.retries import BreakerState
-from relay_core.extras import missing
+from relay_core.extras import EXTRAS, missing
 from relay_core.tokenizer import Tokenizer
 from relay_core.unicode import printable
 
@@ -387,7 +387,7 @@ def test_demo_on_a_task_from_a_file(play: Play, tmp_path: Path) -> None:
 def test_doctor_json() -> None:
     report = answer_of(relay("doctor", "--json"))
     assert report["versions"]["torch"] and report["devices"]
-    assert set(report["extras"]) == {"local", "langchain", "llamaindex", "vllm", "train", "ray", "eval"}
+    assert set(report["extras"]) == set(EXTRAS)
     assert report["engines"] == {}
 
 

@@ -1,7 +1,8 @@
 """Every example in README and docs runs: Python blocks, with one namespace per page, and `relay` lines of bash blocks.
 
 docs/langchain.md and docs/llamaindex.md need models that follow instructions; tests/langchain and tests/llamaindex
-run them. Blocks of other kinds hold commands that need a server or a download.
+run them. docs/harnesses.md needs the harnesses; tests/evaluate/harnesses runs it. Blocks of other kinds hold commands
+that need a server or a download.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from relay_core.cli import app
 
 ROOT = Path(__file__).parents[1]
-ELSEWHERE = {"langchain.md", "llamaindex.md"}
+ELSEWHERE = {"langchain.md", "llamaindex.md", "harnesses.md"}
 PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").glob("*.md") if p.name not in ELSEWHERE)]
 
 

@@ -33,6 +33,13 @@ What a comparison of methods needs beside them:
 
     citer/            trains the head of the method ``citer``
 
+Relays in other people's evaluation harnesses (docs/harnesses.md):
+
+    harness.py        what the adapters share: answers, and the count of their tokens; harness_arguments.py: arguments
+    lm_eval.py        EleutherAI's lm-evaluation-harness; lm_eval_options.py: the options of its tasks
+    inspect_ai.py     Inspect; inspect_messages.py: its messages and tools; inspect_usage.py: its usage and prices
+    lighteval.py      Hugging Face's lighteval
+
 And what training uses, too:
 
     store.py          files that survive a kill: journals of JSON lines, JSON files that are written atomically
