@@ -16,6 +16,6 @@ What these modules decide themselves, because math-verify 0.9.0 errs there:
 - `{1,2}` is a set and `(1,2)` a tuple or an interval. A bare `1,3` is a list of two, and `1,000` a thousand.
 - 50% against a right answer with a percent sign is a number of per cent (50%, 50). Against one without, it is a share
   (0.5) if the right answer is at most 1, else a number of per cent (50).
-- `\sqrt(2)` is `\sqrt{2}`. M and m are two variables, and so are y' and y. 52_8 is not 52_9.
+- `\sqrt(2)` is `\sqrt{2}`. y' is not y, and 52_8 is not 52_9. Where an expression has M and m, they are two variables.
 - A text states its answer in the last `\boxed{...}`, even if the text ends before the box is closed.
 """

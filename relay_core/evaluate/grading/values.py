@@ -71,17 +71,24 @@ def _same_values(a: Any, b: Any, tolerance: float) -> bool | None:
 
 
 def _distinct(right: str, found: str) -> tuple[str, str]:
-    r"""Both expressions with another name for each capital letter that occurs small as well, and for E and I.
+    r"""Both expressions with another name for each capital letter that one of them has small as well, and for E and I.
 
-    math-verify takes M and m, or `\Delta` and `\delta`, for the same variable.
+    math-verify takes M and m, or `\Delta` and `\delta`, for the same variable. This is left so where each expression
+    has one of the two only: some write C for a constant, and some c.
     """
-    letters = {match[1] or match[2] for match in _LETTER.finditer(f"{right} {found}")}
+    both = {letter for expression in (right, found) for letter in _in_both_cases(expression)}
 
     def renamed(match: re.Match[str]) -> str:
         name, index = match[1] or match[2], match[3] or match[4]
         is_capital = name != name.lower()
-        if (is_capital and (name.lower() in letters or name in _CONSTANTS)) or (name == "e" and index):
+        if (is_capital and (name.lower() in both or name in _CONSTANTS)) or (name == "e" and index):
             return f"z_{{{'big' if is_capital else 'small'}{name}{index or ''}}}"
         return match.group()
 
     return _LETTER.sub(renamed, right), _LETTER.sub(renamed, found)
+
+
+def _in_both_cases(expression: str) -> set[str]:
+    """The small form of each letter that occurs as a capital and as a small letter."""
+    letters = {match[1] or match[2] for match in _LETTER.finditer(expression)}
+    return {letter for letter in letters if letter == letter.lower() and letter.title() in letters}

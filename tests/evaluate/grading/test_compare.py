@@ -62,6 +62,7 @@ ROWS = {
     ),
     "a letter in brackets": (r"\text{(B)}", boxed("B"), boxed("A")),
     "capitals are other variables": ("M/m", boxed(r"\frac{M}{m}"), boxed("1", "m/M")),
+    "a constant's name may be small or not": ("C e^{2t}", boxed("c e^{2t}", "C e^{2t}"), boxed("k e^{2t}")),
     "and so are primes": ("y'", boxed("y'", r"y^{\prime}"), boxed("y")),
     "E with an index": (r"\frac{1}{3} E_{1}+E_{2}", boxed(r"E_2 + E_1/3"), boxed("E_1 + E_2", "24")),
     "other bases": ("52_8", boxed("52_8", "52_{8}", "52"), boxed("52_9", "42")),
