@@ -22,7 +22,7 @@ from relay_core.engines.base import Message
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate import splits
 from relay_core.evaluate.dataset_rows import SUFFIXES, Row, file_rows
-from relay_core.evaluate.task import Problem, Task, names_a_class, task_from_spec
+from relay_core.evaluate.task import Problem, Task, names_a_class, task_from_spec, up_to
 
 #: columns with a prompt, in the order in which they are looked for
 QUESTION_COLUMNS = ("question", "prompt", "problem", "instruction", "text")
@@ -55,10 +55,11 @@ def read_prompts(
     """Read prompts, and draw a random sample of them.
 
     Args:
-        source: the path of a file, or a task: ``bundled`` or ``MODULE:CLASS``, whose split ``test`` is drawn from.
+        source: the path of a file, or a task, whose split ``test`` is drawn from: ``bundled``, the name of a benchmark,
+            or ``MODULE:CLASS``.
         question: the column with the prompt; by default ``messages``, or the first of :data:`QUESTION_COLUMNS`.
         answers: the column with the right answers; without it, ``Problem.answer`` is ``None``.
-        sample: how many prompts to draw; all of a file that has no more.
+        sample: how many prompts to draw; all of a file or task that has no more.
         seed: decides which prompts are drawn. A smaller sample is the beginning of a larger one.
 
     Raises:
@@ -67,7 +68,7 @@ def read_prompts(
     """
     if names_a_class(source):
         task = task_from_spec(source)
-        return Prompts(_with_own_ids(task.problems("test", sample, seed=seed)), task)
+        return Prompts(_with_own_ids(up_to(task, "test", sample, seed=seed)), task)
     path = Path(source).expanduser()
     if not path.is_file():
         raise ConfigurationError(f"there is no file {source}: write {ACCEPTED}")

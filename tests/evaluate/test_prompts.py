@@ -3,6 +3,7 @@ import json
 import pytest
 
 from relay_core import ConfigurationError
+from relay_core.evaluate.benchmarks import base
 from relay_core.evaluate.prompts import read_prompts
 
 
@@ -105,3 +106,10 @@ class Repeating:
 
 def test_equal_ids_are_numbered():
     assert [p.id for p in read_prompts(f"{__name__}:Repeating").problems] == ["same", "same#2", "same#3"]
+
+
+def test_a_benchmark_with_fewer_problems_gives_all_of_them(monkeypatch):
+    rows = [{"id": i, "problem": f"{i} + 1?", "answer": str(i + 1)} for i in range(3)]
+    monkeypatch.setattr(base, "hub_rows", lambda path, config, split: rows)
+    prompts = read_prompts("aime-2024", sample=100)
+    assert prompts.task is not None and prompts.task.name == "aime-2024" and len(prompts.problems) == 3
