@@ -25,6 +25,10 @@ class FinishReason(StrEnum):
     DEADLINE = "deadline"  # deadline_s
 
 
+#: a limit ended the answer, so it is not complete; training and evaluation count it as wrong, whatever it holds
+TRUNCATED = frozenset({FinishReason.LENGTH, FinishReason.DEADLINE})
+
+
 @dataclass(frozen=True, slots=True)
 class TextDelta:
     """A piece of the reader's text.

@@ -4,7 +4,6 @@
     recipe.py        a run's values, from a YAML file and flags; recipes/ holds the recipes that ship
     stages.py        the stages of a run; each reads and writes files
     processes.py     the processes of a run, and what they tell each other
-    seeds.py         the seed of each sampled answer
     jobs.py          many answers to sample, kept as they come; sampling.py: a model's own answers,
                      in this process (sampling_here.py) or in actors (sampling_over_ray.py)
     warmup.py        stage 1: commands at random places of the student's samples, and supervised training on these

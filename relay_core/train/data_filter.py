@@ -17,12 +17,11 @@ from relay_core.errors import ConfigurationError
 from relay_core.evaluate.ray_data import Cluster
 from relay_core.evaluate.store import write_rows
 from relay_core.evaluate.task import Problem, Task, graded
-from relay_core.events import RelayResult
+from relay_core.events import TRUNCATED, RelayResult
 from relay_core.relay import Relay
 from relay_core.train import processes
 from relay_core.train.jobs import Job, JobFile, Row
 from relay_core.train.recipe import Filter
-from relay_core.train.rollout import TRUNCATED
 from relay_core.train.sampling import sampled_rows
 
 

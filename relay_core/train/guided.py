@@ -25,15 +25,15 @@ from relay_core.engines.scores import Scorer
 from relay_core.errors import ConfigurationError, ContextOverflow
 from relay_core.evaluate.objections import objections, scores, scores_texts
 from relay_core.evaluate.progress import Progress
+from relay_core.evaluate.seeds import answer_seed
 from relay_core.evaluate.task import Task, graded
+from relay_core.events import TRUNCATED
 from relay_core.settings import RelaySettings
 from relay_core.train import processes
 from relay_core.train.jobs import Job, JobFile, Row
 from relay_core.train.places import places, whole
 from relay_core.train.recipe import Warmup
 from relay_core.train.replay import Draft, draft_of, go_on
-from relay_core.train.rollout import TRUNCATED
-from relay_core.train.seeds import answer_seed
 from relay_core.train.steps import Steps
 from relay_core.train.trim import trimmed
 from relay_core.train.warmup import IGNORED

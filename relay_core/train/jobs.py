@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from relay_core.errors import ConfigurationError
+from relay_core.evaluate.seeds import answer_seed
 from relay_core.evaluate.store import Journal, read_rows, write_rows
 from relay_core.evaluate.task import Problem
 from relay_core.train import processes
-from relay_core.train.seeds import answer_seed
 
 Row = dict[str, Any]
 

@@ -21,14 +21,11 @@ from typing import Any
 from relay_core import portal
 from relay_core.concurrency import map_concurrently
 from relay_core.errors import TrainingError
-from relay_core.events import FinishReason, RelayResult
+from relay_core.evaluate.seeds import answer_seed
+from relay_core.events import TRUNCATED, RelayResult
 from relay_core.relay import Relay
 from relay_core.train import processes
 from relay_core.train.policies.base import Policy
-from relay_core.train.seeds import answer_seed
-
-TRUNCATED = (FinishReason.LENGTH, FinishReason.DEADLINE)
-"""Finish reasons of answers that were cut off; such answers count as wrong, regardless of their text."""
 
 _TOLERATED = 0.1  # the share of answers with a failed call that is dropped without asking again
 _PAUSES = (5.0, 15.0, 30.0, 60.0)  # seconds between two attempts; the last one is repeated

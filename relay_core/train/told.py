@@ -19,12 +19,11 @@ from relay_core.errors import ConfigurationError, TeacherUnavailable, did_you_me
 from relay_core.evaluate.objections import asked, texts_of
 from relay_core.evaluate.ray_data import Cluster
 from relay_core.evaluate.task import Task, graded
-from relay_core.events import RelayResult
+from relay_core.events import TRUNCATED, RelayResult
 from relay_core.instructions import BY_NAME
 from relay_core.relay import Relay
 from relay_core.tokenizer import Tokenizer
 from relay_core.train.jobs import Job, JobFile, Row
-from relay_core.train.rollout import TRUNCATED
 from relay_core.train.sampling import sampled_rows
 from relay_core.train.warmup import IGNORED
 from relay_core.transcript import Author

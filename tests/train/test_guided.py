@@ -5,13 +5,13 @@ import re
 import pytest
 
 from relay_core import ConfigurationError, EngineError, RelaySettings, ScriptedEngine, engine_from_spec, portal
+from relay_core.evaluate.seeds import answer_seed
 from relay_core.evaluate.task import task_from_spec
 from relay_core.train import guided
 from relay_core.train.guided import Guide, check, training_row
 from relay_core.train.jobs import jobs_for
 from relay_core.train.recipe import Warmup
 from relay_core.train.replay import Draft
-from relay_core.train.seeds import answer_seed
 from relay_core.train.warmup import IGNORED
 from testing.graders import none_of_it
 from testing.reading_teacher import ReadingTeacher, follows
