@@ -13,6 +13,7 @@ import typer
 from relay_core.cli import terminal
 from relay_core.cli.options import Options, quiet_loading
 from relay_core.errors import ConfigurationError
+from relay_core.evaluate.prices import EXAMPLE_PRICES
 from relay_core.settings import Prices, RelaySettings
 
 if TYPE_CHECKING:
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
     from relay_core.evaluate.prompts import Prompts
     from relay_core.evaluate.tune import Stage
 
-#: per million tokens, roughly as hosted models of 1.7 and 8 billion parameters relate, cached input at a tenth
-EXAMPLE_PRICES = Prices(
-    student_input=0.02, student_output=0.06, student_cached_input=0.002,
-    teacher_input=0.10, teacher_output=0.30, teacher_cached_input=0.01,
-)  # fmt: skip
 PROMPTS_HELP = (
     "A .jsonl file (a column with the prompt, or OpenAI's chat logs), a .parquet file, a .txt file with one prompt a "
     "line, bundled, or MODULE:CLASS (a task)."

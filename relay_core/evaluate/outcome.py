@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from relay_core.events import FinishReason, RelayResult
+from relay_core.events import TRUNCATED, RelayResult
 from relay_core.keys import Role
 from relay_core.transcript import Author
 from relay_core.usage import Usage
-
-#: an answer that ended so is not complete: it counts as wrong, whatever it holds, as in training
-TRUNCATED = frozenset({FinishReason.LENGTH, FinishReason.DEADLINE})
 
 
 @dataclass(frozen=True, slots=True)

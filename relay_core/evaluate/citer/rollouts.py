@@ -14,9 +14,9 @@ from relay_core.engines.base import Engine, Token
 from relay_core.evaluate.answers import weights_of
 from relay_core.evaluate.citer.references import Reference
 from relay_core.evaluate.objections import asked
-from relay_core.evaluate.outcome import TRUNCATED
 from relay_core.evaluate.store import Journal
-from relay_core.evaluate.task import Problem, Task
+from relay_core.evaluate.task import Problem, Task, graded
+from relay_core.events import TRUNCATED
 from relay_core.keys import Role
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
@@ -122,7 +122,7 @@ class Rollouts:
     async def _is_right(self, problem: Problem, text: str, relay: Relay) -> bool:
         messages, tools = asked(problem)
         result = await relay.agenerate(messages, tools=tools or None, prefix=text)
-        return result.finish_reason not in TRUNCATED and self._task.grade(text + result.text, problem)
+        return result.finish_reason not in TRUNCATED and bool(graded(self._task, text + result.text, problem))
 
 
 def open_places(by_student: Sequence[bool], by_teacher: Sequence[bool]) -> list[int]:

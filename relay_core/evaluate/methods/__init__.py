@@ -64,5 +64,5 @@ def method_from_spec(spec: str, models: Models) -> Method:
     method: Method = module.build(spec, arguments, replaced)
     if changes:
         others = ", ".join(f"{role} {model}" for role, model in zip(changes[::2], changes[1::2], strict=True))
-        method.label = f"{method.label} ({others})"
+        method.label, method.curve = f"{method.label} ({others})", f"{method.curve} ({others})"
     return method

@@ -21,11 +21,12 @@ from relay_core.settings import RelaySettings
 class Question:
     """One answer to make.
 
-    ``problem``: what is asked. ``seed``: the answer's own. ``settings``: what the benchmark sets, by the names of
-    :class:`~relay_core.settings.RelaySettings`.
+    ``problem``: what is asked. ``sample``: which of the answers to it this is. ``seed``: the answer's own.
+    ``settings``: what the benchmark sets, by the names of :class:`~relay_core.settings.RelaySettings`.
     """
 
     problem: Problem
+    sample: int
     seed: int
     settings: Mapping[str, Any]
 
@@ -86,7 +87,12 @@ class Decoded(Method):
 
     def options(self, question: Question) -> dict[str, Any]:
         """The overrides with which the relay answers a question."""
-        return {**question.settings, "seed": question.seed}
+        options = {**question.settings, "seed": question.seed}
+        if self.written_by == "teacher":  # where it has sampling of its own, a benchmark's is the student's
+            for name in ("temperature", "top_p", "top_k"):
+                if getattr(self.relay.settings, f"teacher_{name}") is not None:
+                    options.pop(name, None)
+        return options
 
     def decisive(self, question: Question) -> Any:
         from relay_core.evaluate.answers import settings_values, weights_of

@@ -6,15 +6,18 @@ How sure the student was is the mean or the least log-probability of its tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.methods import student, teacher
 from relay_core.evaluate.methods.base import Method, Models, Question
 from relay_core.evaluate.outcome import Outcome
 from relay_core.usage import Usage, sum_or_none
+
+if TYPE_CHECKING:
+    from relay_core.evaluate.tuning import Tuning
 
 MEASURES = ("mean", "min")
 
@@ -77,3 +80,23 @@ def build(spec: str, arguments: str, models: Models) -> Method:
     if measure not in MEASURES or number is None:
         raise ConfigurationError(f"the method {spec!r}: write cascade:MEASURE,BOUND such as cascade:min,-1.2")
     return Cascade(spec, measure, number, student.build("student", "", models), teacher.build("teacher", "", models))
+
+
+async def sweep(arguments: str, tuning: Tuning) -> list[str] | None:
+    """One method for each share of prompts that goes to the teacher; ``None`` if the arguments are there.
+
+    The measure is the one by which right and wrong answers on training problems differ more (AUC).
+    """
+    if arguments:
+        return None
+    graded = await tuning.graded()
+    measure = max(MEASURES, key=lambda name: _auc([(sureness(o, name), right) for o, right in graded]))
+    values = sorted(sureness(outcome, measure) for outcome, _ in graded)
+    bounds = [values[min(len(values) - 1, round(share * len(values)))] for share in tuning.routed]
+    return [f"cascade:{measure},{max(bound, -1e3):.6g}" for bound in dict.fromkeys(bounds)]
+
+
+def _auc(scored: Sequence[tuple[float, bool]]) -> float:
+    """The probability that a right answer has a higher value than a wrong one; a tie counts half."""
+    pairs = [(a, b) for a, right in scored if right for b, other in scored if not other]
+    return sum((a > b) + 0.5 * (a == b) for a, b in pairs) / max(1, len(pairs))

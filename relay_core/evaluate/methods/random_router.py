@@ -9,12 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.methods import student, teacher
 from relay_core.evaluate.methods.base import Method, Models, Question
 from relay_core.evaluate.outcome import Outcome
+
+if TYPE_CHECKING:
+    from relay_core.evaluate.tuning import Tuning
 
 
 class RandomRouter(Method):
@@ -44,3 +47,8 @@ def build(spec: str, arguments: str, models: Models) -> Method:
     if not 0 <= p <= 1:
         raise ConfigurationError(f"the method {spec!r}: write the share for the teacher, such as random-router:0.5")
     return RandomRouter(spec, p, student.build("student", "", models), teacher.build("teacher", "", models))
+
+
+async def sweep(arguments: str, tuning: Tuning) -> list[str] | None:
+    """One method for each share of prompts; ``None`` if the share is there."""
+    return None if arguments else [f"random-router:{p:g}" for p in tuning.routed]

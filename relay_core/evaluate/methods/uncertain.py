@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from relay_core.decoding.triggers import parse_trigger
+from relay_core.evaluate.doubts import trigger_for
 from relay_core.evaluate.methods.base import Decoded, Method, Models
+
+if TYPE_CHECKING:
+    from relay_core.evaluate.tuning import Tuning
+
+N = 8  # teacher tokens of a call, where it is tuned
 
 
 def build(spec: str, arguments: str, models: Models) -> Method:
@@ -12,3 +20,11 @@ def build(spec: str, arguments: str, models: Models) -> Method:
         models.base, trigger=parse_trigger(f"uncertain:{arguments}"), student_instructions=None, max_calls=None
     )
     return Decoded(spec, f"uncertain {arguments}", relay, curve="uncertain")
+
+
+async def sweep(arguments: str, tuning: Tuning) -> list[str] | None:
+    """One method for each call ratio, by the doubts on training problems; ``None`` if the arguments are there."""
+    if arguments:
+        return None
+    doubts = await tuning.doubts()
+    return [str(trigger_for(doubts, ratio, N)) for ratio in tuning.ratios]

@@ -25,7 +25,7 @@ async def test_the_teacher_writes_one_token_wherever_the_head_says(tmp_path: Pat
         folder = tmp_path / "a, b"  # half a probability of a wrong token everywhere
         Head(torch.zeros(3), torch.zeros(1), zeros, zeros + 1, facts, layer=layer).save(folder)
         problem = task_from_spec("bundled").problems("test", 1)[0]
-        question = Question(problem=problem, seed=0, settings={})
+        question = Question(problem=problem, sample=0, seed=0, settings={})
         always, never = (method_from_spec(f"citer:{folder},{bound}", models) for bound in ("0.4", "0.6"))
         by_teacher, by_student = await always.answer(question, {}), await never.answer(question, {})
         assert (always.label, always.curve, list(always.models)) == ("CITER 0.4", "CITER", [base, models.teacher])

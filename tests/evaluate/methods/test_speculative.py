@@ -35,7 +35,7 @@ def methods(models: Models) -> list[Method]:
 
 
 def question(problem: Problem, seed: int = 0, **settings: object) -> Question:
-    return Question(problem=problem, seed=seed, settings=settings)
+    return Question(problem=problem, sample=0, seed=seed, settings=settings)
 
 
 async def test_answers_are_the_teachers_and_cost_what_was_verified(bundled: Models, problems: list[Problem]) -> None:

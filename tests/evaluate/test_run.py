@@ -1,0 +1,148 @@
+"""The runner: what is asked, kept, graded, and not asked again."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from relay_core import EngineError, RelaySettings
+from relay_core.bundled.task import BundledTask
+from relay_core.errors import GradingError
+from relay_core.evaluate import records as record_files
+from relay_core.evaluate.methods import Models, methods_from
+from relay_core.evaluate.ray_data import Cluster
+from relay_core.evaluate.records import Record, Status
+from relay_core.evaluate.run import Evaluation
+from testing.evaluations import PROBLEMS, FixedBenchmark, models
+from testing.tasks import holds_boxed, problem
+
+ALL = "student relay teacher teacher-free fixed:9 random-router:0.5 uncertain:0.5,9"
+
+
+def evaluation(the_models, methods=ALL, benchmark=None, **options):
+    benchmark = benchmark or FixedBenchmark()
+    options = {"settings": {}, **options}
+    return Evaluation(benchmarks=[benchmark], methods=methods_from([methods], the_models), **options)
+
+
+async def test_records_are_in_the_order_of_methods_problems_and_samples(tmp_path):
+    records, cells = await evaluation(models(), samples=2).run(tmp_path)
+    assert [(r.method, r.problem, r.sample) for r in records] == [
+        (method, p.id, k) for method in ALL.split() for p in PROBLEMS for k in range(2)
+    ]
+    assert len({r.seed for r in records}) == 2 * len(PROBLEMS)
+    by_method = {m: [r for r in records if r.method == m] for m in ALL.split()}
+    assert sum(r.is_right for r in by_method["student"]) == 8
+    assert sum(r.is_right for r in by_method["relay"]) == 16
+    assert {r.status for r in by_method["relay"] if r.group == "open"} == {Status.WRONG}
+    assert {r.status for r in by_method["teacher-free"] if r.group == "hard"} == {Status.UNANSWERED}
+    assert {cell.method for cell in cells} == {
+        "student",
+        "relay",
+        "teacher",
+        "teacher-free",
+        "fixed:9",
+        "uncertain:0.5,9",
+    }
+
+
+async def test_the_records_are_the_same_from_a_file(tmp_path):
+    records, _ = await evaluation(models()).run(None)
+    record_files.write(tmp_path, records)
+    assert record_files.read(tmp_path) == records
+
+
+async def test_nothing_is_asked_twice(tmp_path):
+    first, _ = await evaluation(models(), "student relay").run(tmp_path)
+    again = models()
+    records, cells = await evaluation(again, ALL).run(tmp_path)
+    assert [r for r in records if r.method in ("student", "relay")] == first
+    asked = {request.messages[-1]["content"] for request, _ in again.teacher.requests}
+    assert asked and len(again.base.requests) < 40 and "student" not in {cell.method for cell in cells}
+    lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert len({line["key"] for line in lines}) == len(lines)
+
+
+@pytest.mark.parametrize("change", [{"max_tokens": 59}, {"teacher_temperature": 0.5}])
+async def test_other_settings_are_asked_again(tmp_path, change):
+    await evaluation(models(), "relay").run(tmp_path)
+    other = models()
+    other.settings = other.settings.merged(change)
+    await evaluation(other, "relay").run(tmp_path)
+    assert other.student.requests
+
+
+async def test_an_answer_that_a_limit_cut_is_wrong_whatever_it_holds():
+    records, _ = await evaluation(models(), "teacher", settings={"max_tokens": 18}).run(None)
+    assert "\\boxed{0}" in records[0].outcome.text
+    assert {r.status for r in records} == {Status.TRUNCATED} and not any(r.is_right for r in records)
+
+
+async def test_a_grader_that_fails_is_counted_and_never_wrong():
+    def grader(text, answer):
+        if answer == 2:
+            raise GradingError("the grader hung")
+        return f"\\boxed{{{answer}}}" in text
+
+    records, _ = await evaluation(models(), "student", FixedBenchmark(grader=grader)).run(None)
+    assert [r.problem for r in records if r.status is Status.UNGRADED] == ["easy 2", "hard 2"]
+
+
+async def test_a_prompt_that_is_too_long_is_unanswered():
+    the_models = models("bundled")
+    the_models.base._context_length = 40
+    fixed = (problem("easy 1", 1), problem("easy 1" + " and" * 100, 1))
+    records, _ = await evaluation(the_models, "student", FixedBenchmark(fixed=fixed)).run(None)
+    assert [r.status for r in records] == [Status.RIGHT, Status.UNANSWERED]
+    assert records[1].outcome.finish_reason == "too_long"
+
+
+async def test_an_engine_that_fails_loses_nothing(tmp_path):
+    the_models = models(on_teacher_error="raise")
+    script = the_models.teacher.script
+    the_models.teacher.script = lambda prompt: (
+        [EngineError("down", role="teacher")] if "hard 3" in prompt.messages[-1]["content"] else script(prompt)
+    )
+    with pytest.raises(EngineError):
+        await evaluation(the_models, "student relay", concurrency=1).run(tmp_path)
+    kept = (tmp_path / "answers.jsonl").read_text().splitlines()
+    assert len(kept) == 9 + 7
+    records, _ = await evaluation(models(on_teacher_error="raise"), "student relay").run(tmp_path)
+    assert len(records) == 18 and len((tmp_path / "answers.jsonl").read_text().splitlines()) == 18
+
+
+async def test_sources_that_were_not_asked_for_are_answered_and_not_reported():
+    records, _ = await evaluation(models(), "random-router:0.5").run(None)
+    assert {r.method for r in records} == {"random-router:0.5"}
+    assert {r.outcome.chose for r in records} == {"student", "teacher"}
+
+
+async def test_a_limit_draws_the_first_problems_and_a_record_needs_its_columns(tmp_path):
+    records, _ = await evaluation(models(), "student", limit=3).run(None)
+    assert len(records) == 3
+    row = records[0].as_row()
+    assert Record.of_row(row) == records[0]
+    with pytest.raises(KeyError):
+        Record.of_row({name: value for name, value in row.items() if name != "seed"})
+    assert replace(records[0], status=Status.WRONG).is_right is False
+    await asyncio.sleep(0)
+
+
+@pytest.mark.timeout(300)
+async def test_over_ray_the_records_are_the_same(ray_here, tmp_path):
+    """Each actor has its own models, and finds the same answers."""
+    specs = {"student": "bundled:student-relay", "teacher": "bundled:teacher", "base": "bundled:student-base"}
+    benchmark = FixedBenchmark(fixed=tuple(BundledTask().problems("test", 6)), grader=holds_boxed)
+    both = []
+    for cluster in (Cluster(actors=1), None):
+        the_models = Models(**specs, settings=RelaySettings(max_tokens=120))
+        run = evaluation(the_models, "student relay cascade:min,-0.5 teacher", benchmark, cluster=cluster)
+        records, _ = await run.run(tmp_path / str(cluster is None))
+        both.append([{**r.as_row(), "seconds": 0, "calls": len(r.outcome.calls), "usage": 0} for r in records])
+        await the_models.aclose()
+
+    def digits(rows):
+        return [{k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+
+    assert digits(both[0]) == digits(both[1])
