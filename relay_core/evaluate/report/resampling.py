@@ -1,0 +1,79 @@
+"""Bootstrap intervals (95%, percentile) over problems, which keep the methods' answers to a problem together.
+
+All statistics of a benchmark use the same draws of problems, so a difference between two methods is a paired one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relay_core.errors import MissingExtraError
+from relay_core.evaluate.intervals import Interval
+
+try:
+    import numpy as np
+except ImportError as error:
+    raise MissingExtraError("the intervals of a report (numpy)", "eval") from error
+
+DRAWS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure and its interval."""
+
+    value: float
+    interval: Interval
+
+    @property
+    def low(self) -> float:
+        """The interval's lower end."""
+        return self.interval[0]
+
+    @property
+    def high(self) -> float:
+        """The interval's upper end."""
+        return self.interval[1]
+
+
+class Resampling:
+    """Draws of ``n`` problems with replacement.
+
+    Args:
+        n: the number of problems, at least 1.
+        draws: how many draws.
+        seed: decides them.
+    """
+
+    def __init__(self, n: int, *, draws: int = DRAWS, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        # how often each problem is drawn, shape [draws, n]: a mean over a draw is a product with it
+        self._counts = np.stack([np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(draws)])
+
+    def estimate(self, columns: Sequence[Sequence[float]], statistic: Callable[..., Any]) -> Estimate:
+        """A statistic of sums over problems, with its interval.
+
+        Args:
+            columns: one value for each problem in each column.
+            statistic: a function of one sum per column; it also takes arrays of sums, shape [draws]. A draw for which
+                it is not a number is left out.
+        """
+        values = np.asarray(columns, dtype=np.float64)
+        sums = values @ self._counts.T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            drawn = np.asarray(statistic(*sums), dtype=np.float64)
+            value = float(statistic(*values.sum(axis=1)))
+        drawn = drawn[np.isfinite(drawn)]
+        if not len(drawn):
+            return Estimate(value, (float("nan"), float("nan")))
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        return Estimate(value, (float(low), float(high)))
+
+
+def ratio(numerator: Any, denominator: Any) -> Any:
+    """``numerator / denominator``; 0 where the denominator is 0."""
+    return np.where(
+        np.equal(denominator, 0), 0.0, np.divide(numerator, np.where(np.equal(denominator, 0), 1, denominator))
+    )
