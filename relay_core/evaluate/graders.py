@@ -105,11 +105,12 @@ _NUMBER = re.compile(r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
 
 def number(text: str, answer: Any) -> bool:
     """Whether the last number in the text equals the last number in the answer; digits may be grouped by commas."""
-    right = _last_number(str(answer))
-    return right is not None and _last_number(text) == right
+    right = last_number(str(answer))
+    return right is not None and last_number(text) == right
 
 
-def _last_number(text: str) -> Decimal | None:
+def last_number(text: str) -> Decimal | None:
+    """The last number in the text; digits may be grouped by commas."""
     numbers = _NUMBER.findall(text)
     try:
         return Decimal(numbers[-1].replace(",", "")) if numbers else None

@@ -38,6 +38,8 @@ BENCHMARKS = {
     "bundled": f"{_BENCHMARKS}.bundled:Bundled",
     "bundled-unseen": f"{_BENCHMARKS}.bundled:BundledUnseen",
     "bundled-retrieval": f"{_BENCHMARKS}.bundled:BundledRetrieval",
+    "word-problems": f"{_BENCHMARKS}.word_problems:WordProblems",
+    "word-problems-unseen": f"{_BENCHMARKS}.word_problems:UnseenWordProblems",
 }
 _NAMED = {**SHIPPED_TASKS, **BENCHMARKS, **SHIPPED_TASKS}
 ACCEPTED = (

@@ -5,7 +5,7 @@ from relay_core.train.recipe import build, load, shipped
 
 
 def test_the_bundled_recipe_ships_and_holds_the_papers_values():
-    assert shipped() == ["bundled", "qwen3-0.6b", "qwen3-1.7b", "smoke"]
+    assert shipped() == ["bundled", "qwen3-0.6b", "qwen3-1.7b", "smoke", "smollm2-135m"]
     recipe = load("bundled")
     assert (recipe.student, recipe.teacher) == ("bundled:student-base", "bundled:teacher")
     assert (recipe.filter.samples, recipe.filter.keep) == (10, 0.5)

@@ -3,6 +3,7 @@
     gsm8k  math-500  minerva  olympiad-bench  aime-2024  aime-2025      mathematics
     mmlu-pro  big-bench-hard  super-gpqa                                other fields
     bundled  bundled-unseen  bundled-retrieval                          the bundled task, and two forms of it
+    word-problems  word-problems-unseen                                 for a real student; what is held out of it
 
 Each has a module here, which shows a row on top. A published benchmark is read from the hub, or from a folder of JSONL
 or Parquet files in the published columns (``data_dir``). Its problems are all in the split ``test``.

@@ -12,7 +12,8 @@ from relay_core.evaluate.task import task_from_spec
 from testing.tasks import FixedTask, problem
 
 DATA = Path(__file__).parent / "data"
-PUBLISHED = [name for name in BENCHMARKS if not name.startswith("bundled")]
+MADE = ("bundled", "word-problems")  # how the names of those begin whose problems are made, not read
+PUBLISHED = [name for name in BENCHMARKS if not name.startswith(MADE)]
 #: the columns without which a row is no problem, by benchmark; the first file of the benchmark has them
 NEEDED = {
     "gsm8k": ["question", "answer"],
@@ -46,13 +47,15 @@ def test_every_benchmark_gives_problems_settings_and_grades(name, data):
     assert isinstance(benchmark, Benchmark) and benchmark.name == name and benchmark.title
     assert benchmark.samples == (32 if name.startswith("aime") else 1)
     assert RelaySettings().merged(benchmark.settings).enable_thinking is False
-    n = 4 if name.startswith("bundled") else None
+    n = 4 if name.startswith(MADE) else None
     problems = benchmark.problems("test", n)
     assert problems and {p.group for p in problems} - {""} <= set(benchmark.groups)
     for p in problems:
         assert benchmark.grade(f"So it is $\\boxed{{{p.answer}}}$.", p)
         assert not benchmark.grade(r"So it is $\boxed{-987654}$.", p) and not benchmark.grade("", p)
-    assert benchmark.answer_in(r"It is \boxed{B}.") == "B" and benchmark.answer_in("It is.") is None
+    if not name.startswith("word-problems"):  # whose answers are the last numbers
+        assert benchmark.answer_in(r"It is \boxed{B}.") == "B"
+    assert benchmark.answer_in("It is.") is None
     assert benchmark.problems("test", 1, seed=3) == benchmark.problems("test", 1, seed=3)
     assert task_from_spec(name).name == name  # nothing is fetched until problems are drawn
 
