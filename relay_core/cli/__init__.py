@@ -5,6 +5,7 @@
     demo       relay demo: measures student, relay and teacher on held-out problems
     tune       relay tune: chooses the numbers of a trigger on one's own prompts
     audit      relay audit: what a relay would have done on one's own prompts
+    evaluate   relay eval: any methods on any benchmarks, with a report
     rollouts   relay rollouts: the answers of a training run
     doctor     relay doctor: shows what is installed, and whether a model answers
     on_prompts what tune and audit share
@@ -35,6 +36,7 @@ from relay_core.cli.audit import audit
 from relay_core.cli.chat import chat
 from relay_core.cli.demo import demo
 from relay_core.cli.doctor import doctor
+from relay_core.cli.evaluate import evaluate
 from relay_core.cli.rollouts import rollouts
 from relay_core.cli.tune import tune
 from relay_core.errors import RelayError
@@ -101,6 +103,7 @@ app.command()(chat)
 app.command()(demo)
 app.command()(tune)
 app.command()(audit)
+app.command("eval")(evaluate)
 app.command()(rollouts)
 app.command()(doctor)
 
