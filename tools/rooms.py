@@ -92,6 +92,7 @@ EXCEPTIONS = {
     ("relay_core.engines.scripted", "relay_core.bundled"): 'a user names it: ScriptedEngine(tokenizer="bundled")',
     ("relay_core.evaluate.task", "relay_core.bundled.task"): "a user names it: the task bundled",
     ("relay_core.evaluate.benchmarks.bundled", "relay_core.bundled.task"): "a user names it: the benchmark bundled",
+    ("relay_core.evaluate.reproduce.students", "relay_core.train"): "the command of a process that trains",
 }
 
 

@@ -1,0 +1,62 @@
+"""The page with the tables and pictures of a pair: ``README.md`` in ``docs/reproduction/PAIR``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from relay_core.evaluate.report.markdown import table_lines
+from relay_core.evaluate.report.summary import BenchmarkSummary
+from relay_core.evaluate.report.tables import Table
+from relay_core.evaluate.report.verdicts import verdict
+from relay_core.evaluate.reproduce.pairs import Pair
+from relay_core.evaluate.store import write_text
+
+
+def write_page(
+    out: Path,
+    pair: Pair,
+    by_seed: Mapping[int, Sequence[BenchmarkSummary]],
+    tables: Sequence[Table],
+    pictures: Path,
+    *,
+    command: str,
+    minutes: float,
+) -> Path:
+    """Write the page and its pictures.
+
+    Args:
+        out: the folder of the page.
+        pair: the pair.
+        by_seed: the summaries of all benchmarks, for each seed.
+        tables: the tables, in order.
+        pictures: the folder with the pictures of the first seed's report; those that belong to the page are copied.
+        command: the command that made it.
+        minutes: how long it took, the training of missing students left out.
+    """
+    first = next(iter(by_seed.values()))
+    out.mkdir(parents=True, exist_ok=True)
+    shown = [f"{first[0].name}-{panel}.png" for panel in ("share", "bill", "places", "lengths", "groups")]
+    names = [name for name in (*shown, "benchmarks.png") if (pictures / name).exists()]
+    for name in names:
+        shutil.copy(pictures / name, out / name)
+    lines = [
+        f"# The paper's tables on the pair `{pair.name}`",
+        "",
+        *(f'<img alt="{name.removesuffix(".png")}" src="{name}" width="49%">' for name in names),
+        "",
+        verdict(first[0]),
+        "",
+        f"Student: `{pair.student}`; before training: `{pair.base or pair.student}`; teacher: `{pair.teacher}`. Seeds "
+        f"{', '.join(map(str, by_seed))}. Greedy decoding. The evaluation took {minutes:.0f} minutes. Made by:",
+        "",
+        f"```\n{command}\n```",
+        "",
+    ]
+    for table in tables:
+        if table.rows:
+            lines += [f"## {table.title}", "", *table_lines(table), "", table.note, ""]
+    path = out / "README.md"
+    write_text(path, "\n".join(lines))
+    return path

@@ -1,0 +1,123 @@
+"""The page of a pair, on the bundled models and a few problems; and its tables, on records whose figures are known."""
+
+from dataclasses import replace
+
+import pytest
+
+from relay_core import Prices, bundled
+from relay_core.errors import ConfigurationError
+from relay_core.evaluate.report import summarize
+from relay_core.evaluate.reproduce.__main__ import main, reproduce
+from relay_core.evaluate.reproduce.pairs import BUNDLED, pair_named
+from relay_core.evaluate.reproduce.paper import Direction, directions
+from relay_core.evaluate.reproduce.sections import ablation_table, direction_table, main_table, order_table
+from testing.answer_records import record
+
+PAIR = replace(
+    BUNDLED, benchmarks=("bundled",), methods=("student", "grpo", "relay", "teacher", "teacher-free", "fixed:20"),
+    ablations={"difficulty-aware": (), "simple": ("--reward", "simple")}, unseen="", weak_teachers={},
+)  # fmt: skip
+
+
+def test_the_page_of_a_pair(tmp_path):
+    for name in PAIR.ablations:
+        (tmp_path / "work" / "students" / name).mkdir(parents=True)
+        (tmp_path / "work" / "students" / name / "student-relay").symlink_to(bundled.path("student-relay"))
+    page = reproduce(
+        PAIR, tmp_path / "work", tmp_path / "page", seeds=[0, 1], limit=5, train=False, command="python -m this"
+    )
+    text = page.read_text()
+    assert page == tmp_path / "page" / "README.md" and text.startswith("# The paper's tables on the pair `bundled`")
+    for name in ("bundled-share.png", "bundled-bill.png"):
+        assert f'src="{name}"' in text and (tmp_path / "page" / name).stat().st_size > 5000
+    assert text.index("<img") < text.index("## ")  # the picture comes first
+    for heading in (
+        "Main table: ",
+        "Against a random router",
+        "Rewards and filter",
+        "The paper's comparisons",
+        "Seeds",
+    ):
+        assert f"## {heading}" in text
+    assert "| seed 0 | seed 1 |" in text and "python -m this" in text and "49.52" in text
+
+
+def test_a_missing_student_says_how_to_train_it(tmp_path, capsys):
+    assert main(["--no-train", "--work", str(tmp_path), "--out", str(tmp_path), "--seeds", "0"]) == 1
+    said = capsys.readouterr().err
+    assert "the student difficulty-aware is missing" in said and "-m relay_core.train all --recipe bundled" in said
+    assert main(["--pair", "bundles"]) == 1 and "did you mean bundled" in capsys.readouterr().err
+    with pytest.raises(ConfigurationError):
+        pair_named("")
+
+
+def test_the_commands_that_train_are_ones_that_training_takes():
+    from relay_core.train.recipe import shipped
+
+    assert BUNDLED.recipe[0] == "--recipe" and BUNDLED.recipe[1] in shipped()
+
+
+def summary(rows):
+    return summarize(rows, Prices())[0]
+
+
+def test_a_direction_is_decided_by_its_interval():
+    rows = [
+        *(record("relay", i, i % 10 < 8, group="easy" if i % 2 else "hard") for i in range(200)),
+        *(record("grpo", i, i % 10 < 4, group="easy" if i % 2 else "hard") for i in range(200)),
+        *(record("teacher-free", i, (i + 1) % 10 < 8, group="easy" if i % 2 else "hard") for i in range(200)),
+    ]
+    compared = [
+        Direction(said="a", first="relay", second="grpo", what="accuracy", sign=1),
+        Direction(said="b", first="relay", second="grpo", what="accuracy", sign=-1),
+        Direction(said="c", first="relay", second="teacher-free", what="accuracy", sign=1),
+        Direction(said="d", first="relay", second="missing", what="accuracy", sign=1),
+        Direction(said="e", first="relay", second="grpo", what="accuracy", sign=1, groups=("easy",)),
+        Direction(said="f", first="relay", second="grpo", what="accuracy", sign=1, on="unseen"),
+    ]
+    table = direction_table([summary(rows)], compared, lambda name: name, "other")
+    assert [(row[0], row[2]) for row in table.rows] == [
+        ("a", "yes"), ("b", "no: the opposite"), ("c", "undecided"), ("e", "yes"),
+    ]  # fmt: skip
+    assert table.rows[0][1].startswith("+40.0")
+
+
+def test_the_main_table_takes_of_a_curve_what_is_next_to_the_relays_call_ratio():
+    rows = [record("relay", i, True, teacher_tokens=2, student_tokens=98) for i in range(9)]
+    for bound, teacher in (("0.9", 1), ("0.5", 4), ("0.1", 40)):
+        usage = {"teacher_tokens": teacher, "student_tokens": 100 - teacher}
+        rows += [record(f"citer:head,{bound}", i, bound == "0.5", **usage) for i in range(9)]
+    table = main_table(summary(rows), lambda name: "citer:head" if name == "citer" else name)
+    assert [row[0] for row in table.rows] == ["citer:head,0.9", "relay"]
+    assert table.rows[0][3:] == ["46.81", "1.34"]
+
+
+def test_the_order_of_two_seeds():
+    def rows(better):
+        return [record(name, i, i % 10 < (9 if name == better else 3)) for name in ("a", "b") for i in range(100)]
+
+    table = order_table({0: summary(rows("a")), 1: summary(rows("b"))}, ["a", "b"])
+    assert [[cell.split(":")[0] for cell in row] for row in table.rows] == [["a", "1", "2"], ["b", "2", "1"]]
+
+
+def test_ablations_without_a_student_are_left_out():
+    rows = [record("relay,student=x", i, True) for i in range(5)]
+    table = ablation_table(summary(rows), lambda name: "relay,student=x" if name == "ablation:simple" else name)
+    assert [row[0] for row in table.rows] == ["simple"] and table.rows[0][-2:] == ["49.30", "0.43"]
+
+
+def test_every_comparison_of_the_paper_is_there():
+    said = [direction.said for direction in directions(["weak"], ["easy"], ["hard"])]
+    for word in (
+        "simple",
+        "filter",
+        "bonus",
+        "exploration",
+        "easy",
+        "hard",
+        "unseen",
+        "weaker",
+        "Fixed-20",
+        "Fixed-100",
+    ):
+        assert any(word in text for text in said), word
