@@ -1,7 +1,7 @@
 """What GRPO costs beside TRL's own: rollouts with the relay against TRL's generation, and the training step.
 
     python benchmarks/training.py                                      # the bundled pair
-    python benchmarks/training.py --student DIR/smollm2-135m --teacher bundled:teacher --trigger chance:0.02,8 --json
+    python benchmarks/training.py --student DIR/smollm2-135m --trigger chance:0.02,8 --prompts 8 --update-rows 8
 
 Four ways take turns in every round, on the same prompts and weights:
 
@@ -88,7 +88,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             if number:
                 for name, speed in speeds.items():
                     rates.setdefault(name, []).append(speed)
-            step = updates(ours, trls, rollouts["relay"].rows)
+            step = updates(ours, trls, rollouts["relay"].rows[: options.update_rows])
             steps += [step] if number else []
         policy.release()
     ratios = {
@@ -185,6 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=160)
+    parser.add_argument("--update-rows", type=int, help="answers of an update, where TRL's would need too much memory")
     parser.add_argument("--tokens-per-forward", type=int, default=16384)
     parser.add_argument("--delay-s", type=float, default=20.0)
     parser.add_argument("--delayed", type=float, default=0.1, help="share of the calls that are delayed")
