@@ -27,12 +27,23 @@ NAMES = (
 #: methods that make a cost-free comparison possible: what a run measures by default
 DEFAULT = ("student", "relay", "teacher", "random-router:0.5")
 _MODEL = re.compile(r",(student|teacher|base)=")
-_SEPARATOR = re.compile(rf"[\s,]+(?=(?:{'|'.join(NAMES)})(?:[:,\s]|$))")
+_SEPARATOR = re.compile(r"([\s,])")
 
 
 def split_specs(text: str) -> list[str]:
     """The methods in a text, separated by spaces or commas: ``"student,uncertain:0.4,8 relay"`` has three."""
-    return [part for part in _SEPARATOR.split(text.strip().strip(",")) if part]
+    specs: list[str] = []
+    between = ""
+    for piece in _SEPARATOR.split(text):
+        if not piece.strip(", \t\n"):
+            between += piece
+        elif piece.partition(":")[0] in NAMES or not specs:
+            specs.append(piece)
+            between = ""
+        else:  # a part of the arguments before it
+            specs[-1] += between + piece
+            between = ""
+    return specs
 
 
 def methods_from(specs: Iterable[str], models: Models) -> list[Method]:
