@@ -70,8 +70,8 @@ class Outcome:
         """The outcome in a row."""
         values = {f.name: row[f.name] for f in fields(cls)}
         values["usage"] = Usage(**{f.name: row["usage"][f.name] for f in fields(Usage)})
-        values["parts"] = [Part(**part) for part in row["parts"]]
-        values["calls"] = [MadeCall(**call) for call in row["calls"]]
+        values["parts"] = tuple(Part(**part) for part in row["parts"])
+        values["calls"] = tuple(MadeCall(**call) for call in row["calls"])
         return cls(**values)
 
 
@@ -98,8 +98,8 @@ def outcome_of(result: RelayResult, written_by: Role = "student") -> Outcome:
         usage=as_teacher(result.usage) if alone else result.usage,
         finish_reason=str(result.finish_reason),
         seconds=result.seconds,
-        parts=[Part("teacher" if alone else str(s.author), s.text, s.tokens) for s in result.segments],
-        calls=_calls(result),
+        parts=tuple(Part("teacher" if alone else str(s.author), s.text, s.tokens) for s in result.segments),
+        calls=tuple(_calls(result)),
         mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
         min_logprob=min(logprobs, default=None),
     )
