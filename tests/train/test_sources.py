@@ -45,7 +45,7 @@ def test_guided_reports_what_it_took(qwen3, tmp_path):
     assert "It is <call>3</call>282." in qwen3.decode(row["input_ids"])
     assert json.loads((tmp_path / "rows.json").read_text()) == {
         "source": "guided", "answers": 1, "rows": 1, "right_alone": 0, "rows_with_calls": 1, "calls": 1,
-        "mean_n": 3.0, "samples": 2, "teacher_wrote": 3, "teacher_read": len(qwen3.encode(ALONE)) + 1,
+        "mean_n": 3.0, "samples": 2, "ungraded": 0, "teacher_wrote": 3, "teacher_read": len(qwen3.encode(ALONE)) + 1,
     }  # fmt: skip
 
 
