@@ -142,7 +142,8 @@ async def test_over_ray_the_records_are_the_same(ray_here, tmp_path):
         both.append([{**r.as_row(), "seconds": 0, "calls": len(r.outcome.calls), "usage": 0} for r in records])
         await the_models.aclose()
 
-    def digits(rows):
-        return [{k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
-
-    assert digits(both[0]) == digits(both[1])
+    logprobs = ("mean_logprob", "min_logprob")  # their last digits depend on the answers that ran at the same time
+    here, there = ([{k: v for k, v in row.items() if k not in logprobs} for row in rows] for rows in both)
+    assert here == there
+    for name in logprobs:
+        assert [row[name] for row in both[0]] == pytest.approx([row[name] for row in both[1]], abs=1e-3)

@@ -16,7 +16,7 @@ from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError, ContextOverflow
 from relay_core.evaluate.objections import asked, objections, reader, scores_texts
 from relay_core.evaluate.store import Journal
-from relay_core.evaluate.task import Problem, Task
+from relay_core.evaluate.task import Problem, Task, graded
 from relay_core.events import FinishReason
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
@@ -86,11 +86,11 @@ class References:
 
     async def _found(self, problem: Problem) -> Reference:
         text = getattr(problem, "solution", None)
-        if not isinstance(text, str) or not self._task.grade(text, problem):
+        if not isinstance(text, str) or not graded(self._task, text, problem):
             messages, tools = asked(problem)
             result = await self._alone.agenerate(messages, tools=tools or None)
             text = result.text
-            if result.finish_reason is not FinishReason.STOP or not self._task.grade(text, problem):
+            if result.finish_reason is not FinishReason.STOP or not graded(self._task, text, problem):
                 return Reference(left_out="the task has no right solution, nor has the teacher")
         return await self._read(problem, text)
 
