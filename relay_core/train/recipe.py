@@ -19,6 +19,7 @@ import yaml
 from relay_core.errors import ConfigurationError, did_you_mean
 from relay_core.evaluate.task import task_from_spec
 from relay_core.settings import RelaySettings
+from relay_core.train.fields import Count, CountOrNone, NotNegative, Positive, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,26 +52,25 @@ class Warmup:
     """
 
     source: Literal["random", "guided", "told"] = "random"
-    problems: int = 2400
-    mix: Mapping[str, float] | None = None
-    temperature: float = 1.0
-    draws: int = 1
-    max_commands: int = 3
-    powers: Sequence[int] = (0, 1)
+    problems: Count = 2400
+    mix: Mapping[str, NotNegative] | None = None
+    temperature: NotNegative = 1.0
+    draws: Count = 1
+    max_commands: CountOrNone = 3
+    powers: Sequence[CountOrNone] = (0, 1)
     margin: float = 4.5
-    rounds: int = 3
-    call_tokens: int = 5
+    rounds: Count = 3
+    call_tokens: Count = 5
     prune: bool = False
     instructions: str = "calculations"
-    blocked_problems: int = 100
-    batch_size: int = 32
+    blocked_problems: CountOrNone = 100
+    batch_size: Count = 32
     trainer: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _one_of("warmup.source", self.source, ("random", "guided", "told"))
-        for name in ("rounds", "call_tokens"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"warmup.{name} is {getattr(self, name)}: write 1 or more")
+        check_fields("warmup", self)
+        if not self.powers:
+            raise ConfigurationError("warmup.powers is empty: write a list of exponents, such as [0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +87,18 @@ class Filter:
     """
 
     enabled: bool = True
-    problems: int = 640
-    mix: Mapping[str, float] | None = None
-    samples: int = 10
-    temperature: float = 0.7
-    top_p: float = 0.95
-    keep: float = 0.5
+    problems: Count = 640
+    mix: Mapping[str, NotNegative] | None = None
+    samples: Count = 10
+    temperature: NotNegative = 0.7
+    top_p: Positive = 0.95
+    keep: NotNegative = 0.5
+
+    def __post_init__(self) -> None:
+        check_fields("filter", self)
+        for name, share in (("top_p", self.top_p), ("keep", self.keep)):
+            if share > 1:
+                raise ConfigurationError(f"filter.{name} is {share!r}: write at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,34 +127,31 @@ class Grpo:
         trainer: values of ``trl.GRPOConfig``.
     """
 
-    rollouts: int = 80
-    prompts: int = 64
+    rollouts: Count = 80
+    prompts: Count = 64
     group_size: int = 8
-    updates: int = 2
+    updates: Count = 2
     reward: Literal["difficulty_aware", "simple", "bill"] = "difficulty_aware"
-    bill_scale: float = 1.0
+    bill_scale: Positive = 1.0
     independence_bonus: bool = True
     exploration: bool = True
     calls: bool = True
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     policy: Literal["live", "colocate", "server"] = "live"
     sampling_dtype: Literal["bfloat16", "float16", "float32"] | None = None
     policy_url: str | None = None
-    teacher_patience_s: float = 1800.0
-    max_concurrency: int | None = None
-    tokens_per_forward: int = 16384
-    checkpoint_every: int = 10
+    teacher_patience_s: NotNegative = 1800.0
+    max_concurrency: Count | None = None
+    tokens_per_forward: Count = 16384
+    checkpoint_every: Count = 10
     trainer: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _one_of("grpo.reward", self.reward, ("difficulty_aware", "simple", "bill"))
-        _one_of("grpo.policy", self.policy, ("live", "colocate", "server"))
-        if self.sampling_dtype is not None:
-            _one_of("grpo.sampling_dtype", self.sampling_dtype, ("bfloat16", "float16", "float32"))
-            if self.policy != "live":
-                raise ConfigurationError(
-                    f"grpo.sampling_dtype belongs to grpo.policy: live; with {self.policy}, vLLM has a dtype of its own"
-                )
+        check_fields("grpo", self)
+        if self.sampling_dtype is not None and self.policy != "live":
+            raise ConfigurationError(
+                f"grpo.sampling_dtype belongs to grpo.policy: live; with {self.policy}, vLLM has a dtype of its own"
+            )
         if self.group_size < 2:
             raise ConfigurationError(f"grpo.group_size is {self.group_size}: a group needs at least 2 answers")
         if self.prompts % self.updates:
@@ -183,7 +186,7 @@ class Lora:
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        _one_of("lora.dtype", self.dtype, ("float32", "bfloat16"))
+        check_fields("lora", self)
         if self.r < 0 or (self.alpha is not None and self.alpha <= 0) or not 0 <= self.dropout < 1:
             raise ConfigurationError(
                 f"lora.r = {self.r}, lora.alpha = {self.alpha}, lora.dropout = {self.dropout}: the rank is at least 0, "
@@ -195,7 +198,10 @@ class Lora:
 class Measure:
     """The measurement at the end, on ``problems`` problems of the task's split ``test`` (all, if it has fewer)."""
 
-    problems: int = 300
+    problems: Count = 300
+
+    def __post_init__(self) -> None:
+        check_fields("measure", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,8 +222,8 @@ class Recipe:
     student: str = "bundled:student-base"
     teacher: str | Sequence[str] = "bundled:teacher"
     task: str | Mapping[str, Any] = "bundled"
-    seed: int = 0
-    threads: int | None = None
+    seed: CountOrNone = 0
+    threads: Count | None = None
     relay: Mapping[str, Any] = field(default_factory=dict)
     lora: Lora = field(default_factory=Lora)
     warmup: Warmup = field(default_factory=Warmup)
@@ -226,6 +232,7 @@ class Recipe:
     measure: Measure = field(default_factory=Measure)
 
     def __post_init__(self) -> None:
+        check_fields("", self)
         task_from_spec(self.task)
         self.settings()
 
@@ -326,11 +333,6 @@ def _known(prefix: str, values: Mapping[str, Any], cls: type[Any]) -> None:
     for name in values:
         if f"{prefix}{name}" not in known:
             raise ConfigurationError(f"the recipe has no {prefix}{name}; {did_you_mean(f'{prefix}{name}', known)}")
-
-
-def _one_of(name: str, value: object, accepted: Sequence[str]) -> None:
-    if value not in accepted:
-        raise ConfigurationError(f"{name} is {value!r}: write {', '.join(accepted[:-1])} or {accepted[-1]}")
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,9 @@
+import dataclasses
+
 import pytest
 
 from relay_core.errors import ConfigurationError
-from relay_core.train.recipe import build, load, shipped
+from relay_core.train.recipe import Filter, Grpo, Lora, Measure, Recipe, Warmup, build, load, shipped
 
 
 def test_the_bundled_recipe_ships_and_holds_the_papers_values():
@@ -63,11 +65,37 @@ def test_a_task_from_a_mapping(tmp_path):
         ({"grpo": {"prompts": 3, "group_size": 3, "updates": 2}}, "evenly"),
         ({"relay": {"max_token": 3}}, "did you mean max_tokens?"),
         ({"task": "chess"}, "write bundled"),
+        ({"grpo": {"rollouts": "three"}}, "grpo.rollouts is 'three': write a whole number"),
+        ({"grpo": {"rollouts": 2.5}}, "grpo.rollouts is 2.5: write a whole number"),
+        ({"grpo": {"prompts": True}}, "grpo.prompts is True: write a whole number"),
+        ({"grpo": {"max_concurrency": "all"}}, "write a whole number or null"),
+        ({"grpo": {"calls": "on"}}, "grpo.calls is 'on': write true or false"),
+        ({"grpo": {"temperature": "1e-1"}}, "write a number .YAML reads 1e-4 as text"),
+        ({"grpo": {"temperature": 0}}, "grpo.temperature is 0: write more than 0"),
+        ({"grpo": {"trainer": [1]}}, "grpo.trainer is .1.: write a mapping"),
+        ({"warmup": {"powers": 1}}, "warmup.powers is 1: write a list"),
+        ({"warmup": {"powers": [0, "one"]}}, r"warmup.powers.1. is 'one': write a whole number"),
+        ({"warmup": {"powers": []}}, "warmup.powers is empty"),
+        ({"warmup": {"source": "guess"}}, "write random, guided or told"),
+        ({"warmup": {"mix": {"easy": "half"}}}, "warmup.mix.easy is 'half': write a number"),
+        ({"filter": {"samples": 0}}, "filter.samples is 0: write 1 or more"),
+        ({"filter": {"keep": 50}}, "filter.keep is 50: write at most 1"),
+        ({"lora": {"r": "big"}}, "lora.r is 'big': write a whole number"),
+        ({"measure": {"problems": None}}, "measure.problems is None: write a whole number"),
+        ({"seed": "one"}, "seed is 'one': write a whole number"),
+        ({"teacher": 3}, "teacher is 3: write text or a list"),
     ],
 )
 def test_bad_values_are_refused(values, says):
     with pytest.raises(ConfigurationError, match=says.replace("?", r"\?")):
         build(values)
+
+
+@pytest.mark.parametrize("cls", [Recipe, Warmup, Filter, Grpo, Lora, Measure])
+def test_every_field_refuses_a_value_of_another_kind(cls):
+    for field in dataclasses.fields(cls):
+        with pytest.raises(ConfigurationError, match=rf"{field.name} is .*: write "):
+            cls(**{field.name: object()})
 
 
 def test_the_error_for_an_unknown_recipe_lists_the_known_ones():
