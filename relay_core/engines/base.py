@@ -214,6 +214,8 @@ class Engine(ABC):
     _failing: bool = False
     #: the number of answers of this engine as a student, as long as none contained a command; -1 afterwards
     _answers_without_command: int = 0
+    #: whether a student without commands is warned of (:meth:`answer_ended`); training and measurements turn it off
+    warns_without_commands: bool = True
 
     @property
     def warms(self) -> bool:
@@ -337,22 +339,19 @@ class Engine(ABC):
         self._failing = error is not None
 
     def answer_ended(self, *, commands: int) -> None:
-        """Tell the engine, as a student that may call, that it has finished an answer.
-
-        If a student writes no command in its first answers, a warning is logged once, because it was probably not
-        trained to call.
+        """Count an answer of the engine as a student that may call; a warning is logged once if none has a command.
 
         Args:
             commands: the number of commands in the answer, including malformed and refused ones.
         """
-        if commands:
+        if commands or not self.warns_without_commands:
             self._answers_without_command = -1
         elif self._answers_without_command >= 0:
             self._answers_without_command += 1
         if not commands and self._answers_without_command == ANSWERS_BEFORE_WARNING:
             LOG.warning(
-                "the student %s has written no command in its first %d answers, so the teacher was never called: a "
-                "student calls only if it was trained to (python -m relay_core.train) or told to "
+                "the model %s has written no command in its first %d answers as the student, so the teacher was never "
+                "called: a student calls only if it was trained to (python -m relay_core.train) or told to "
                 "(student_instructions); trigger='uncertain:0.4,8' calls where it is unsure",
                 self.spec, ANSWERS_BEFORE_WARNING,
             )  # fmt: skip

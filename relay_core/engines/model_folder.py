@@ -291,6 +291,16 @@ def save_model(
     with replacing(folder) as temporary:
         model.save_pretrained(temporary, **({} if state is None else {"state_dict": dict(state)}))
         tokenizer.save_pretrained(temporary)
+        _give_usual_mode(temporary)
+
+
+def _give_usual_mode(folder: Path) -> None:
+    """Give weights the mode of a new file under the present umask; safetensors writes them for their owner alone."""
+    new = folder / ".new"
+    new.touch()
+    for file in folder.glob("*.safetensors"):
+        file.chmod(new.stat().st_mode)
+    new.unlink()
 
 
 def first_line(error: BaseException) -> str:

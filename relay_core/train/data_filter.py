@@ -81,7 +81,8 @@ def kept(problems: Sequence[Problem], rates: Sequence[float], keep: float) -> li
     left = [problem for problem, rate in zip(problems, rates, strict=True) if rate >= keep]
     if not left:
         raise ConfigurationError(
-            f"the teacher passes none of {len(problems)} problems at a rate of {keep} or more: choose a better "
-            "teacher, easier problems, or a lower filter.keep"
+            f"the teacher passes none of {len(problems)} problems at a rate of {keep} or more (its best rate is "
+            f"{max(rates, default=0):g}). With the same --out, which keeps the warm-up: lower filter.keep, or write "
+            "--no-filter. With another --out: a better teacher, easier problems, or another task.grader"
         )
     return left

@@ -25,6 +25,7 @@ from relay_core.train.rollout import Rollout
 from relay_core.train.rollout_log import RolloutLog, line
 from relay_core.train.scoring import GroupReward
 from relay_core.train.trainer import TrainerProgress, arguments, common_values, full_state, stops_at_nan, train
+from relay_core.train.watch import RolloutWatch
 
 if TYPE_CHECKING:
     from relay_core.engines.base import Engine
@@ -86,13 +87,15 @@ def run(
     reward = GroupReward(task, problems, config)
     with TrainerProgress("grpo", unit=config.updates, every_s=0.0) as progress:
         log = RolloutLog(
-            rollout, reward, journal, RolloutFile(out).write, task.groups, show=lambda v: progress.show(line(v), v)
-        )
+            rollout, reward, journal, RolloutFile(out).write, task.groups,
+            show=lambda v: progress.show(line(v), v), watch=RolloutWatch(calls=config.calls),
+        )  # fmt: skip
         try:
             trainer = _trainer(model, tokenizer, problems, recipe, out, policy, rollout, reward, log)
             progress.attach(trainer)
             trainer.add_callback(stops_at_nan(out))
             policy.attach(trainer)
+            policy.engine.warns_without_commands = False  # RolloutWatch warns
             with disk_errors(out):
                 train(trainer, checkpoint)
             state = full_state(trainer)
@@ -105,8 +108,8 @@ def _check_groups(problems: Sequence[Problem], config: Grpo) -> None:
     check_batches(config.prompts, config.updates, processes.world_size())
     if len(problems) < config.prompts:
         raise ConfigurationError(
-            f"{len(problems)} problems are fewer than one rollout's {config.prompts}: raise filter.problems or lower "
-            "grpo.prompts"
+            f"{len(problems)} problems are fewer than one rollout's {config.prompts}: lower grpo.prompts or filter.keep, or "
+            "choose another --out with more filter.problems"
         )
 
 

@@ -178,7 +178,9 @@ def sampling_engine(spec: str | EngineSpec, base: str | None = None) -> Engine:
     """
     parsed = spec if isinstance(spec, EngineSpec) else EngineSpec.parse(spec)
     room = ROOM if parsed.scheme in (Scheme.BUNDLED, Scheme.TRANSFORMERS) else {}
-    return engine_from_spec(parsed, role="teacher", **room, **({} if base is None else {"base": base}))
+    engine = engine_from_spec(parsed, role="teacher", **room, **({} if base is None else {"base": base}))
+    engine.warns_without_commands = False  # the hint to train the student would be circular here
+    return engine
 
 
 def is_saved(folder: Path) -> bool:

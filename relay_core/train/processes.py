@@ -7,6 +7,7 @@ A run without a launcher is one process, for which everything here is immediate.
 from __future__ import annotations
 
 import os
+import sys
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -38,6 +39,12 @@ def rank() -> int:
 def is_main() -> bool:
     """Whether this is the process that writes the run's files."""
     return rank() == 0
+
+
+def say(text: str) -> None:
+    """Print a line on standard error, in the main process."""
+    if is_main():
+        print(text, file=sys.stderr)
 
 
 def barrier() -> None:

@@ -25,6 +25,7 @@ class RolloutLog:
         write: keeps the answers of the rollout at a step; only the main process calls it.
         order: the task's groups of problems.
         show: called with the figures, for the progress.
+        watch: called with the rollout's answers; it warns of a run that can learn nothing.
         log: called with each figure's name and value, for TRL's logs.
     """
 
@@ -37,9 +38,10 @@ class RolloutLog:
         order: Sequence[str],
         *,
         show: Callable[[Mapping[str, float]], None],
+        watch: Callable[[Sequence[Mapping[str, Any]]], None],
     ) -> None:
         self._rollout, self._reward, self._journal, self._write = rollout, reward, journal, write
-        self._order, self._show = order, show
+        self._order, self._show, self._watch = order, show, watch
         self._began = time.monotonic()
 
     def __call__(self, step: int, gaps: Sequence[Gap], log: Callable[[str, float], None]) -> None:
@@ -60,6 +62,7 @@ class RolloutLog:
         if self._journal is not None:
             self._journal.append({"step": step, "seconds": round(time.monotonic() - self._began, 1), **values})
         self._show(values)
+        self._watch(rows)
 
 
 def line(values: Mapping[str, float]) -> str:

@@ -38,7 +38,7 @@ from relay_core.evaluate.store import read_rows, write_json, write_text
 from relay_core.evaluate.task import Problem, task_from_spec, up_to
 from relay_core.keys import Role
 from relay_core.relay import Relay
-from relay_core.train import blocked, card, data_filter, grpo, models, plot, processes, sources, warmup
+from relay_core.train import blocked, card, data_filter, grpo, models, plot, processes, same_run, sources, warmup
 from relay_core.train.checkpoints import disk_errors
 from relay_core.train.jobs import jobs_for
 from relay_core.train.problems import training_problems
@@ -55,7 +55,7 @@ class Run:
         cluster: the machines that sample in warm-up and filter; ``None`` means this process. The files are the same.
 
     Raises:
-        ConfigurationError: ``out`` holds a run of another recipe.
+        ConfigurationError: ``out`` holds a run of another recipe (``same_run.py``).
         MissingExtraError: the training packages are not installed.
     """
 
@@ -74,8 +74,10 @@ class Run:
             torch.set_num_threads(recipe.threads)
         out.mkdir(parents=True, exist_ok=True)
         file = out / "recipe.yaml"
-        if file.exists() and build(yaml.safe_load(file.read_text(encoding="utf-8"))).as_dict() != recipe.as_dict():
-            raise ConfigurationError(f"{out} holds a run of another recipe (recipe.yaml): choose another --out")
+        if file.exists():
+            before = build(yaml.safe_load(file.read_text(encoding="utf-8")))
+            if note := same_run.check(out, before.as_dict(), recipe.as_dict()):
+                processes.say(note)
         processes.barrier()
         if processes.is_main():
             write_text(file, yaml.safe_dump(recipe.as_dict(), sort_keys=False))
@@ -110,7 +112,9 @@ class Run:
         Raises:
             ConfigurationError: the source cannot work with the teacher, or no answer can be trained on.
         """
-        if not models.is_saved(self.warm):
+        if models.is_saved(self.warm):
+            processes.say(f"warmup: skipped, for {self.warm.name} is there")
+        else:
             self._warm_up()
         self._measure_blocked("before", models.folder_of(self.recipe.student))
         self._measure_blocked("after", str(self.warm))
@@ -176,6 +180,7 @@ class Run:
             ConfigurationError: training starts from the warmed-up student, and the run's folder has none.
         """
         if models.is_saved(self.trained):
+            processes.say(f"filter and grpo: skipped, for {self.trained.name} is there")
             self._write_card()  # a run that was killed may lack it
             return self.trained
         problems = self.filter()
@@ -212,6 +217,7 @@ class Run:
         def add(name: str, relay: Relay, written_by: Role = "student") -> None:
             measured[name] = portal.run(Method(name, relay, written_by).measure, self.task, problems)
 
+        processes.say(f"measure: {len(problems)} problems for each model of the run, and for the relay")
         teacher = self._teacher()
         add("teacher", Relay(teacher, None, settings), written_by="teacher")
         students = {"student-base": models.folder_of(self.recipe.student)}

@@ -110,6 +110,8 @@ def train(trainer: Any, checkpoint: str | None) -> None:
                 raise _Complete
 
     trainer.add_callback(Callback())
+    if checkpoint is not None:
+        processes.say(f"{Path(trainer.args.output_dir).name}: goes on from {Path(checkpoint).name}")
     with contextlib.suppress(_Complete):
         trainer.train(resume_from_checkpoint=checkpoint)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from relay_core import ConfigurationError
 from relay_core.train.__main__ import main, parse
@@ -57,14 +58,29 @@ def test_the_bundled_recipe_says_that_it_is_made_for_a_smaller_student(tmp_path,
     assert "made for a student of 0.17 M parameters; for openai:m@http://x, write --recipe" in capsys.readouterr().err
 
 
-def test_a_folder_of_another_recipe_is_refused(tmp_path):
+def test_a_folder_of_another_recipe_is_refused(tmp_path, capsys):
     from relay_core.train.recipe import load
     from relay_core.train.stages import Run
 
     Run(load("bundled"), tmp_path)
     Run(load("bundled"), tmp_path)
-    with pytest.raises(ConfigurationError, match="another recipe"):
+    (tmp_path / "student-warm").mkdir()
+    (tmp_path / "student-warm" / "model.safetensors").touch()
+    with pytest.raises(ConfigurationError, match=r"another recipe \(seed: 0 -> 1\), of which warmup has written"):
         Run(load("bundled", {"seed": 1}), tmp_path)
+    Run(load("bundled", {"filter.keep": 0.1}), tmp_path)
+    assert f"{tmp_path}: the run goes on with other values (filter.keep: 0.5 -> 0.1)" in capsys.readouterr().err
+    assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["filter"]["keep"] == 0.1
+
+
+def test_a_folder_with_nothing_but_a_recipe_is_taken_over(tmp_path, capsys):
+    from relay_core.train.recipe import load
+    from relay_core.train.stages import Run
+
+    Run(load("bundled"), tmp_path)
+    Run(load("bundled", {"seed": 1}), tmp_path)
+    assert not capsys.readouterr().err
+    assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["seed"] == 1
 
 
 def test_all_stages_in_miniature(tmp_path, capsys, model_folder):
@@ -113,7 +129,9 @@ def _check_what_people_look_at(out, figures, capsys):
     assert f"| relay | {measured:.3f} |" in card.read_text() and (card.parent / "training.png").exists()
     card.unlink()  # as if the run had been killed before it was written
     assert main(["grpo", *flags(*_pair_of(out))]) == 0 and "## Figures" in card.read_text()
-    capsys.readouterr()
+    assert "filter and grpo: skipped, for student-relay is there" in capsys.readouterr().err
+    modes = {file.stat().st_mode for file in (out / "student-relay").iterdir()}
+    assert len(modes) == 1, "the weights are as readable as the other files"
 
 
 def _pair_of(out):
@@ -167,6 +185,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path, capfd, model_fo
     assert main(["grpo", *flags(model_folder, out), *more]) == 0
     said = capfd.readouterr().err
     assert "grpo 1/4" not in said and "grpo 4/4" in said
+    assert "grpo: goes on from checkpoint-" in said
     after = [json.loads(line) for line in (out / "grpo" / "rollouts.jsonl").read_text().splitlines()]
     assert [row["step"] for row in after] == [0, 2, 4, 6]
     assert after[0] == before[0]
