@@ -33,11 +33,13 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     """
     import yaml
 
+    from relay_core.train.recipe import shipped
+
     parser = argparse.ArgumentParser(prog="python -m relay_core.train", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter,
                                      allow_abbrev=False)  # fmt: skip
     parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--recipe", default="bundled", help="the name of a recipe that ships, or a YAML file")
+    parser.add_argument("--recipe", default="bundled", help=f"{', '.join(shipped())}, or a YAML file")
     parser.add_argument("--seed", type=int, help="replaces the recipe's seed")
     parser.add_argument("--student", help="engine spec of the student that training starts from")
     parser.add_argument("--teacher", help="engine spec of the teacher")
@@ -51,6 +53,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     machines.add_argument("--ray-actors", type=int, help="actors, each with its own model (default: one per GPU)")
     machines.add_argument("--ray-gpus", type=float, help="GPUs of each actor (default: 1, if there are any)")
     short = parser.add_argument_group("short names of values of the recipe")
+    short.add_argument("--task", type=yaml.safe_load, help="a file, a hub id, a task or benchmark, or MODULE:CLASS")
     short.add_argument("--warmup", dest="warmup.source", help="random, guided or told")
     short.add_argument("--reward", dest="grpo.reward", help="difficulty_aware, simple or bill")
     short.add_argument("--policy", dest="grpo.policy", help="live, colocate or server")

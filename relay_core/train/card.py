@@ -134,14 +134,20 @@ def _use(recipe: Recipe, name: str, *, is_adapter: bool) -> str:
 With the package relay-decoding, under the limits of its training:
 
 ```python
-from langchain_relay import ChatRelay
-from llamaindex_relay import RelayLLM
 from relay_core import Relay, RelaySettings
 
 pair = {{"student": "./{name}", "teacher": "{public_spec(_teacher(recipe))}"}}
 limits = dict({settings})
 with Relay(**pair, settings=RelaySettings(**limits)) as relay:
     print(relay.generate("...").text)
+```
+
+In LangChain and in LlamaIndex, with the same `pair` and `limits`:
+
+```python
+from langchain_relay import ChatRelay
+from llamaindex_relay import RelayLLM
+
 chat = ChatRelay(**pair, **limits)  # LangChain
 llm = RelayLLM(**pair, **limits)  # LlamaIndex
 ```"""
@@ -171,7 +177,9 @@ def _measured(measured: Mapping[str, Any]) -> str:
         calls = "" if name == "teacher" else f"{m['calls']:.2f}"
         lines.append([name, *accuracies, f"{m['call_ratio']:.2%}", calls])
     recovered = measured.get("recovered")
-    about = "" if recovered is None else f" The relay recovers {recovered:.0%} of the gap between student and teacher."
+    about = " `relay` is `student-relay` with calls allowed; in every other row, a model answers alone, calls refused."
+    about = about if "relay" in methods else ""
+    about += "" if recovered is None else f" The relay recovers {recovered:.0%} of the gap between student and teacher."
     return f"{measured['problems']} held-out problems, greedy decoding.{about}\n\n{_markdown(lines)}"
 
 

@@ -24,6 +24,7 @@ CHECKS = (
     *student.BEFORE_TEACHER,
     *machine.CHECKS,
     trial.TEACHER,
+    trial.PASS_RATE,
     *student.AFTER_TEACHER,
     trial.SERVER,
     trial.ROLLOUT,
@@ -44,12 +45,17 @@ class Report:
     def text(self) -> str:
         """One line a finding, and a summary."""
         warnings = sum(finding.level is Level.WARNING for finding in self.findings)
-        return "\n".join([*map(str, self.findings), f"{len(self.errors)} errors, {warnings} warnings"])
+        counts = f"{_counted(len(self.errors), 'error')}, {_counted(warnings, 'warning')}"
+        return "\n".join([*map(str, self.findings), counts])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for ``--json``."""
         found = [{"level": str(f.level), "check": f.subject, "text": f.text} for f in self.findings]
         return {"errors": len(self.errors), "findings": found}
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def run(recipe: Recipe, out: Path, world: int = 1) -> Report:

@@ -108,8 +108,8 @@ def _check_groups(problems: Sequence[Problem], config: Grpo) -> None:
     check_batches(config.prompts, config.updates, processes.world_size())
     if len(problems) < config.prompts:
         raise ConfigurationError(
-            f"{len(problems)} problems are fewer than one rollout's {config.prompts}: lower grpo.prompts or filter.keep, or "
-            "choose another --out with more filter.problems"
+            f"{len(problems)} problems are fewer than one rollout's {config.prompts}: lower grpo.prompts or "
+            "filter.keep, or choose another --out with more filter.problems"
         )
 
 

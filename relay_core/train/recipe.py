@@ -267,8 +267,26 @@ def load(name_or_file: str, overrides: Mapping[str, Any] | None = None) -> Recip
     values = yaml.safe_load(_text(name_or_file)) or {}
     if not isinstance(values, dict):
         raise ConfigurationError(f"recipe {name_or_file}: write a mapping of sections, not a {type(values).__name__}")
+    _refuse_short(values, overrides or {})
     _override(values, overrides or {})
     return build(values)
+
+
+def _refuse_short(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError if a flag lacks its section, and name the values that end in the same word."""
+    from relay_core.evaluate.dataset import DatasetTask
+
+    top = [field.name for field in dataclasses.fields(Recipe)]
+    named = {**_SECTIONS, "relay": RelaySettings, "task": DatasetTask}
+    dotted = [f"{section}.{field.name}" for section, cls in named.items() for field in dataclasses.fields(cls)]
+    for section in ("warmup", "grpo"):
+        trainer = (values.get(section) or {}).get("trainer") if isinstance(values.get(section), dict) else None
+        dotted += [f"{section}.trainer.{name}" for name in trainer or {}]
+    for name in overrides:
+        if "." not in name and name not in top:
+            same = [f"--{other}" for other in dotted if other.rpartition(".")[2] == name]
+            hint = f"did you mean {' or '.join(same)}?" if same else did_you_mean(name, [*top, *dotted])
+            raise ConfigurationError(f"the recipe has no --{name}; {hint}")
 
 
 def _override(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:

@@ -66,8 +66,8 @@ def has_written(out: Path, stage: str) -> bool:
 def _differences(before: Any, now: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for name in dict.fromkeys([*before, *now]):
-            inner = (values.get(name, _NOT_SET) for values in (before, now))
-            yield from _differences(*inner, f"{prefix}.{name}" if prefix else name)
+            dotted = f"{prefix}.{name}" if prefix else name
+            yield from _differences(before.get(name, _NOT_SET), now.get(name, _NOT_SET), dotted)
     elif before != now:
         yield prefix, before, now
 

@@ -230,6 +230,8 @@ class Run:
             portal.run(engine.aclose)
         portal.run(teacher.aclose)
         labels = {name: name for name in measured}
+        if "relay" in measured:
+            labels |= {"relay": "relay (student-relay, calls allowed)", "student-relay": "student-relay, calls refused"}
         comparison = Comparison(measured, labels, seconds=time.monotonic() - began, student="student-base")
         write_json(self.out / "measured.json", self.report(comparison))
         if models.is_saved(self.trained):

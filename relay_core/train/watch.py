@@ -35,8 +35,8 @@ class RolloutWatch:
         self._equal = self._equal + 1 if _is_equal(rows) else 0
         if self._equal == IN_A_ROW:
             processes.say(
-                f"warning: in {IN_A_ROW} rollouts in a row, the answers of each group have the same reward ({_why(rows)}"
-                "): such rollouts train nothing"
+                f"warning: in {IN_A_ROW} rollouts in a row, the answers of each group have the same reward "
+                f"({_why(rows)}): such rollouts train nothing"
             )
 
 

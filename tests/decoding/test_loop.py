@@ -626,6 +626,10 @@ async def test_a_student_that_never_calls_is_told_once(qwen3: Tokenizer, caplog:
     await relay.agenerate("first")
     for _ in range(60):
         await relay.agenerate("Q")
+    untrained = ScriptedEngine("no call", qwen3)
+    untrained.warns_without_commands = False  # in training
+    for _ in range(30):
+        await Relay(untrained, ScriptedEngine("x", qwen3)).agenerate("Q")
     assert told() == 0
 
 

@@ -7,7 +7,7 @@ import pytest
 from relay_core import ConfigurationError
 from relay_core.train import check
 from relay_core.train.__main__ import main
-from relay_core.train.checks.findings import Level
+from relay_core.train.checks.findings import Finding, Level
 from relay_core.train.recipe import build
 
 TINY_GRPO = {"rollouts": 2, "prompts": 4, "group_size": 2, "updates": 2}
@@ -62,10 +62,15 @@ def test_the_quick_part_raises_all_errors_at_once(model_folder):
         check.quick(recipe(model_folder), world=8)
 
 
+def test_a_report_counts_in_words():
+    found = [Finding(Level.ERROR, "a", "x"), Finding(Level.WARNING, "b", "y"), Finding(Level.WARNING, "b", "z")]
+    assert check.Report(tuple(found)).text().splitlines()[-1] == "1 error, 2 warnings"
+
+
 def test_what_failed_once_is_said_once(model_folder, tmp_path):
     file = tmp_path / "problems.jsonl"
     file.write_text('{"frage": "1 + 1?", "answer": "2"}\n')
     report = check.run(recipe(model_folder, task=str(file)), tmp_path / "run")
     texts = [finding.text for finding in report.errors]
     assert len([text for text in texts if "there is no column 'question'" in text]) == 1
-    assert all(finding.level is Level.ERROR for finding in report.errors)
+    assert "no answer was tried" not in report.text()  # no teacher was started, because there are no problems

@@ -42,6 +42,14 @@ def test_flags_replace_the_recipes_values():
         parse(["all", "--grpo.rollouts"])
 
 
+def test_help_names_the_recipes_and_the_task(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    said = capsys.readouterr().out
+    assert "--task TASK" in said and "qwen3-0.6b" in said
+    assert parse(["all", "--task", "{path: a.jsonl}"])[1] == {"task": {"path": "a.jsonl"}}
+
+
 def test_errors_are_printed_in_one_line(capsys, tmp_path):
     assert main(["all", "--recipe", "bundel", "--out", str(tmp_path)]) == 2
     assert main(["all", "--grpo.rolouts", "3", "--out", str(tmp_path)]) == 2

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import pytest
 
@@ -89,6 +90,22 @@ def test_a_task_from_a_mapping(tmp_path):
 def test_bad_values_are_refused(values, says):
     with pytest.raises(ConfigurationError, match=says.replace("?", r"\?")):
         build(values)
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("rollouts", "the recipe has no --rollouts; did you mean --grpo.rollouts?"),
+        ("grader", "--task.grader?"),
+        ("max_tokens", "--relay.max_tokens?"),
+        ("problems", "--warmup.problems or --filter.problems or --measure.problems?"),
+        ("learning_rate", "--warmup.trainer.learning_rate or --grpo.trainer.learning_rate?"),
+        ("sead", "did you mean seed?"),
+    ],
+)
+def test_a_flag_without_its_section(flag, says):
+    with pytest.raises(ConfigurationError, match=re.escape(says)):
+        load("bundled", {flag: 3})
 
 
 @pytest.mark.parametrize("cls", [Recipe, Warmup, Filter, Grpo, Lora, Measure])

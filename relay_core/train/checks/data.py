@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from relay_core.errors import ConfigurationError
-from relay_core.evaluate.task import Problem, Task
+from relay_core.evaluate.task import Problem, Task, names_a_class
 from relay_core.train.checks.findings import Check, Inspection, Level
 
 Found = Iterator[tuple[Level, str]]
@@ -45,6 +45,13 @@ def data(inspection: Inspection) -> Found:
 def grader(inspection: Inspection) -> Found:
     """Whether the grader runs, passes right answers, and fails an empty one."""
     task, problems = inspection.task, inspection.problems["filter"][:_GRADED]
+    spec = inspection.recipe.task
+    if not names_a_class(spec) if isinstance(spec, str) else "grader" not in spec:
+        yield (
+            Level.WARNING,
+            "no grader is given, so an answer is right only if its whole text is the answer (exact): for numbers, "
+            "write --task.grader number",
+        )
     forms = {form: sum(_grade(task, form.format(p.answer), p) for p in problems) for form in FORMS}
     best = max(forms, key=lambda form: forms[form])
     solved = [p for p in problems if hasattr(p, "solution")]

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from relay_core import portal
 from relay_core.engines.scripted import ScriptedEngine
 from relay_core.engines.spec import EngineSpec, Scheme, engine_from_spec
-from relay_core.events import FinishReason, RelayResult
+from relay_core.evaluate.task import graded
+from relay_core.events import TRUNCATED, FinishReason, RelayResult
 from relay_core.relay import Relay
 from relay_core.train import models, sources
 from relay_core.train.checks.findings import Check, Inspection, Level
@@ -22,6 +23,8 @@ CALLED = 8
 ANSWERS, TOKENS, SECONDS = 8, 128, 60.0
 """How many answers are tried at once, how long they may be, and how long they may take."""
 TRIED_SECONDS = 120.0
+PROBLEMS = 4
+"""Problems that the teacher answers alone."""
 
 
 def teacher(inspection: Inspection) -> Found:
@@ -62,6 +65,32 @@ def _called(inspection: Inspection, spec: EngineSpec) -> tuple[Level, str]:
     return Level.OK, f"{spec} wrote {result.usage.teacher_tokens} tokens behind {PREFIX!r}; {took}"
 
 
+def pass_rate(inspection: Inspection) -> Found:
+    """Whether the teacher answers any of a few problems right, as the filter will sample it."""
+    config = inspection.recipe.filter
+    if inspection.teacher is None or not config.enabled:
+        return
+    sampling = {"temperature": config.temperature, "top_p": config.top_p, "top_k": None}
+    relay = Relay(inspection.teacher, None, inspection.recipe.settings(deadline_s=SECONDS, **sampling))
+    problems = inspection.problems["filter"][:PROBLEMS]
+    results: list[RelayResult] = portal.run(lambda: relay.abatch([problem.messages for problem in problems]))
+    whole = [result.finish_reason not in TRUNCATED for result in results]
+    right = sum(
+        ended and graded(inspection.task, result.text, problem) is True
+        for ended, result, problem in zip(whole, results, problems, strict=True)
+    )
+    if right:
+        yield Level.OK, f"the teacher alone answers {right} of {len(problems)} problems right"
+        return
+    cut = f"; {whole.count(False)} answers were cut off" if not all(whole) else ""
+    yield (
+        Level.WARNING,
+        f"the teacher alone answers none of {len(problems)} problems right, so the filter would keep nothing: see "
+        f"whether task.grader fits its answers, such as {results[0].text[-60:]!r} where {problems[0].answer!r} is right"
+        f"{cut}",
+    )
+
+
 def server(inspection: Inspection) -> Found:
     """Whether the server of ``grpo.policy_url`` is there and receives weights."""
     config = inspection.recipe.grpo
@@ -79,8 +108,7 @@ def rollout(inspection: Inspection) -> Found:
         return
     recipe, config = inspection.recipe, inspection.recipe.grpo
     if config.calls and inspection.teacher is None:
-        yield Level.WARNING, "no answer was tried: there is no teacher to call"
-        return
+        return  # the check of the teacher has said why
     settings = recipe.settings(temperature=config.temperature, deadline_s=SECONDS, calls=config.calls)
     settings = settings.merged({"max_tokens": min(TOKENS, settings.max_tokens)})
     engine = engine_from_spec(EngineSpec(Scheme.TRANSFORMERS, inspection.student_source), dtype="float32")
@@ -130,3 +158,4 @@ def _duration(seconds: float) -> str:
 
 
 TEACHER, SERVER, ROLLOUT = Check("teacher", teacher), Check("server", server), Check("rollout", rollout)
+PASS_RATE = Check("pass rate", pass_rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -16,6 +17,10 @@ from relay_core.train.reporting import check_report_to
 from relay_core.train.trainer import arguments
 
 Found = Iterator[tuple[Level, str]]
+
+FEW_STEPS = 50
+"""Fewer optimizer steps of warm-up than these are a warning."""
+_EPOCHS = 3  # the Trainer's own default
 
 
 def packages(inspection: Inspection) -> Found:
@@ -72,6 +77,24 @@ def batches(inspection: Inspection) -> Found:
     )
 
 
+def warm_up(inspection: Inspection) -> Found:
+    """Whether warm-up with random commands has enough optimizer steps to teach the command."""
+    config = inspection.recipe.warmup
+    if config.source != "random" or not inspection.recipe.grpo.calls:
+        return
+    epochs = float(config.trainer.get("num_train_epochs", _EPOCHS))
+    steps = int(config.trainer.get("max_steps", 0))
+    steps = steps if steps > 0 else math.ceil(config.problems * config.draws / config.batch_size * epochs)
+    if steps < FEW_STEPS:
+        yield (
+            Level.WARNING,
+            f"warm-up has {steps} optimizer steps, after which a student may write no command: raise warmup.problems, "
+            "warmup.draws or warmup.trainer.num_train_epochs, or lower warmup.batch_size",
+        )
+    else:
+        yield Level.OK, f"warm-up has about {steps} optimizer steps"
+
+
 def trl_values(inspection: Inspection) -> Found:
     """Whether TRL accepts the values of both trainers."""
     from trl import GRPOConfig, SFTConfig
@@ -98,4 +121,5 @@ CHECKS = (
     Check("policy", policy),
     Check("batches", batches),
     Check("TRL", trl_values),
+    Check("warm-up", warm_up),
 )

@@ -49,6 +49,12 @@ def test_a_grader_passes_right_answers_in_its_form(tmp_path, grader):
     assert level is Level.OK and "4 of 4 right answers" in text
 
 
+def test_no_grader_is_given(tmp_path):
+    (level, text), _ = data.grader(inspected(tmp_path, sums()))
+    assert level is Level.WARNING and "--task.grader number" in text
+    assert len(list(data.grader(Inspection(build({}), tmp_path, 1)))) == 1, "the bundled task has one of its own"
+
+
 def test_a_grader_that_does_not_fit_the_answers(tmp_path):
     (level, text), = data.grader(inspected(tmp_path, sums(), grader="choice"))  # fmt: skip
     assert level is Level.WARNING and "passes none of 4 right answers" in text and "task.grader" in text

@@ -61,6 +61,23 @@ def test_a_rollout_is_estimated_from_a_few_answers(inspection):
     assert level is Level.OK and "512 answers" in text and "24 tokens each" in text and "an estimate from 4" in text
 
 
+def test_the_teacher_alone(model_folder, tmp_path, tokenizer):
+    inspection = inspected(model_folder, tmp_path)
+    assert not list(trial.pass_rate(inspection)), "no teacher was started"
+    right = inspection.problems["filter"][0].solution
+    inspection.started(ScriptedEngine(lambda prompt: right, tokenizer))
+    (level, text), = trial.pass_rate(inspection)  # fmt: skip
+    assert level is Level.WARNING and "cut off" in text  # max_tokens is 24
+    inspection = inspected(model_folder, tmp_path, relay={"max_tokens": 500})
+    inspection.started(ScriptedEngine(lambda prompt: right, tokenizer))
+    (level, text), = trial.pass_rate(inspection)  # fmt: skip
+    assert level is Level.OK and "answers 1 of 4 problems right" in text
+    inspection.started(ScriptedEngine("no", tokenizer))
+    (level, text), = trial.pass_rate(inspection)  # fmt: skip
+    assert level is Level.WARNING and "the filter would keep nothing" in text and "'no'" in text
+    assert not list(trial.pass_rate(inspected(model_folder, tmp_path, filter={"problems": 4, "enabled": False})))
+
+
 def test_a_student_that_cannot_be_trained(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be trained here"):
         list(trial.rollout(inspected("openai:m@http://127.0.0.1:9/v1", tmp_path, grpo={"calls": False})))
