@@ -71,3 +71,11 @@ def test_values_that_trl_refuses(tmp_path):
     assert "grpo.trainer" in refused("grpo", {"loss_type": "grop", "lr_scheduler_type": "nonsense"})
     assert "must be false" in refused("grpo", {"mask_truncated_completions": True})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_warm_up_of_few_steps():
+    ((level, text),) = found(values.warm_up, {"warmup": {"problems": 100, "trainer": {"num_train_epochs": 2}}})
+    assert level is Level.WARNING and "warm-up has 7 optimizer steps" in text and "warmup.draws" in text
+    ((level, _),) = found(values.warm_up, {"warmup": {"problems": 100, "trainer": {"max_steps": 50}}})
+    assert level is Level.OK
+    assert not found(values.warm_up, {"warmup": {"problems": 100, "source": "guided"}})
