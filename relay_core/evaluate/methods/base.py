@@ -156,6 +156,7 @@ class Models:
         key = (model, role)
         if key not in self._engines:
             built = engine_from_spec(model, role=role)
+            built.warns_without_commands = False  # the report says how often each method calls
             same = next((e for e in self._owned if e.spec == built.spec and not built.spec.startswith("openai:")), None)
             if same is None:
                 self._owned.append(built)

@@ -123,6 +123,13 @@ def test_bad_methods_say_what_to_write(spec, said):
         method_from_spec(spec, models())
 
 
+def test_each_model_is_loaded_once_and_a_report_says_how_often_it_calls():
+    the_models = models()
+    one = the_models.engine("bundled:student-base", "student")
+    assert the_models.engine("bundled:student-base", "student") is the_models.engine("bundled:student-base", "teacher")
+    assert not one.warns_without_commands
+
+
 async def test_a_cascade_needs_log_probabilities():
     the_models = models()
     the_models.base._logprob = None
