@@ -1,6 +1,7 @@
 """What GRPO costs beside TRL's own: rollouts with the relay against TRL's generation, and the training step.
 
     python benchmarks/training.py                                      # the bundled pair
+    python benchmarks/training.py --prompts 192 --update-rows 256 --rounds 1    # a rollout that takes a minute
     python benchmarks/training.py --student DIR/smollm2-135m --trigger chance:0.02,8 --prompts 8 --update-rows 8
 
 Four ways take turns in every round, on the same prompts and weights:
@@ -20,6 +21,7 @@ import argparse
 import asyncio
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -85,9 +87,11 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
                 columns = way(prompts, ours)
                 seconds = time.perf_counter() - began
                 speeds[name] = sum(map(sum, columns["env_mask"])) / seconds
+                say(f"round {number}: {name} {speeds[name]:,.0f} student tokens/s in {seconds:.0f} s")
             if number:
                 for name, speed in speeds.items():
                     rates.setdefault(name, []).append(speed)
+            say(f"round {number}: trl {speeds['trl']:,.0f} student tokens/s")
             step = updates(ours, trls, rollouts["relay"].rows[: options.update_rows])
             steps += [step] if number else []
         policy.release()
@@ -101,6 +105,11 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "step": statistics.median(steps),
         "answers": len(prompts),
     }
+
+
+def say(line: str) -> None:
+    """Progress: a run takes minutes, and one that is ended early has said what it measured."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def trainers(model: Any, tokenizer: Any, rows: int, options: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
