@@ -18,6 +18,7 @@ except ImportError as error:
     raise MissingExtraError("the intervals of a report (numpy)", "eval") from error
 
 DRAWS = 2000
+_AT_A_TIME = 200  # draws in float64, which for 25,000 problems take 40 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,10 @@ class Resampling:
 
     def __init__(self, n: int, *, draws: int = DRAWS, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        # how often each problem is drawn, shape [draws, n]: a mean over a draw is a product with it
-        self._counts = np.stack([np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(draws)])
+        # how often each problem is drawn, shape [draws, n]: a sum over a draw is a product with it
+        self._counts = np.stack(
+            [np.bincount(rng.integers(n, size=n), minlength=n).astype(np.uint16) for _ in range(draws)]
+        )
 
     def estimate(self, columns: Sequence[Sequence[float]], statistic: Callable[..., Any]) -> Estimate:
         """A statistic of sums over problems, with its interval.
@@ -61,7 +64,8 @@ class Resampling:
                 it is not a number is left out.
         """
         values = np.asarray(columns, dtype=np.float64)
-        sums = values @ self._counts.T
+        parts = np.array_split(self._counts, max(1, len(self._counts) // _AT_A_TIME))
+        sums = np.concatenate([values @ part.T.astype(np.float64) for part in parts], axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             drawn = np.asarray(statistic(*sums), dtype=np.float64)
             value = float(statistic(*values.sum(axis=1)))
