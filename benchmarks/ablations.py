@@ -24,7 +24,7 @@ SWITCHES = {
     "no-independence-bonus": ("--no-independence-bonus", "call ratio 4.10%"),
     "no-exploration": ("--no-exploration", "47.56"),
     "no-filter": ("--no-filter", "48.76, call ratio three times as high"),
-    "call-length-20": ("--call-length 20", "as a fixed length at inference: 39.71 to 43.75 on Minerva"),
+    "call-length-20": ("--call-length 20", "fixed at inference: 39.71 instead of 43.75 on Minerva"),
     "call-length-rest": ("--call-length rest", "-"),
     "no-teacher": ("--no-teacher", "44.06"),
 }
