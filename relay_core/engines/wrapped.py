@@ -120,6 +120,14 @@ class Wrapped(Engine):
     def call_ended(self, error: str | None) -> None:
         self.inner.call_ended(error)
 
+    @property
+    def warns_without_commands(self) -> bool:
+        return self.inner.warns_without_commands
+
+    @warns_without_commands.setter
+    def warns_without_commands(self, value: bool) -> None:
+        self.inner.warns_without_commands = value
+
     def answer_ended(self, *, commands: int) -> None:
         self.inner.answer_ended(commands=commands)
 

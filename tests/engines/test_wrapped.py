@@ -111,6 +111,8 @@ def test_what_the_inner_engine_learns_later_is_seen() -> None:
     assert not wrapped.constrains
     inner.constrains = True
     assert wrapped.constrains
+    wrapped.warns_without_commands = False
+    assert not inner.warns_without_commands and not wrapped.warns_without_commands
 
 
 def test_an_overridden_stream_is_not_bypassed_by_warming() -> None:
