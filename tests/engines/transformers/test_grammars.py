@@ -67,9 +67,11 @@ def real(qwen3: Tokenizer) -> Iterator[TransformersEngine]:
 
 
 async def texts(engine: TransformersEngine, n: int, max_tokens: int = 200, **sampling: Any) -> list[tuple[str, Chunk]]:
-    """``n`` samples at once, at temperature 1."""
+    """``n`` samples at once, at temperature 1, each with its own seed."""
     sampling = {"temperature": 1.0, **sampling}
-    results = await asyncio.gather(*[collect(engine, [*PROMPTS[0], i], max_tokens, **sampling) for i in range(n)])
+    results = await asyncio.gather(
+        *[collect(engine, [*PROMPTS[0], i], max_tokens, **{"seed": i, **sampling}) for i in range(n)]
+    )
     return [(text_of(tokens), chunk) for _, chunk, tokens in results]
 
 
