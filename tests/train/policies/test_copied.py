@@ -65,5 +65,5 @@ def test_it_is_chosen_by_the_recipe(model_folder: Path) -> None:
     assert isinstance(policy_for(build({"grpo": {"sampling_dtype": "bfloat16"}}), None), CopiedPolicy)
     with pytest.raises(ConfigurationError, match=r"belongs to grpo\.policy: live"):
         build({"grpo": {"sampling_dtype": "bfloat16", "policy": "colocate"}})
-    with pytest.raises(ConfigurationError, match="write bfloat16, float16 or float32"):
+    with pytest.raises(ConfigurationError, match="write bfloat16, float16, float32 or null"):
         build({"grpo": {"sampling_dtype": "bf16"}})
