@@ -45,7 +45,8 @@ def lines() -> list[str]:
 
 
 @pytest.mark.parametrize("line", lines())
-def test_a_relay_line_runs(line: str) -> None:
+def test_a_relay_line_runs(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # some write a folder
     result = CliRunner().invoke(app, shlex.split(line)[1:])
     assert result.exit_code == 0, result.output
     assert result.stdout.strip()
