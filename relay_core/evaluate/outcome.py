@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from relay_core.evaluate.measure import as_teacher
 from relay_core.events import TRUNCATED, RelayResult
 from relay_core.keys import Role
 from relay_core.transcript import Author
@@ -83,8 +84,6 @@ def outcome_of(result: RelayResult, written_by: Role = "student") -> Outcome:
         written_by: ``"teacher"`` if the relay's student engine is the teacher, which answered alone: its tokens then
             count as the teacher's.
     """
-    from relay_core.evaluate.measure import as_teacher
-
     alone = written_by == "teacher"
     logprobs = [
         logprob

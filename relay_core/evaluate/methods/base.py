@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from relay_core.decoding.triggers import Trigger
 from relay_core.engines.base import Engine
 from relay_core.engines.spec import engine_from_spec
 from relay_core.errors import ContextOverflow, TeacherUnavailable
+from relay_core.evaluate.answers import settings_values, weights_of
 from relay_core.evaluate.outcome import Outcome, outcome_of, too_long
 from relay_core.evaluate.task import Problem
 from relay_core.keys import Role
@@ -95,8 +97,6 @@ class Decoded(Method):
         return options
 
     def decisive(self, question: Question) -> Any:
-        from relay_core.evaluate.answers import settings_values, weights_of
-
         settings = self.relay.settings.merged(self.options(question))
         head = settings.active_trigger.needed_head
         return [
@@ -187,6 +187,10 @@ class Models:
     def relay(self, student: Engine | None = None, **changes: Any) -> Relay:
         """A relay of a student (by default the one that calls) and the teacher, with changed settings."""
         return Relay(student or self.student, self.teacher, replace(self.settings, **changes))
+
+    def untrained(self, trigger: Trigger) -> Relay:
+        """A relay of the untrained student whose calls a trigger opens, without instructions or a limit of calls."""
+        return self.relay(self.base, trigger=trigger, student_instructions=None, max_calls=None)
 
     async def aclose(self) -> None:
         """Close the engines that were built here."""

@@ -25,8 +25,7 @@ def build(spec: str, arguments: str, models: Models) -> Method:
             f"the method {spec!r}: write citer:FOLDER,BOUND such as citer:runs/citer,0.5, with the folder of a head "
             "(python -m relay_core.evaluate.citer train) and a probability below 1"
         )
-    relay = models.relay(models.base, trigger=Hidden(folder, above), student_instructions=None, max_calls=None)
-    return Decoded(spec, f"CITER {above:g}", relay, curve="CITER")
+    return Decoded(spec, f"CITER {above:g}", models.untrained(Hidden(folder, above)), curve="CITER")
 
 
 async def sweep(arguments: str, tuning: Tuning) -> list[str] | None:

@@ -15,9 +15,7 @@ N = 8  # teacher tokens of a call, where it is tuned
 
 def build(spec: str, arguments: str, models: Models) -> Method:
     """``random-tokens:0.02,8`` has the arguments of the trigger ``chance``."""
-    relay = models.relay(
-        models.base, trigger=parse_trigger(f"chance:{arguments}"), student_instructions=None, max_calls=None
-    )
+    relay = models.untrained(parse_trigger(f"chance:{arguments}"))
     return Decoded(spec, f"random tokens {arguments}", relay, curve="random tokens")
 
 

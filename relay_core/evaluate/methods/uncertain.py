@@ -16,9 +16,7 @@ N = 8  # teacher tokens of a call, where it is tuned
 
 def build(spec: str, arguments: str, models: Models) -> Method:
     """``uncertain:0.4,8`` or ``uncertain:0.4,8,2`` has the arguments of the trigger of this name."""
-    relay = models.relay(
-        models.base, trigger=parse_trigger(f"uncertain:{arguments}"), student_instructions=None, max_calls=None
-    )
+    relay = models.untrained(parse_trigger(f"uncertain:{arguments}"))
     return Decoded(spec, f"uncertain {arguments}", relay, curve="uncertain")
 
 
