@@ -5,6 +5,7 @@
     random-router:0.5  cascade:min,-1.2  citer:FOLDER,0.5
     grpo:MODEL  relay-simple:MODEL  speculative
     relay,teacher=SPEC  uncertain:0.4,8,student=SPEC           other models
+    relay,student=SPEC,label=no filter                         a name for the report
 
 ``methods_from`` reads a list of them; each has a module of its name here, with a function ``build``.
 """
@@ -26,7 +27,7 @@ NAMES = (
 )  # fmt: skip
 #: methods that make a cost-free comparison possible: what a run measures by default
 DEFAULT = ("student", "relay", "teacher", "random-router:0.5")
-_MODEL = re.compile(r",(student|teacher|base)=")
+_CHANGE = re.compile(r",(student|teacher|base|label)=")
 _SEPARATOR = re.compile(r"([\s,])")
 
 
@@ -64,16 +65,20 @@ def method_from_spec(spec: str, models: Models) -> Method:
     Raises:
         ConfigurationError: the name is unknown, or an argument cannot be used.
     """
-    what, *changes = _MODEL.split(spec)
+    what, *changes = _CHANGE.split(spec)
     name, _, arguments = what.partition(":")
     if name not in NAMES:
         raise ConfigurationError(f"no method is called {name!r}; {did_you_mean(name, NAMES)}")
     if arguments and name in ("student", "teacher", "relay", "teacher-free", "hand-off", "speculative"):
         raise ConfigurationError(f"the method {name} takes no arguments, and {spec!r} has {arguments!r}")
-    replaced = models.replaced(dict(zip(changes[::2], changes[1::2], strict=True)))
+    others = dict(zip(changes[::2], changes[1::2], strict=True))
+    label = others.pop("label", "")
+    replaced = models.replaced(others)
     module = import_module(f"relay_core.evaluate.methods.{name.replace('-', '_')}")
     method: Method = module.build(spec, arguments, replaced)
-    if changes:
-        others = ", ".join(f"{role} {model}" for role, model in zip(changes[::2], changes[1::2], strict=True))
-        method.label, method.curve = f"{method.label} ({others})", f"{method.curve} ({others})"
+    if label:
+        method.label = method.curve = label
+    elif others:
+        named = ", ".join(f"{role} {model}" for role, model in others.items())
+        method.label, method.curve = f"{method.label} ({named})", f"{method.curve} ({named})"
     return method

@@ -15,12 +15,14 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from relay_core.errors import RelayError
 from relay_core.evaluate.evaluator import evaluate
+from relay_core.evaluate.prices import EXAMPLE_PRICES
 from relay_core.evaluate.report.summary import BenchmarkSummary
-from relay_core.evaluate.report.tables import Table
+from relay_core.evaluate.report.tables import Table, tables
 from relay_core.evaluate.reproduce.page import write_page
 from relay_core.evaluate.reproduce.pairs import PAIRS, Pair, pair_named
 from relay_core.evaluate.reproduce.paper import directions
@@ -37,7 +39,15 @@ from relay_core.evaluate.run import shown
 
 
 def reproduce(
-    pair: Pair, work: Path, out: Path, *, seeds: Sequence[int], limit: int | None, train: bool, command: str
+    pair: Pair,
+    work: Path,
+    out: Path,
+    *,
+    seeds: Sequence[int],
+    limit: int | None,
+    train: bool,
+    command: str,
+    data_dir: Path | None = None,
 ) -> Path:
     """Train what is missing, evaluate with every seed, and write the page; returns its path.
 
@@ -49,6 +59,7 @@ def reproduce(
         limit: problems of each benchmark; ``None`` means the pair's own number.
         train: whether to train what is missing.
         command: the command that made it, for the page.
+        data_dir: the files of the benchmarks, instead of the hub.
 
     Raises:
         RelayError: a student is missing or cannot be trained, or an engine failed; all earlier answers are kept.
@@ -57,11 +68,11 @@ def reproduce(
     needs_head = "{citer}" in pair.methods
     head = citer_head(pair, work / "students", train=train) if needs_head else ""
     specs = {
-        **{f"ablation:{name}": f"relay,student={spec}" for name, spec in students.items()},
-        **{f"weak:{label}": f"relay,teacher={spec}" for label, spec in pair.weak_teachers.items()},
+        **{f"ablation:{name}": f"relay,student={spec},label={name}" for name, spec in students.items()},
+        **{f"weak:{label}": f"relay,teacher={spec},label=with {label}" for label, spec in pair.weak_teachers.items()},
         "citer": f"citer:{head}",
     }
-    methods = [f"citer:{head}" if method == "{citer}" else method for method in pair.methods]
+    methods = [method.format(citer=f"citer:{head}", teacher=pair.teacher) for method in pair.methods]
     extra = [spec for name, spec in specs.items() if name != "citer"]
     began = time.monotonic()
     done = {
@@ -75,6 +86,7 @@ def reproduce(
             limit=limit or pair.limit,
             seed=seed,
             out=work / f"seed-{seed}",
+            data_dir=data_dir,
             title=f"{pair.name}, seed {seed}",
             command=command,
             stage=shown,
@@ -89,8 +101,9 @@ def reproduce(
 
 
 def _tables(pair: Pair, by_seed: Mapping[int, Sequence[BenchmarkSummary]], specs: Specs) -> list[Table]:
-    """All tables, from the first seed; the last one before the other benchmarks' compares the seeds."""
+    """All tables: those of the paper, the order of the methods for each seed, and everything that was measured."""
     first = next(iter(by_seed.values()))
+    own = {seed: summaries[0] for seed, summaries in by_seed.items()}
     groups = list(first[0].methods[0].groups)
     compared = directions(list(pair.weak_teachers), groups[:1], groups[1:])
     return [
@@ -98,8 +111,14 @@ def _tables(pair: Pair, by_seed: Mapping[int, Sequence[BenchmarkSummary]], specs
         router_table(first[0]),
         ablation_table(first[0], specs),
         direction_table(first, compared, specs, pair.unseen),
-        order_table({seed: summaries[0] for seed, summaries in by_seed.items()}, [m.method for m in first[0].methods]),
+        *([order_table(own, [m.method for m in first[0].methods])] if len(own) > 1 else []),
         *(main_table(summary, specs) for summary in first[1:]),
+        *(
+            replace(table, title=f"{summary.title}, seed {seed}: {table.title[0].lower()}{table.title[1:]}")
+            for seed, summaries in by_seed.items()
+            for summary in summaries
+            for table in tables(summary, EXAMPLE_PRICES)
+        ),
     ]
 
 
@@ -113,7 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pair", default="bundled", help=", ".join(PAIRS))
     parser.add_argument("--out", type=Path, help="the folder of the page; default: docs/reproduction/PAIR")
     parser.add_argument("--work", type=Path, help="students, answers and reports; default: build/reproduce/PAIR")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--seeds", type=int, nargs="+", help="one evaluation each; default: the pair's own, mostly 0 1")
+    parser.add_argument("--student", help="another place of the pair's student, such as a folder")
+    parser.add_argument("--teacher", help="another place of its teacher")
+    parser.add_argument("--data-dir", type=Path, help="a folder with the benchmarks' files, instead of the hub")
     parser.add_argument("--limit", type=int, help="problems of each benchmark")
     parser.add_argument("--no-train", action="store_true", help="end with an error where a student is missing")
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -121,13 +143,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         pair = pair_named(options.pair)
+        pair = replace(pair, student=options.student or pair.student, teacher=options.teacher or pair.teacher)
         page = reproduce(
             pair,
             options.work or Path("build/reproduce") / pair.name,
             options.out or Path("docs/reproduction") / pair.name,
-            seeds=options.seeds,
+            seeds=options.seeds or pair.seeds,
             limit=options.limit,
             train=not options.no_train,
+            data_dir=options.data_dir,
             command=shlex.join(["python", "-m", "relay_core.evaluate.reproduce", *given]),
         )
     except RelayError as error:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay_core import Commands
+from relay_core import Commands, Uncertain
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.methods import Question, method_from_spec, methods_from, split_specs
 from testing.evaluations import PROBLEMS, models
@@ -108,6 +108,17 @@ def test_a_pair_by_spec_has_its_own_models_label_and_curve():
     assert other.relay.teacher.spec == "bundled:student-base" and other.relay.student is the_models.student
     assert other.label == other.curve == "relay (teacher bundled:student-base)"
     assert method_from_spec("fixed:20", the_models).relay.settings.trigger == Commands(20)
+
+
+def test_a_label_of_ones_own_is_the_methods_name_in_reports():
+    text = "relay,teacher=bundled:student-base,label=with the base uncertain:0.4,8,label=my bound, student"
+    weak, unsure, alone = methods_from([text], models())
+    assert weak.label == weak.curve == "with the base" and weak.relay.teacher.spec == "bundled:student-base"
+    assert unsure.label == unsure.curve == "my bound" and unsure.relay.settings.trigger == Uncertain(0.4, 8)
+    assert alone.label == "student"
+    plain = method_from_spec("uncertain:0.4,8", models())
+    question = Question(problem=EASY, sample=0, seed=1, settings={})
+    assert plain.decisive(question) == unsure.decisive(question)  # a label makes no new answers
 
 
 @pytest.mark.parametrize(

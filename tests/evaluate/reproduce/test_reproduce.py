@@ -1,5 +1,6 @@
 """The page of a pair, on the bundled models and a few problems; and its tables, on records whose figures are known."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from relay_core import Prices, bundled
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.report import summarize
 from relay_core.evaluate.reproduce.__main__ import main, reproduce
-from relay_core.evaluate.reproduce.pairs import BUNDLED, pair_named
+from relay_core.evaluate.reproduce.pairs import BUNDLED, SMOLLM2, pair_named
 from relay_core.evaluate.reproduce.paper import Direction, directions
 from relay_core.evaluate.reproduce.sections import ablation_table, direction_table, main_table, order_table
 from testing.answer_records import record
@@ -121,3 +122,19 @@ def test_every_comparison_of_the_paper_is_there():
         "Fixed-100",
     ):
         assert any(word in text for text in said), word
+
+
+ROW = {"question": "Ann has 2 cups and gets 3 more. How many cups are there?", "answer": "2 + 3 = 5\n#### 5"}
+
+
+def test_the_page_of_a_pair_that_is_not_trained(tmp_path, capsys):
+    (tmp_path / "gsm8k.jsonl").write_text("".join(json.dumps(ROW | {"idx": i}) + "\n" for i in range(3)))
+    models = ["--student", "bundled:student-base", "--teacher", "bundled:teacher"]
+    places = ["--data-dir", str(tmp_path), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "page")]
+    assert main(["--pair", "smollm2-135m", *models, *places, "--limit", "2"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "page" / "README.md")
+    text = (tmp_path / "page" / "README.md").read_text()
+    assert "## GSM8K, seed 0: methods" in text and "## GSM8K, seed 0: against a random router" in text
+    for method in SMOLLM2.methods:
+        assert method.partition(":")[0].partition(",")[0].replace("-", " ") in text
+    assert "told (1.5B as the student)" in text and "Rewards and filter" not in text and "## Seeds" not in text
