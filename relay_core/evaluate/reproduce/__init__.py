@@ -1,6 +1,7 @@
 """The paper's tables and figures for a pair of models: ``python -m relay_core.evaluate.reproduce``.
 
 __main__.py     the command line
+reproduction.py trains what is missing, evaluates with every seed, writes the page
 pairs.py        the pairs: models, benchmarks, methods, and the students of the paper's ablations
 students.py     finds the students of a pair, and trains those that are missing
 paper.py        the paper's own figures (arXiv 2601.05167), and what it says of each comparison

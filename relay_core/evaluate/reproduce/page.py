@@ -22,7 +22,7 @@ def write_page(
     pictures: Path,
     *,
     command: str,
-    minutes: float,
+    took: str,
 ) -> Path:
     """Write the page and its pictures.
 
@@ -33,7 +33,7 @@ def write_page(
         tables: the tables, in order.
         pictures: the folder with the pictures of the first seed's report; those that belong to the page are copied.
         command: the command that made it.
-        minutes: how long it took, the training of missing students left out.
+        took: how long it took, as a sentence; the training of missing students is left out.
     """
     first = next(iter(by_seed.values()))
     out.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def write_page(
         verdict(first[0]),
         "",
         f"Student: `{pair.student}`; before training: `{pair.base or pair.student}`; teacher: `{pair.teacher}`. Seeds "
-        f"{', '.join(map(str, by_seed))}. Greedy decoding. The evaluation took {minutes:.0f} minutes. Made by:",
+        f"{', '.join(map(str, by_seed))}. Greedy decoding. {took} Made by:",
         "",
         f"```\n{command}\n```",
         "",

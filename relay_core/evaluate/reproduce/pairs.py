@@ -15,15 +15,17 @@ class Pair:
     Args:
         name: its name on the command line.
         student, base, teacher: engine specs: the student that calls, the one before training, and the teacher.
-        benchmarks: what is measured; the first one is the pair's own task.
-        unseen: the benchmark that no training has seen; empty without one.
-        methods: what is measured, beside the trained students. ``{citer}`` stands for the head's folder, ``{teacher}``
-            for the teacher's spec.
+        benchmark: the pair's own task.
+        methods: what is measured there, beside the trained students. ``{citer}`` stands for the head's folder,
+            ``{teacher}`` for the teacher's spec.
+        others: other benchmarks, on which fewer methods answer fewer problems.
+        others_methods, others_limit: these methods, and the problems of each.
+        unseen: the one of the others that no training has seen; empty without one.
         ablations: name -> flags of ``python -m relay_core.train all`` for each student of the paper's ablations; the
             first one is the recipe itself, with which the others are compared. Empty where none is trained.
         recipe: the flags that all of them share.
         weak_teachers: label -> spec of other teachers, the weakest first.
-        limit: problems of each benchmark.
+        limit: problems of the pair's own task.
         settings: of every answer.
         seeds: an evaluation for each of them, unless the caller names others.
     """
@@ -32,8 +34,11 @@ class Pair:
     student: str
     base: str | None
     teacher: str
-    benchmarks: Sequence[str]
+    benchmark: str
     methods: Sequence[str]
+    others: Sequence[str] = ()
+    others_methods: Sequence[str] = ()
+    others_limit: int = 300
     unseen: str = ""
     ablations: Mapping[str, Sequence[str]] = field(default_factory=dict)
     recipe: Sequence[str] = ()
@@ -48,7 +53,9 @@ BUNDLED = Pair(
     student="bundled:student-relay",
     base="bundled:student-base",
     teacher="bundled:teacher",
-    benchmarks=("bundled", "bundled-unseen", "bundled-retrieval"),
+    benchmark="bundled",
+    others=("bundled-unseen", "bundled-retrieval"),
+    others_methods=("student", "grpo", "relay", "teacher", "random-router:0.5", "{citer}"),
     unseen="bundled-unseen",
     methods=(
         "student", "grpo", "relay", "teacher", "teacher-free", "fixed:20", "fixed:100", "hand-off", "random-router",
@@ -72,7 +79,7 @@ SMOLLM2 = Pair(
     student="HuggingFaceTB/SmolLM2-135M-Instruct",
     base=None,
     teacher="Qwen/Qwen2.5-Coder-1.5B-Instruct",
-    benchmarks=("gsm8k",),
+    benchmark="gsm8k",
     methods=(
         "student", "teacher", "random-router:0.1", "random-router:0.25", "random-router:0.5",
         "cascade:mean,-0.7", "cascade:mean,-0.5", "cascade:mean,-0.4", "cascade:mean,-0.3",

@@ -39,7 +39,7 @@ def citer_head(pair: Pair, folder: Path, *, train: bool) -> str:
     head = folder / "citer"
     if not (head / "head.json").exists():
         models = ["--student", pair.base or pair.student, "--teacher", pair.teacher]
-        command = ["relay_core.evaluate.citer", "train", *models, "--task", pair.benchmarks[0], "--out", str(head)]
+        command = ["relay_core.evaluate.citer", "train", *models, "--task", pair.benchmark, "--out", str(head)]
         _run(command, "CITER's head", train=train)
     return str(head)
 

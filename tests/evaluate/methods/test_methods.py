@@ -115,7 +115,7 @@ def test_a_label_of_ones_own_is_the_methods_name_in_reports():
     weak, unsure, alone = methods_from([text], models())
     assert weak.label == weak.curve == "with the base" and weak.relay.teacher.spec == "bundled:student-base"
     assert unsure.label == unsure.curve == "my bound" and unsure.relay.settings.trigger == Uncertain(0.4, 8)
-    assert alone.label == "student"
+    assert alone.label == "student alone"
     plain = method_from_spec("uncertain:0.4,8", models())
     question = Question(problem=EASY, sample=0, seed=1, settings={})
     assert plain.decisive(question) == unsure.decisive(question)  # a label makes no new answers

@@ -8,14 +8,15 @@ import pytest
 from relay_core import Prices, bundled
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.report import summarize
-from relay_core.evaluate.reproduce.__main__ import main, reproduce
+from relay_core.evaluate.reproduce.__main__ import main
 from relay_core.evaluate.reproduce.pairs import BUNDLED, SMOLLM2, pair_named
 from relay_core.evaluate.reproduce.paper import Direction, directions
+from relay_core.evaluate.reproduce.reproduction import Reproduction
 from relay_core.evaluate.reproduce.sections import ablation_table, direction_table, main_table, order_table
 from testing.answer_records import record
 
 PAIR = replace(
-    BUNDLED, benchmarks=("bundled",), methods=("student", "grpo", "relay", "teacher", "teacher-free", "fixed:20"),
+    BUNDLED, others=(), methods=("student", "grpo", "relay", "teacher", "teacher-free", "fixed:20"),
     ablations={"difficulty-aware": (), "simple": ("--reward", "simple")}, unseen="", weak_teachers={},
 )  # fmt: skip
 
@@ -24,9 +25,8 @@ def test_the_page_of_a_pair(tmp_path):
     for name in PAIR.ablations:
         (tmp_path / "work" / "students" / name).mkdir(parents=True)
         (tmp_path / "work" / "students" / name / "student-relay").symlink_to(bundled.path("student-relay"))
-    page = reproduce(
-        PAIR, tmp_path / "work", tmp_path / "page", seeds=[0, 1], limit=5, train=False, command="python -m this"
-    )
+    made = Reproduction(pair=PAIR, work=tmp_path / "work", seeds=[0, 1], limit=5, train=False, command="python -m this")
+    page = made.write(tmp_path / "page")
     text = page.read_text()
     assert page == tmp_path / "page" / "README.md" and text.startswith("# The paper's tables on the pair `bundled`")
     for name in ("bundled-share.png", "bundled-bill.png"):
