@@ -1,0 +1,127 @@
+"""Trains what is missing for a pair, evaluates with every seed, and writes the page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from relay_core.evaluate.evaluator import evaluate
+from relay_core.evaluate.prices import EXAMPLE_PRICES
+from relay_core.evaluate.report.summary import BenchmarkSummary
+from relay_core.evaluate.report.tables import Table, tables
+from relay_core.evaluate.reproduce.page import write_page
+from relay_core.evaluate.reproduce.pairs import Pair
+from relay_core.evaluate.reproduce.paper import directions
+from relay_core.evaluate.reproduce.sections import (
+    Specs,
+    ablation_table,
+    direction_table,
+    main_table,
+    order_table,
+    router_table,
+)
+from relay_core.evaluate.reproduce.students import ablation_students, citer_head
+from relay_core.evaluate.run import shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """The paper's tables for a pair.
+
+    Args:
+        pair: the pair of models.
+        work: a folder for students, answers and reports; what is there is not made again.
+        seeds: one evaluation each; a seed draws other problems.
+        limit: the most problems of each benchmark; ``None`` means the pair's own numbers.
+        train: whether to train what is missing.
+        command: the command that made it, for the page.
+        data_dir: the files of the benchmarks, instead of the hub.
+    """
+
+    pair: Pair
+    work: Path
+    seeds: Sequence[int]
+    limit: int | None = None
+    train: bool = True
+    command: str = ""
+    data_dir: Path | None = None
+
+    def write(self, out: Path) -> Path:
+        """Train what is missing, evaluate with every seed, and write the page into ``out``; returns its path.
+
+        Raises:
+            RelayError: a student is missing or cannot be trained, or an engine failed; all earlier answers are kept.
+        """
+        pair = self.pair
+        specs = self._specs()
+        trained = [spec for name, spec in specs.items() if name != "citer"]
+        resumed = any(self.work.glob("seed-*/answers.jsonl"))
+        began = time.monotonic()
+        by_seed: dict[int, Sequence[BenchmarkSummary]] = {}
+        for seed in self.seeds:
+            own = self._measured([pair.benchmark], [*pair.methods, *trained], pair.limit, seed, specs)
+            others = self._measured(pair.others, pair.others_methods, pair.others_limit, seed, specs)
+            by_seed[seed] = [*own, *others]
+        minutes = (time.monotonic() - began) / 60
+        took = f"{'This last run' if resumed else 'The evaluation'} took {minutes:.0f} minutes."
+        made = _tables(pair, by_seed, lambda name: specs.get(name, name))
+        pictures = self.work / f"seed-{self.seeds[0]}" / "pictures"
+        return write_page(out, pair, by_seed, made, pictures, command=self.command, took=took)
+
+    def _specs(self) -> dict[str, str]:
+        """From the names in the paper's tables (:data:`Specs`) to methods; trains what is missing."""
+        pair, folder = self.pair, self.work / "students"
+        students = ablation_students(pair, folder, train=self.train)
+        weak = pair.weak_teachers.items()
+        return {
+            **{f"ablation:{name}": f"relay,student={spec},label={name}" for name, spec in students.items()},
+            **{f"weak:{name}": f"relay,teacher={spec},label=with {name}" for name, spec in weak},
+            **({"citer": f"citer:{citer_head(pair, folder, train=self.train)}"} if "{citer}" in pair.methods else {}),
+        }
+
+    def _measured(
+        self, benchmarks: Sequence[str], methods: Sequence[str], most: int, seed: int, specs: Mapping[str, str]
+    ) -> Sequence[BenchmarkSummary]:
+        pair = self.pair
+        if not benchmarks:
+            return []
+        return evaluate(
+            benchmarks,
+            [method.format(citer=specs.get("citer"), teacher=pair.teacher) for method in methods],
+            student=pair.student,
+            teacher=pair.teacher,
+            base=pair.base,
+            settings=dict(pair.settings),
+            limit=most if self.limit is None else min(most, self.limit),
+            seed=seed,
+            tune_on=pair.benchmark if benchmarks == pair.others else None,
+            out=self.work / f"seed-{seed}{'-others' if benchmarks == pair.others else ''}",
+            data_dir=self.data_dir,
+            title=f"{pair.name}, seed {seed}",
+            command=self.command,
+            stage=shown,
+        ).summaries
+
+
+def _tables(pair: Pair, by_seed: Mapping[int, Sequence[BenchmarkSummary]], specs: Specs) -> list[Table]:
+    """All tables: those of the paper, the order of the methods for each seed, and everything that was measured."""
+    first = next(iter(by_seed.values()))
+    own = {seed: summaries[0] for seed, summaries in by_seed.items()}
+    groups = list(first[0].methods[0].groups)
+    compared = directions(list(pair.weak_teachers), groups[:1], groups[1:])
+    return [
+        main_table(first[0], specs),
+        router_table(first[0]),
+        ablation_table(first[0], specs),
+        direction_table(first, compared, specs, pair.unseen),
+        *([order_table(own, [m.method for m in first[0].methods])] if len(own) > 1 else []),
+        *(main_table(summary, specs) for summary in first[1:]),
+        *(
+            replace(table, title=f"{summary.title}, seed {seed}: {table.title[0].lower()}{table.title[1:]}")
+            for seed, summaries in by_seed.items()
+            for summary in summaries
+            for table in tables(summary, EXAMPLE_PRICES)
+        ),
+    ]
