@@ -3,8 +3,9 @@
     python -m relay_core.evaluate.reproduce                       # the bundled pair, from the weights that ship
     python -m relay_core.evaluate.reproduce --limit 100 --seeds 0 # a quick look
 
-Students of the ablations that are missing are trained first (about 15 minutes each on one core). The answers are kept
-in --work, so that a run that was killed goes on; the page and its pictures are written to --out.
+The page and its pictures are written to --out. Its folder `students` holds the students of the paper's ablations; those
+that are missing there are trained first, in --work (about 15 minutes each on one core). The answers are kept in --work,
+so that a run that was killed goes on.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pair = replace(pair, student=options.student or pair.student, teacher=options.teacher or pair.teacher)
         reproduction = Reproduction(
             pair=pair,
+            out=options.out or Path("docs/reproduction") / pair.name,
             work=options.work or Path("build/reproduce") / pair.name,
             seeds=options.seeds or pair.seeds,
             limit=options.limit,
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command=shlex.join(["python", "-m", "relay_core.evaluate.reproduce", *given]),
             data_dir=options.data_dir,
         )
-        page = reproduction.write(options.out or Path("docs/reproduction") / pair.name)
+        page = reproduction.write()
     except RelayError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 1

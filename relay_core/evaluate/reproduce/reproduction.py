@@ -32,6 +32,7 @@ class Reproduction:
 
     Args:
         pair: the pair of models.
+        out: the folder of the page; students in its folder ``students`` need no training.
         work: a folder for students, answers and reports; what is there is not made again.
         seeds: one evaluation each; a seed draws other problems.
         limit: the most problems of each benchmark; ``None`` means the pair's own numbers.
@@ -41,6 +42,7 @@ class Reproduction:
     """
 
     pair: Pair
+    out: Path
     work: Path
     seeds: Sequence[int]
     limit: int | None = None
@@ -48,8 +50,8 @@ class Reproduction:
     command: str = ""
     data_dir: Path | None = None
 
-    def write(self, out: Path) -> Path:
-        """Train what is missing, evaluate with every seed, and write the page into ``out``; returns its path.
+    def write(self) -> Path:
+        """Train what is missing, evaluate with every seed, and write the page; returns its path.
 
         Raises:
             RelayError: a student is missing or cannot be trained, or an engine failed; all earlier answers are kept.
@@ -68,17 +70,17 @@ class Reproduction:
         took = f"{'This last run' if resumed else 'The evaluation'} took {minutes:.0f} minutes."
         made = _tables(pair, by_seed, lambda name: specs.get(name, name))
         pictures = self.work / f"seed-{self.seeds[0]}" / "pictures"
-        return write_page(out, pair, by_seed, made, pictures, command=self.command, took=took)
+        return write_page(self.out, pair, by_seed, made, pictures, command=self.command, took=took)
 
     def _specs(self) -> dict[str, str]:
         """From the names in the paper's tables (:data:`Specs`) to methods; trains what is missing."""
-        pair, folder = self.pair, self.work / "students"
-        students = ablation_students(pair, folder, train=self.train)
+        pair, places = self.pair, (self.out / "students", self.work / "students")
+        students = ablation_students(pair, *places, train=self.train)
         weak = pair.weak_teachers.items()
         return {
             **{f"ablation:{name}": f"relay,student={spec},label={name}" for name, spec in students.items()},
             **{f"weak:{name}": f"relay,teacher={spec},label=with {name}" for name, spec in weak},
-            **({"citer": f"citer:{citer_head(pair, folder, train=self.train)}"} if "{citer}" in pair.methods else {}),
+            **({"citer": f"citer:{citer_head(pair, *places, train=self.train)}"} if "{citer}" in pair.methods else {}),
         }
 
     def _measured(

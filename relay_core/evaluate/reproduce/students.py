@@ -11,13 +11,14 @@ from relay_core.errors import ConfigurationError, TrainingError
 from relay_core.evaluate.reproduce.pairs import Pair
 
 
-def ablation_students(pair: Pair, folder: Path, *, train: bool) -> dict[str, str]:
+def ablation_students(pair: Pair, shipped: Path, folder: Path, *, train: bool) -> dict[str, str]:
     """The engine spec of the student of each ablation.
 
     Args:
         pair: the pair.
+        shipped: a folder with students that need no training, by the ablation's name.
         folder: one folder for each run of training, by the ablation's name.
-        train: whether to train those that are missing.
+        train: whether to train those that are in neither.
 
     Raises:
         ConfigurationError: a student is missing and is not to be trained.
@@ -26,16 +27,20 @@ def ablation_students(pair: Pair, folder: Path, *, train: bool) -> dict[str, str
     found: dict[str, str] = {}
     for name, flags in pair.ablations.items():
         out = folder / name
-        student = out / "student-relay"
-        if not (student / "config.json").exists():
+        students = (shipped / name, out / "student-relay")
+        student = next((place for place in students if (place / "config.json").exists()), None)
+        if student is None:
+            student = out / "student-relay"
             command = ["relay_core.train", "all", *pair.recipe, *flags, "--out", str(out)]
             _run(command, f"the student {name}", train=train)
         found[name] = str(student)
     return found
 
 
-def citer_head(pair: Pair, folder: Path, *, train: bool) -> str:
-    """The folder of CITER's head; raises as :func:`ablation_students`."""
+def citer_head(pair: Pair, shipped: Path, folder: Path, *, train: bool) -> str:
+    """The folder of CITER's head; takes and raises what :func:`ablation_students` does."""
+    if (shipped / "citer" / "head.json").exists():
+        return str(shipped / "citer")
     head = folder / "citer"
     if not (head / "head.json").exists():
         models = ["--student", pair.base or pair.student, "--teacher", pair.teacher]
