@@ -97,21 +97,35 @@ def await_all(children: Sequence[subprocess.Popen[Any]]) -> None:
         raise RuntimeError(f"a training process failed: {failed}")
 
 
+#: the flags of the relay student: guided warm-up already calls where it pays, with the length that it needs, and fewer
+#: rollouts do
+GUIDED = (
+    "--warmup", "guided", "--warmup.prune", "true", "--warmup.problems", "240",
+    "--warmup.trainer.num_train_epochs", "4", "--grpo.rollouts", "32",
+)  # fmt: skip
+
+
 def train_students(*, seed: int, work: Path, out: Path) -> None:
     """Train the students that start from student-base, in parallel, with ``python -m relay_core.train``.
 
     Raises:
-        RuntimeError: a training failed; its error was printed, or written to train-grpo.log.
+        RuntimeError: a training failed; its error was printed, or written to train-others.log.
     """
     command = [sys.executable, "-m", "relay_core.train", "all", "--recipe", "bundled", "--seed", str(seed)]
     command += ["--student", str(out / "student-base"), "--teacher", f"transformers:{out / 'teacher'}"]
-    with_calls, without_calls = work / "train", work / "train-grpo"
-    with (work / "train-grpo.log").open("a") as log:
-        first = subprocess.Popen([*command, "--out", str(with_calls)])
-        arguments = [*command, "--grpo.calls", "false", "--out", str(without_calls)]
-        second = subprocess.Popen(arguments, stdout=log, stderr=log)
-        await_all([first, second])
-    trained = ((with_calls, "student-warm"), (with_calls, "student-relay"), (without_calls, "student-grpo"))
+    warm = ["warmup" if word == "all" else word for word in command]
+    runs = {
+        "student-relay": (work / "train", [*command, *GUIDED]),
+        "student-grpo": (work / "train-grpo", [*command, "--grpo.calls", "false"]),
+        "student-warm": (work / "train-warm", warm),
+    }
+    with (work / "train-others.log").open("a") as log:
+        children = []
+        for name, (run, words) in runs.items():
+            output = None if name == "student-relay" else log
+            children.append(subprocess.Popen([*words, "--out", str(run)], stdout=output, stderr=output))
+        await_all(children)
+    trained = [(run, name) for name, (run, _) in runs.items()]
     for run, name in trained:
         with replacing(out / name) as temporary:
             shutil.copytree(run / name, temporary, dirs_exist_ok=True)
