@@ -19,6 +19,7 @@ from typing import Any
 from relay_core.errors import ContextOverflow, TeacherUnavailable
 from relay_core.evaluate.comparison import Method
 from relay_core.evaluate.doubts import Recording
+from relay_core.evaluate.identity import identity
 from relay_core.evaluate.measure import as_teacher
 from relay_core.evaluate.store import Journal
 from relay_core.evaluate.task import Problem
@@ -119,7 +120,7 @@ def _key(problem: Problem, method: Method, recording: Recording | None) -> str:
         problem.id,
         [dict(message) for message in problem.messages],
         [dict(tool) for tool in getattr(problem, "tools", ())],
-        [method.written_by, relay.student.spec, None if relay.teacher is None else relay.teacher.spec, recorded],
+        [method.written_by, *(None if e is None else identity(e) for e in (relay.student, relay.teacher)), recorded],
         settings_values(settings),
     ]
     if head is not None:

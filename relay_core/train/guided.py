@@ -9,6 +9,9 @@ Such a call may repair the style of an answer and not its result. With `warmup.p
 tested, from the first on: it is left out, and the rounds go on from there with calls at later places, as many as the
 answer had. If the new answer is right, too, it replaces the old one: the student could write more by itself. At the end
 of each call, the words that the student would have written itself become the student's (``trim.py``).
+
+A student that is trained on such answers alone forgets how to go on where a call is refused: its second choice there
+is any token. With `warmup.unaided`, some of its own first answers are trained on, too.
 """
 
 from __future__ import annotations
@@ -169,6 +172,7 @@ class _Search:
             "right": right,
             "alone": first is not None and first.right,
             "draft": None if last is None else last.as_dict(),
+            "unaided": None if first is None or first is last or not first.ended else first.as_dict(),
             "samples": self._count,
             "ungraded": self._ungraded,
             "teacher_wrote": self._written_tokens,

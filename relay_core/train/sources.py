@@ -6,6 +6,7 @@ there are, how many calls they hold, and what the teacher wrote and read for the
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from relay_core.evaluate.store import write_json
 from relay_core.evaluate.task import Task
 from relay_core.relay import Relay
 from relay_core.train import guided, processes, sampling, told, warmup
-from relay_core.train.jobs import Job
+from relay_core.train.jobs import Job, Row
 from relay_core.train.recipe import Recipe
 from relay_core.train.replay import Draft
 
@@ -123,14 +124,25 @@ def _guided(
         for row, draft in zip(rows, drafts, strict=True)
         if len(row["input_ids"]) - len(draft.prompt_ids) <= guide.settings.max_tokens  # commands are tokens, too
     ]
-    return [row for row, _ in fitting], {
+    unaided = _unaided(recipe, found)
+    return [row for row, _ in fitting] + [guided.training_row(draft, tokenizer.encode) for draft in unaided], {
         "right_alone": sum(row["alone"] for row in found),
         **_calls([[len(call.ids) for call in draft.calls] for _, draft in fitting]),
+        "unaided": len(unaided),
         "samples": sum(row["samples"] for row in found),
         "ungraded": sum(row.get("ungraded", 0) for row in found),
         "teacher_wrote": sum(row["teacher_wrote"] for row in found),
         "teacher_read": sum(row["teacher_read"] for row in found),
     }
+
+
+def _unaided(recipe: Recipe, found: Sequence[Row]) -> list[Draft]:
+    """The student's own answers to a share of the problems whose right answer holds a call, without one."""
+    called = [row for row in found if row["right"] and row["draft"]["calls"] and row["unaided"] is not None]
+    kept = random.Random(f"relay-train/unaided/{recipe.seed}").sample(
+        called, round(recipe.warmup.unaided * len(called))
+    )
+    return [Draft.from_dict(row["unaided"]) for row in kept]
 
 
 def _told(

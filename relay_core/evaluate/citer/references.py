@@ -14,6 +14,7 @@ from typing import Any
 from relay_core.chat import Conversation, encode_text_async, render_async
 from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError, ContextOverflow
+from relay_core.evaluate.identity import identity
 from relay_core.evaluate.objections import asked, objections, reader, scores_texts
 from relay_core.evaluate.store import Journal
 from relay_core.evaluate.task import Problem, Task, graded
@@ -65,7 +66,14 @@ class References:
         s = self._alone.settings
         sampling = [s.max_tokens, s.temperature, s.top_p, s.top_k, s.seed, s.stop, s.enable_thinking]
         own = getattr(problem, "solution", None)
-        decisive = [problem.id, *asked(problem), own, str(problem.answer), self._student.spec, self._teacher.spec]
+        decisive = [
+            problem.id,
+            *asked(problem),
+            own,
+            str(problem.answer),
+            identity(self._student),
+            identity(self._teacher),
+        ]
         return hashlib.sha256(json.dumps([*decisive, sampling], sort_keys=True, default=str).encode()).hexdigest()[:32]
 
     async def to(self, problem: Problem) -> Reference:

@@ -12,6 +12,7 @@ from relay_core.engines.base import Engine
 from relay_core.engines.spec import engine_from_spec
 from relay_core.errors import ContextOverflow, TeacherUnavailable
 from relay_core.evaluate.answers import settings_values, weights_of
+from relay_core.evaluate.identity import identity
 from relay_core.evaluate.outcome import Outcome, outcome_of, too_long
 from relay_core.evaluate.task import Problem
 from relay_core.keys import Role
@@ -101,7 +102,7 @@ class Decoded(Method):
         head = settings.active_trigger.needed_head
         return [
             self.written_by,
-            [engine.spec for engine in self.models],
+            [identity(engine) for engine in self.models],
             settings_values(settings),
             None if head is None else weights_of(head),
         ]

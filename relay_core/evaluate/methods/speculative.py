@@ -25,6 +25,7 @@ from relay_core.engines.base import Engine
 from relay_core.engines.sampling import Sampling
 from relay_core.engines.transformers import TransformersEngine
 from relay_core.errors import ConfigurationError, EngineError
+from relay_core.evaluate.identity import identity
 from relay_core.evaluate.methods.base import Method, Models, Question
 from relay_core.evaluate.outcome import Outcome, Part, too_long
 from relay_core.events import FinishReason, TextDelta
@@ -60,7 +61,7 @@ class Speculative(Method):
     def decisive(self, question: Question) -> Any:
         from relay_core.evaluate.answers import settings_values
 
-        return ["speculative", [engine.spec for engine in self.models], settings_values(self._merged(question))]
+        return ["speculative", [identity(engine) for engine in self.models], settings_values(self._merged(question))]
 
     def _merged(self, question: Question) -> RelaySettings:
         return self._settings.merged({**question.settings, "seed": question.seed})
