@@ -77,5 +77,6 @@ def line(values: dict[str, Any]) -> str:
     before, after = values["before"]["accuracy"], values["after"]["accuracy"]
     return (
         f"warmup: with calls blocked, the student answers {after:.1%} of {values['problems']} problems right "
-        f"({before:.1%} before warm-up)"
+        f"({before:.1%} before warm-up), in {values['after']['answer_tokens']:.0f} tokens on average "
+        f"({values['before']['answer_tokens']:.0f})"
     )

@@ -29,7 +29,8 @@ def test_the_cost_of_warm_up_is_measured_once_with_calls_blocked(qwen3, tmp_path
     assert (values["before"]["accuracy"], values["after"]["accuracy"], values["cost"]) == (0.75, 0.25, 0.5)
     assert values["after"]["bands"] == {"easy": 0.5, "hard": 0.0} and values["problems"] == 4
     assert {s.temperature for engine in built for _, s in engine.requests} == {0.0}
-    assert "25.0% of 4 problems right (75.0% before warm-up)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "25.0% of 4 problems right (75.0% before warm-up), in 6 tokens on average (4)" in said
 
 
 def test_without_problems_nothing_is_measured(tmp_path):

@@ -45,8 +45,25 @@ def test_guided_reports_what_it_took(qwen3, tmp_path):
     assert "It is <call>3</call>282." in qwen3.decode(row["input_ids"])
     assert json.loads((tmp_path / "rows.json").read_text()) == {
         "source": "guided", "answers": 1, "rows": 1, "right_alone": 0, "rows_with_calls": 1, "calls": 1,
-        "mean_n": 3.0, "samples": 2, "ungraded": 0, "teacher_wrote": 3, "teacher_read": len(qwen3.encode(ALONE)) + 1,
+        "mean_n": 3.0, "unaided": 0, "samples": 2, "ungraded": 0, "teacher_wrote": 3,
+        "teacher_read": len(qwen3.encode(ALONE)) + 1,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("share", "own"), [(0.0, 0), (0.5, 2), (1.0, 4)])
+def test_guided_trains_on_a_share_of_the_students_own_answers(qwen3, tmp_path, share, own):
+    values = {"max_tokens": 40, "on_teacher_stop": "continue"}
+    config = build({"warmup": {"source": "guided", "unaided": share}, "relay": values})
+    task = FixedTask(grader=lambda text, answer: text.endswith("282."))
+    jobs = jobs_for([problem(f"6 * 47, {i}?", 282) for i in range(4)], 1, run_seed=0, stage="warmup")
+    for _ in range(2):  # the second time from the disk
+        made = sources.training_rows(config, task, *guided_pair(qwen3), jobs, tmp_path)
+        texts = [qwen3.decode([i for i in row["labels"] if i != IGNORED]) for row in made]
+        assert sum("<call>3</call>" in text for text in texts) == 4
+        assert sum(text.startswith(ALONE) for text in texts) == own and len(texts) == 4 + own
+    assert json.loads((tmp_path / "rows.json").read_text())["unaided"] == own
+    with pytest.raises(ConfigurationError, match=r"warmup\.unaided is 2.*at most 1"):
+        build({"warmup": {"source": "guided", "unaided": 2}})
 
 
 def test_guided_leaves_out_a_row_that_its_commands_make_too_long(qwen3, tmp_path):
