@@ -97,38 +97,40 @@ def await_all(children: Sequence[subprocess.Popen[Any]]) -> None:
         raise RuntimeError(f"a training process failed: {failed}")
 
 
-#: the flags of the relay student: guided warm-up already calls where it pays, with the length that it needs, and fewer
-#: rollouts do
+#: the flags of the relay student, which starts from student-warm: before any reinforcement, it calls where it pays,
+#: with the length that it needs, so few rollouts do
 GUIDED = (
-    "--warmup", "guided", "--warmup.prune", "true", "--warmup.problems", "240",
-    "--warmup.trainer.num_train_epochs", "4", "--grpo.rollouts", "32",
+    "--warmup", "guided", "--warmup.prune", "true", "--warmup.unaided", "1", "--warmup.temperature", "0.3",
+    "--warmup.problems", "240", "--warmup.trainer.num_train_epochs", "4", "--grpo.rollouts", "16",
 )  # fmt: skip
 
 
 def train_students(*, seed: int, work: Path, out: Path) -> None:
-    """Train the students that start from student-base, in parallel, with ``python -m relay_core.train``.
+    """Train the students with ``python -m relay_core.train``: student-warm and student-grpo in parallel from
+    student-base, then student-relay from student-warm.
 
     Raises:
-        RuntimeError: a training failed; its error was printed, or written to train-others.log.
+        RuntimeError: a training failed; its error was printed, or written to train-grpo.log.
     """
-    command = [sys.executable, "-m", "relay_core.train", "all", "--recipe", "bundled", "--seed", str(seed)]
-    command += ["--student", str(out / "student-base"), "--teacher", f"transformers:{out / 'teacher'}"]
-    warm = ["warmup" if word == "all" else word for word in command]
-    runs = {
-        "student-relay": (work / "train", [*command, *GUIDED]),
-        "student-grpo": (work / "train-grpo", [*command, "--grpo.calls", "false"]),
-        "student-warm": (work / "train-warm", warm),
-    }
-    with (work / "train-others.log").open("a") as log:
-        children = []
-        for name, (run, words) in runs.items():
-            output = None if name == "student-relay" else log
-            children.append(subprocess.Popen([*words, "--out", str(run)], stdout=output, stderr=output))
-        await_all(children)
-    trained = [(run, name) for name, (run, _) in runs.items()]
-    for run, name in trained:
-        with replacing(out / name) as temporary:
-            shutil.copytree(run / name, temporary, dirs_exist_ok=True)
+
+    def command(stage: str, student: str, name: str, *flags: str) -> list[str]:
+        models = ["--student", str(out / student), "--teacher", f"transformers:{out / 'teacher'}"]
+        recipe = ["--recipe", "bundled", "--seed", str(seed), *flags]
+        return [sys.executable, "-m", "relay_core.train", stage, *recipe, *models, "--out", str(work / name)]
+
+    with (work / "train-grpo.log").open("a") as log:
+        first = subprocess.Popen(command("warmup", "student-base", "train-warm"))
+        alone = command("all", "student-base", "train-grpo", "--grpo.calls", "false")
+        await_all([first, subprocess.Popen(alone, stdout=log, stderr=log)])
+    _copy(work / "train-warm" / "student-warm", out)
+    _copy(work / "train-grpo" / "student-grpo", out)
+    await_all([subprocess.Popen(command("all", "student-warm", "train", *GUIDED))])
+    _copy(work / "train" / "student-relay", out)
+
+
+def _copy(model: Path, out: Path) -> None:
+    with replacing(out / model.name) as temporary:
+        shutil.copytree(model, temporary, dirs_exist_ok=True)
 
 
 def measure_models(out: Path, *, n: int, split: Split, file: Path) -> dict[str, Any]:

@@ -59,7 +59,7 @@ BUNDLED = Pair(
     unseen="bundled-unseen",
     methods=(
         "student", "grpo", "relay", "teacher", "teacher-free", "fixed:20", "fixed:100", "hand-off", "random-router",
-        "random-tokens", "uncertain", "cascade", "{citer}",
+        "random-tokens", "uncertain", "uncertain:0.5,1", "cascade", "{citer}", "{citer},0.5",
     ),
     ablations={
         "difficulty-aware": (),
