@@ -17,6 +17,7 @@ from relay_core.evaluate.report.summary import BenchmarkSummary
 _MARKERS = "oDsv^<>PXhd*p"
 _BINS = 20
 _SHOWN = 6  # methods in the pictures of calls
+_SHOWN_BARS = 8  # methods in the picture of all benchmarks
 Paint = Callable[[Any], None]
 """Draws into axes of matplotlib."""
 
@@ -40,8 +41,13 @@ def draw(summaries: Sequence[BenchmarkSummary], folder: Path) -> dict[str, list[
         name = summary.name.replace("/", "-")
         made[summary.name] = [_save(folder / f"{name}-{panel}.png", paint) for panel, paint in panels.items()]
     if len(summaries) > 1:
-        made[""].append(_save(folder / "benchmarks.png", partial(_bars, summaries), width=3 + 1.5 * len(summaries)))
+        made[""].append(draw_benchmarks(summaries, folder / "benchmarks.png"))
     return made
+
+
+def draw_benchmarks(summaries: Sequence[BenchmarkSummary], path: Path) -> Path:
+    """Write the accuracy of each method on each benchmark as a PNG file; raises what :func:`draw` does."""
+    return _save(path, partial(_bars, summaries), width=3 + 1.5 * len(summaries))
 
 
 def _save(path: Path, paint: Paint, *, width: float = 6.8) -> Path:
@@ -156,8 +162,9 @@ def _groups(summary: BenchmarkSummary, ax: Any) -> None:
 
 
 def _bars(summaries: Sequence[BenchmarkSummary], ax: Any) -> None:
-    """The accuracy of each method on each benchmark."""
-    specs = list(dict.fromkeys(m.method for summary in summaries for m in summary.methods))[:8]
+    """The accuracy of each method on each benchmark; of many methods, those that are on all benchmarks come first."""
+    specs = list(dict.fromkeys(m.method for summary in summaries for m in summary.methods))
+    specs = sorted(specs, key=lambda spec: any(s.method(spec) is None for s in summaries))[:_SHOWN_BARS]
     width = 0.8 / len(specs)
     for number, spec in enumerate(specs):
         found = [(i, m) for i, s in enumerate(summaries) if (m := s.method(spec)) is not None]

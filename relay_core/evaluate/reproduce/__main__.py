@@ -15,7 +15,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from relay_core.errors import RelayError
@@ -44,7 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         pair = pair_named(options.pair)
-        pair = replace(pair, student=options.student or pair.student, teacher=options.teacher or pair.teacher)
         reproduction = Reproduction(
             pair=pair,
             out=options.out or Path("docs/reproduction") / pair.name,
@@ -54,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             train=not options.no_train,
             command=shlex.join(["python", "-m", "relay_core.evaluate.reproduce", *given]),
             data_dir=options.data_dir,
+            student=options.student,
+            teacher=options.teacher,
         )
         page = reproduction.write()
     except RelayError as error:

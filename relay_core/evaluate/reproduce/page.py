@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from relay_core.evaluate.report.markdown import table_lines
+from relay_core.evaluate.report.pictures import draw_benchmarks
 from relay_core.evaluate.report.summary import BenchmarkSummary
 from relay_core.evaluate.report.tables import Table
 from relay_core.evaluate.report.verdicts import verdict
@@ -31,16 +32,18 @@ def write_page(
         pair: the pair.
         by_seed: the summaries of all benchmarks, for each seed.
         tables: the tables, in order.
-        pictures: the folder with the pictures of the first seed's report; those that belong to the page are copied.
+        pictures: the folder with the pictures of the first seed's report on the pair's own task.
         command: the command that made it.
         took: how long it took, as a sentence; the training of missing students is left out.
     """
     first = next(iter(by_seed.values()))
     out.mkdir(parents=True, exist_ok=True)
     shown = [f"{first[0].name}-{panel}.png" for panel in ("share", "bill", "places", "lengths", "groups")]
-    names = [name for name in (*shown, "benchmarks.png") if (pictures / name).exists()]
+    names = [name for name in shown if (pictures / name).exists()]
     for name in names:
         shutil.copy(pictures / name, out / name)
+    if len(first) > 1:
+        names.append(draw_benchmarks(first, out / "benchmarks.png").name)
     lines = [
         f"# The paper's tables on the pair `{pair.name}`",
         "",

@@ -59,7 +59,8 @@ BUNDLED = Pair(
     unseen="bundled-unseen",
     methods=(
         "student", "grpo", "relay", "teacher", "teacher-free", "fixed:20", "fixed:100", "hand-off", "random-router",
-        "random-tokens", "uncertain", "uncertain:0.5,1", "cascade", "{citer}", "{citer},0.5",
+        "random-tokens", "uncertain", "uncertain:0.5,1", "cascade", "{citer}", "{citer},0.65",
+        "{citer},0.5",
     ),
     ablations={
         "difficulty-aware": (),

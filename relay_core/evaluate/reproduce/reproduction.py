@@ -39,6 +39,7 @@ class Reproduction:
         train: whether to train what is missing.
         command: the command that made it, for the page.
         data_dir: the files of the benchmarks, instead of the hub.
+        student, teacher: where these models lie, if not where the pair says.
     """
 
     pair: Pair
@@ -49,6 +50,8 @@ class Reproduction:
     train: bool = True
     command: str = ""
     data_dir: Path | None = None
+    student: str | None = None
+    teacher: str | None = None
 
     def write(self) -> Path:
         """Train what is missing, evaluate with every seed, and write the page; returns its path.
@@ -91,9 +94,9 @@ class Reproduction:
             return []
         return evaluate(
             benchmarks,
-            [method.format(citer=specs.get("citer"), teacher=pair.teacher) for method in methods],
-            student=pair.student,
-            teacher=pair.teacher,
+            [method.format(citer=specs.get("citer"), teacher=self.teacher or pair.teacher) for method in methods],
+            student=self.student or pair.student,
+            teacher=self.teacher or pair.teacher,
             base=pair.base,
             settings=dict(pair.settings),
             limit=most if self.limit is None else min(most, self.limit),
