@@ -100,8 +100,9 @@ def await_all(children: Sequence[subprocess.Popen[Any]]) -> None:
 #: the flags of the relay student, which starts from student-warm: before any reinforcement, it calls where it pays,
 #: with the length that it needs, so few rollouts do
 GUIDED = (
-    "--warmup", "guided", "--warmup.prune", "true", "--warmup.unaided", "1", "--warmup.temperature", "0.3",
-    "--warmup.problems", "240", "--warmup.trainer.num_train_epochs", "4", "--grpo.rollouts", "16",
+    "--warmup", "guided", "--warmup.prune", "true", "--warmup.unaided", "1", "--warmup.unsolved", "1",
+    "--warmup.temperature", "0.3", "--warmup.problems", "240", "--warmup.trainer.num_train_epochs", "4",
+    "--grpo.rollouts", "16",
 )  # fmt: skip
 
 

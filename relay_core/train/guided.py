@@ -11,7 +11,8 @@ answer had. If the new answer is right, too, it replaces the old one: the studen
 of each call, the words that the student would have written itself become the student's (``trim.py``).
 
 A student that is trained on such answers alone forgets how to go on where a call is refused: its second choice there
-is any token. With `warmup.unaided`, some of its own first answers are trained on, too.
+is any token. With `warmup.unaided`, some of its own first answers are trained on, too; with `warmup.unsolved`, also
+those to problems that no call solved, so that it learns not to call in vain.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ class _Search:
             "right": right,
             "alone": first is not None and first.right,
             "draft": None if last is None else last.as_dict(),
-            "unaided": None if first is None or first is last or not first.ended else first.as_dict(),
+            "unaided": None if first is None or first.right or not first.ended else first.as_dict(),
             "samples": self._count,
             "ungraded": self._ungraded,
             "teacher_wrote": self._written_tokens,

@@ -46,6 +46,8 @@ class Warmup:
             with the same words (``guided``).
         unaided: for this share of the answers that end right with a call, train on the student's own answer, too, so
             that it still knows how to go on where a call is refused or fails (``guided``).
+        unsolved: for this share of the problems that no call solved, train on the student's own answer, so that it
+            does not call in vain (``guided``).
         instructions: the name of shipped instructions, or a text of your own (``told``).
         blocked_problems: warm-up's cost is measured on this many problems of the split ``train``: the student's
             accuracy before and after warm-up, with calls blocked; 0 measures nothing.
@@ -65,6 +67,7 @@ class Warmup:
     call_tokens: Count = 5
     prune: bool = False
     unaided: NotNegative = 0.0
+    unsolved: NotNegative = 0.0
     instructions: str = "calculations"
     blocked_problems: CountOrNone = 100
     batch_size: Count = 32
@@ -74,8 +77,9 @@ class Warmup:
         check_fields("warmup", self)
         if not self.powers:
             raise ConfigurationError("warmup.powers is empty: write a list of exponents, such as [0, 1]")
-        if self.unaided > 1:
-            raise ConfigurationError(f"warmup.unaided is {self.unaided!r}: write at most 1")
+        for name, share in (("unaided", self.unaided), ("unsolved", self.unsolved)):
+            if share > 1:
+                raise ConfigurationError(f"warmup.{name} is {share!r}: write at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)

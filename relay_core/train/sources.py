@@ -124,11 +124,13 @@ def _guided(
         for row, draft in zip(rows, drafts, strict=True)
         if len(row["input_ids"]) - len(draft.prompt_ids) <= guide.settings.max_tokens  # commands are tokens, too
     ]
-    unaided = _unaided(recipe, found)
-    return [row for row, _ in fitting] + [guided.training_row(draft, tokenizer.encode) for draft in unaided], {
+    unaided, unsolved = (_own(recipe, found, solved=solved) for solved in (True, False))
+    own = [guided.training_row(draft, tokenizer.encode) for draft in (*unaided, *unsolved)]
+    return [row for row, _ in fitting] + own, {
         "right_alone": sum(row["alone"] for row in found),
         **_calls([[len(call.ids) for call in draft.calls] for _, draft in fitting]),
         "unaided": len(unaided),
+        "unsolved": len(unsolved),
         "samples": sum(row["samples"] for row in found),
         "ungraded": sum(row.get("ungraded", 0) for row in found),
         "teacher_wrote": sum(row["teacher_wrote"] for row in found),
@@ -136,13 +138,12 @@ def _guided(
     }
 
 
-def _unaided(recipe: Recipe, found: Sequence[Row]) -> list[Draft]:
-    """The student's own answers to a share of the problems whose right answer holds a call, without one."""
-    called = [row for row in found if row["right"] and row["draft"]["calls"] and row["unaided"] is not None]
-    kept = random.Random(f"relay-train/unaided/{recipe.seed}").sample(
-        called, round(recipe.warmup.unaided * len(called))
-    )
-    return [Draft.from_dict(row["unaided"]) for row in kept]
+def _own(recipe: Recipe, found: Sequence[Row], *, solved: bool) -> list[Draft]:
+    """The student's own wrong answers to a share of the problems that calls solved, or did not solve."""
+    share = recipe.warmup.unaided if solved else recipe.warmup.unsolved
+    rows = [row for row in found if row["right"] is solved and row["unaided"] is not None]
+    rng = random.Random(f"relay-train/{'unaided' if solved else 'unsolved'}/{recipe.seed}")
+    return [Draft.from_dict(row["unaided"]) for row in rng.sample(rows, round(share * len(rows)))]
 
 
 def _told(
