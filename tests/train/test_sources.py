@@ -45,7 +45,7 @@ def test_guided_reports_what_it_took(qwen3, tmp_path):
     assert "It is <call>3</call>282." in qwen3.decode(row["input_ids"])
     assert json.loads((tmp_path / "rows.json").read_text()) == {
         "source": "guided", "answers": 1, "rows": 1, "right_alone": 0, "rows_with_calls": 1, "calls": 1,
-        "mean_n": 3.0, "unaided": 0, "samples": 2, "ungraded": 0, "teacher_wrote": 3,
+        "mean_n": 3.0, "unaided": 0, "unsolved": 0, "samples": 2, "ungraded": 0, "teacher_wrote": 3,
         "teacher_read": len(qwen3.encode(ALONE)) + 1,
     }  # fmt: skip
 
@@ -64,6 +64,24 @@ def test_guided_trains_on_a_share_of_the_students_own_answers(qwen3, tmp_path, s
     assert json.loads((tmp_path / "rows.json").read_text())["unaided"] == own
     with pytest.raises(ConfigurationError, match=r"warmup\.unaided is 2.*at most 1"):
         build({"warmup": {"source": "guided", "unaided": 2}})
+
+
+def test_guided_trains_on_own_answers_to_problems_that_no_call_solved(qwen3, tmp_path):
+    def grade(text, answer):
+        return text.endswith("282.") and answer == "solved"
+
+    task = FixedTask(grader=grade)
+    jobs = jobs_for([problem(f"{i}?", "solved" if i else "no") for i in range(3)], 1, run_seed=0, stage="warmup")
+    for share, own in ((0, 0), (1, 1)):
+        config = build({
+            "warmup": {"source": "guided", "unsolved": share},
+            "relay": {"max_tokens": 40, "on_teacher_stop": "continue"},
+        })  # fmt: skip
+        made = sources.training_rows(config, task, *guided_pair(qwen3), jobs, tmp_path / str(share))
+        texts = [qwen3.decode([i for i in row["labels"] if i != IGNORED]) for row in made]
+        assert sum("<call>3</call>" in text for text in texts) == 2
+        assert sum(text.startswith(ALONE) for text in texts) == own and len(texts) == 2 + own
+        assert json.loads((tmp_path / str(share) / "rows.json").read_text())["unsolved"] == own
 
 
 def test_guided_leaves_out_a_row_that_its_commands_make_too_long(qwen3, tmp_path):
