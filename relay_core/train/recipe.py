@@ -122,6 +122,8 @@ class Grpo:
         reward: ``difficulty_aware``, ``simple`` or ``bill``; see ``rewards.py``. ``bill`` needs ``relay.prices``.
         bill_scale: the price of an answer, in the currency of ``relay.prices``, that costs a reward of 1 (``bill``).
         independence_bonus, exploration: switches of the difficulty-aware reward; see ``rewards.py``.
+        broken_penalty: what an answer loses in which a command is malformed or never closed; the paper has none. On
+            problems that no call solves, a broken command is otherwise the cheapest call.
         calls: ``False`` trains the student alone, without calls (plain GRPO).
         temperature: the student's temperature in rollouts and in the loss.
         policy: where the student decodes during rollouts: ``live`` (the weights in this process), ``colocate`` (TRL's
@@ -144,6 +146,7 @@ class Grpo:
     bill_scale: Positive = 1.0
     independence_bonus: bool = True
     exploration: bool = True
+    broken_penalty: NotNegative = 0.0
     calls: bool = True
     temperature: Positive = 1.0
     policy: Literal["live", "colocate", "server"] = "live"

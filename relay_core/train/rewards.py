@@ -26,7 +26,8 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One answer's outcome: whether it is correct, whether the teacher was called, the call ratio (rho), and the bill.
+    """One answer's outcome: whether it is correct, whether the teacher was called, the call ratio (rho), the bill, and
+    whether the student wrote a command that is none (malformed, or never closed, so that a reader sees it).
 
     An answer in which a call failed has no outcome: it takes no part in its group.
     """
@@ -35,6 +36,7 @@ class Outcome:
     called: bool
     call_ratio: float
     bill: float = 0.0
+    broken: bool = False
 
 
 class Scenario(StrEnum):

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from relay_core import command
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.task import Problem, Task, graded
 from relay_core.train import processes
@@ -62,8 +63,8 @@ def score(outcomes: Sequence[Outcome | None], keys: Sequence[Hashable], config: 
         if not group:
             continue
         group_scenario = scenario(list(group.values()))
-        for i, reward in zip(group, _rewards(list(group.values()), config), strict=True):
-            rewards[i], scenarios[i] = reward, group_scenario
+        for (i, outcome), reward in zip(group.items(), _rewards(list(group.values()), config), strict=True):
+            rewards[i], scenarios[i] = reward - config.broken_penalty * outcome.broken, group_scenario
     return Scored(rewards, scenarios)
 
 
@@ -123,7 +124,10 @@ class GroupReward:
         if correct is None:
             return None
         cost = (answer["cost"] or 0.0) / self._config.bill_scale
-        return Outcome(correct=correct, called=answer["called"], call_ratio=answer["call_ratio"], bill=cost)
+        broken = answer["malformed"] > 0 or command.OPEN in answer["text"] or command.CLOSE in answer["text"]
+        return Outcome(
+            correct=correct, called=answer["called"], call_ratio=answer["call_ratio"], bill=cost, broken=broken
+        )
 
 
-_READ = ("text", "truncated", "dropped", "called", "call_ratio", "cost")
+_READ = ("text", "truncated", "dropped", "called", "call_ratio", "cost", "malformed")
