@@ -55,6 +55,20 @@ def test_the_bill_is_what_the_answer_costs():
     assert reward(problem=[0, 0], **columns) == [0.75, -0.75]
 
 
+@pytest.mark.parametrize(
+    ("text", "malformed"), [("1 <call>3858", 0), ("1 8</call>", 0), ("1 <call></call>", 1), ("1", 1)]
+)
+def test_a_command_that_is_none_costs_its_penalty(text, malformed):
+    config = Grpo(group_size=2, prompts=1, updates=1, reward="simple", broken_penalty=0.25)
+    problems = [problem("a", "1", "easy")]
+    reward = GroupReward(FixedTask(problems, grader=lambda text, answer: text.startswith(answer)), problems, config)
+    columns = {
+        "text": ["1", text], "truncated": [False] * 2, "dropped": [False] * 2, "called": [False] * 2,
+        "call_ratio": [0.0] * 2, "cost": [None] * 2, "malformed": [0, malformed],
+    }  # fmt: skip
+    assert reward(problem=[0, 0], **columns) == [1.0, 0.75]
+
+
 @pytest.mark.parametrize("ids", [["a", "b"], ["a", "a", "b"], ["a", "a", "b", "c"]])
 def test_an_incomplete_group_is_refused(ids):
     with pytest.raises(ConfigurationError, match="whole group of 2"):
@@ -68,6 +82,7 @@ COLUMNS = {
     "called": [False, False, False, True, False, False],
     "call_ratio": [0.0, 0.0, 0.0, 0.1, 0.0, 0.0],
     "cost": [None] * 6,
+    "malformed": [0] * 6,
 }
 
 
