@@ -97,12 +97,12 @@ def await_all(children: Sequence[subprocess.Popen[Any]]) -> None:
         raise RuntimeError(f"a training process failed: {failed}")
 
 
-#: the flags of the relay student, which starts from student-warm: guided warm-up calls where it pays, with the length that
-#: it needs; the simple reward on all problems, hard ones too, keeps the student from calling in vain
+#: the flags of the relay student, which starts from student-warm: guided warm-up calls where it pays, with the length
+#: that it needs; the simple reward on all problems, hard ones too, keeps the student from calling in vain
 GUIDED = (
     "--warmup", "guided", "--warmup.prune", "true", "--warmup.unaided", "1", "--warmup.temperature", "0.3",
     "--warmup.problems", "240", "--warmup.trainer.num_train_epochs", "4", "--no-filter", "--reward", "simple",
-    "--grpo.rollouts", "12", "--grpo.trainer.learning_rate", "4e-4",
+    "--grpo.broken_penalty", "0.5", "--grpo.rollouts", "12", "--grpo.trainer.learning_rate", "4e-4",
 )  # fmt: skip
 
 
