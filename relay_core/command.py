@@ -142,13 +142,15 @@ class CommandScanner:
         """End the stream; returns the text that was held back, as ordinary text or as a command that was cut off.
 
         Args:
-            cut_off: whether a limit ended the text. The beginning of an opening tag (``<ca``) then counts as a command
+            cut_off: whether a limit ended the text. The beginning of a tag (``<ca``, ``</ca``) then counts as a command
                 that was cut off; otherwise it is ordinary text.
         """
         pieces: list[Piece] = []
         while held := self._held:
             self._held = ""
-            if _CUT_OFF.fullmatch(held) or (cut_off and len(held) > 1 and OPEN.startswith(held)):
+            if _CUT_OFF.fullmatch(held) or (
+                cut_off and len(held) > 1 and (OPEN.startswith(held) or CLOSE.startswith(held))
+            ):
                 pieces.append(Malformed(held))
                 self._follows_command = True
                 break

@@ -101,8 +101,8 @@ def test_an_unclosed_opening_tag_directly_after_a_command_is_malformed() -> None
     assert scan("<call>1</call>", "", "<call>x") == [Call(1, "<call>1</call>"), Malformed("<call>"), Text("x")]
 
 
-@pytest.mark.parametrize("held", ["<c", "<ca", "<cal", "<call", "<"])
-def test_an_opening_tag_that_a_budget_cuts_off_is_malformed(held: str) -> None:
+@pytest.mark.parametrize("held", ["<c", "<ca", "<cal", "<call", "<", "</", "</c", "</ca", "</cal", "</call"])
+def test_a_tag_that_a_budget_cuts_off_is_malformed(held: str) -> None:
     for cut_off in (True, False):
         scanner = CommandScanner()
         assert scanner.feed("a" + held) == [Text("a")]

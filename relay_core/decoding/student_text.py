@@ -142,8 +142,8 @@ class StudentText:
         """End the answer; returns the text that was held back, unless it is a command that was cut off.
 
         Args:
-            cut_off: whether a budget, not the student, ended the answer. In this case, even the beginning of an opening
-                tag is hidden.
+            cut_off: whether a budget, not the student, ended the answer. In this case, even the beginning of a tag
+                is hidden.
         """
         self._tally.refused += self._call is not None  # the answer ended in the middle of a character
         return self._release_held(cut_off=cut_off) + self._stops.flush()

@@ -10,7 +10,7 @@ PROBLEMS = [problem.messages for problem in task.problems(60, split="test", grou
 
 @pytest.mark.parametrize(
     "refused",
-    [{"calls": False}, {"max_calls": 0}, {"max_teacher_tokens": 0}, {"max_tokens": 40}, {"teacher": None}, {}],
+    [{"calls": False}, {"max_calls": 0}, {"max_teacher_tokens": 0}, {"max_tokens": 64}, {"teacher": None}, {}],
 )
 def test_no_markup_is_shown(refused: dict) -> None:
     dead = ScriptedEngine([[EngineError("dead")]] * 200)
