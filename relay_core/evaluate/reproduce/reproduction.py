@@ -70,7 +70,7 @@ class Reproduction:
             others = self._measured(pair.others, pair.others_methods, pair.others_limit, seed, specs)
             by_seed[seed] = [*own, *others]
         minutes = (time.monotonic() - began) / 60
-        took = f"{'This last run' if resumed else 'The evaluation'} took {minutes:.0f} minutes."
+        took = "It was made in several runs." if resumed else f"The evaluation took {minutes:.0f} minutes."
         made = _tables(pair, by_seed, lambda name: specs.get(name, name))
         pictures = self.work / f"seed-{self.seeds[0]}" / "pictures"
         return write_page(self.out, pair, by_seed, made, pictures, command=self.command, took=took)
