@@ -90,13 +90,17 @@ def direction_table(
 def order_table(by_seed: Mapping[int, BenchmarkSummary], specs: Sequence[str]) -> Table:
     """The order of the methods by accuracy, for each seed; methods of one place differ by less than their intervals."""
     rows = []
+    answers = [
+        {s: _answers([r for r in summary.records if r.method == s]) for s in specs if summary.method(s)}
+        for summary in by_seed.values()
+    ]
     for spec in specs:
         found = [s.method(spec) for s in by_seed.values()]
         if all(f is not None for f in found):
             figures = [f for f in found if f is not None]
             cells = [
-                f"{_place(summary, spec, specs)}: {percent(f.accuracy)} at {100 * f.call_ratio.value:.1f}"
-                for summary, f in zip(by_seed.values(), figures, strict=True)
+                f"{_place(spec, by_method)}: {percent(f.accuracy)} at {100 * f.call_ratio.value:.1f}"
+                for by_method, f in zip(answers, figures, strict=True)
             ]
             rows.append([figures[0].label, *cells])
     note = (
@@ -146,8 +150,7 @@ def _agreement(measured: Estimate, sign: int) -> str:
     return "yes" if measured.value * sign > 0 else "no: the opposite"
 
 
-def _place(summary: BenchmarkSummary, spec: str, specs: Sequence[str]) -> int:
-    by_method = {s: _answers([r for r in summary.records if r.method == s]) for s in specs if summary.method(s)}
-    resampling = Resampling(summary.problems)
+def _place(spec: str, by_method: Mapping[str, Answers]) -> int:
+    resampling = Resampling(len(by_method[spec].problems))
     others = (difference(answers, by_method[spec], resampling) for s, answers in by_method.items() if s != spec)
     return 1 + sum(d.accuracy.low > 0 for d in others)
