@@ -89,7 +89,7 @@ SMOLLM2 = Pair(
         "speculative",
     ),
     limit=200,
-    settings={"max_tokens": 320, "temperature": 0.0},
+    settings={"max_tokens": 512, "temperature": 0.0},
     seeds=(0,),
 )  # fmt: skip
 PAIRS = {pair.name: pair for pair in (BUNDLED, SMOLLM2)}
