@@ -241,6 +241,13 @@ class Decoder:
         while self._window_read and tokenizer.decode(self._window[: self._window_read]).endswith("\ufffd"):
             self._window_read -= 1
 
+    @property
+    def is_in_character(self) -> bool:
+        """Whether the bytes so far end in the middle of a character."""
+        if self._table is not None:
+            return bool(self._utf8.getstate()[0])
+        return self._tokenizer.decode(self._window).endswith("\ufffd")
+
     def step(self, token_id: int) -> str:
         """The text that this token adds; empty while a character is incomplete."""
         if self._table is not None:

@@ -69,6 +69,16 @@ def test_a_character_that_begins_in_the_context_is_completed_in_the_stream(token
     assert "".join(decoder.step(i) for i in ids[split:]) == "𓀀!"
 
 
+def test_a_decoder_knows_whether_it_is_in_a_character(tokenizer: Tokenizer) -> None:
+    decoder, ids = tokenizer.decoder(tokenizer.encode("so ")), tokenizer.encode("𓀀")
+    assert not decoder.is_in_character
+    inside = []
+    for token_id in ids:
+        decoder.step(token_id)
+        inside.append(decoder.is_in_character)
+    assert inside == [True] * (len(ids) - 1) + [False]
+
+
 def test_a_character_that_stays_incomplete_becomes_a_replacement_with_the_next_token(tiny: Tokenizer) -> None:
     decoder, first = tiny.decoder(), tiny.encode("𓀀")[0]
     assert decoder.step(first) == ""

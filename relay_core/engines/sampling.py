@@ -36,8 +36,9 @@ class Sampling:
         head: the folder of a head, whose probability each token must have (``Token.head_probability``); for engines
             whose ``check_head`` accepts it.
         halt: a function that is called with the number of tokens that the request has written before, and with the next
-            token; the stream ends with the first token for which it returns true. Engines that cannot end a stream by
-            themselves ignore it.
+            token; the stream ends with the first token for which it returns true. If this token continues a character
+            that earlier tokens began, the stream ends with the token that completes the character. Engines that cannot
+            end a stream by themselves ignore it.
 
     Raises:
         ConfigurationError: a value has the wrong type or is outside its range. Engines never receive such values.

@@ -43,6 +43,7 @@ class Request:
         "_decoder",
         "_error",
         "_finish",
+        "_halts",
         "_longest_stop",
         "_received",
         "_tail",
@@ -94,6 +95,7 @@ class Request:
         self._tail = ""  # the end of the text, as long as the longest stop string
         self._received: list[Token] = []
         self._yielded_count = 0
+        self._halts = False  # the token of ``Sampling.halt`` has come, perhaps in the middle of a character
         self._finish: Finish | None = None
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -115,6 +117,7 @@ class Request:
             self.is_over = True
             self.unsent.append(Token(token_id, "", logprob, False, top_logprob, head_probability))
             return Finish.END
+        was_in_character = self._decoder.is_in_character
         text = self._decoder.step(token_id)
         token = Token(token_id, text, logprob, False, top_logprob, head_probability)
         self.unsent.append(token)
@@ -127,8 +130,10 @@ class Request:
             if any(stop in text for stop in self.sampling.stop):
                 finish = Finish.STOP
             self._tail = text[-self._longest_stop :]
-        if self.sampling.halt is not None and self.sampling.halt(self.sampled_count - 1, token):
-            finish = Finish.HALT
+        if self.sampling.halt is not None:
+            self._halts = self._halts or self.sampling.halt(self.sampled_count - 1, token)
+            if self._halts and not (was_in_character and self._decoder.is_in_character):
+                finish = Finish.HALT
         self.is_over = finish is not None
         return finish
 

@@ -239,6 +239,21 @@ async def test_two_models_of_different_vocabularies_write_one_valid_text(real: T
     assert all(sum(getattr(r.usage, f"{side}_tokens") for r in results) > 50 for side in ("student", "teacher"))
 
 
+async def test_a_call_that_opens_in_a_character_waits_for_its_end() -> None:
+    """Before, the stream ended within the character. The next request's grammar did not know of the bytes that were
+    there, and allowed any others after them, which gave characters that the constraint forbids."""
+    engine = TransformersEngine(bundled.path("student-relay"))  # its vocabulary has no token for such a character
+    nine = Constraint.regex("[一-鿿]{9}")
+    try:
+        results = await Relay(engine, engine).abatch(
+            ["Hi"] * 6, constraint=nine, trigger="chance:0.3,4", temperature=1.0, seed=0, max_calls=None, warming="off"
+        )
+    finally:
+        await engine.aclose()
+    assert [result.text for result in results if not re.fullmatch("[一-鿿]{9}", result.text)] == []
+    assert sum(len(result.calls) for result in results) > 12
+
+
 # -- the life of a request -------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from transformers import Qwen3ForCausalLM
 
 from relay_core.engines.base import Chunk, Finish, Prompt, Sampling, Warming, Waste
 from relay_core.engines.transformers import TransformersEngine
+from relay_core.engines.transformers.request import Request
 from relay_core.errors import ContextOverflow
 from relay_core.tokenizer import Tokenizer
 from testing.tiny_transformers import PROMPTS, collect, generate
@@ -50,6 +51,19 @@ async def test_a_slow_consumer_gets_several_tokens_at_once(engine: TransformersE
             chunks.append(chunk)
     assert sum(len(c.tokens) for c in chunks) == 30
     assert len(chunks) <= 3
+
+
+@pytest.mark.parametrize(("at", "last"), [(0, 0), (1, 2), (2, 2), (3, 3)])
+def test_a_stream_halts_at_the_end_of_a_character(tokenizer: Tokenizer, at: int, last: int) -> None:
+    """``at``: the token at which ``halt`` first returns true; the tokens are three bytes of a character, and a."""
+    ids = [*tokenizer.encode("一"), *tokenizer.encode("a")]
+    assert len(ids) == 4
+    loop = asyncio.new_event_loop()
+    halts = lambda written, token: written == at  # noqa: E731
+    request = Request(loop, tokenizer, [5, 6], Sampling(9, halt=halts), 9, frozenset())
+    finishes = [request.accept(token_id, -1.0) for token_id in ids[: last + 1]]
+    loop.close()
+    assert finishes == [None] * last + [Finish.HALT]
 
 
 # -- warming: begun before it is known how many tokens are wanted ------------------------------------------------
