@@ -26,7 +26,7 @@ BENCHMARKS_HELP = (
 METHODS_HELP = (
     "Methods, separated by spaces: student, relay, teacher, teacher-free, fixed:20, hand-off, random-router:0.5, "
     "random-tokens:0.02,8, uncertain:0.4,8, told, cascade:min,-1, citer:FOLDER,0.5, grpo:MODEL, relay-simple:MODEL, "
-    "speculative; behind each ,teacher=SPEC or ,student=SPEC for another pair."
+    "speculative:5; behind each ,teacher=SPEC or ,student=SPEC for another pair."
 )
 
 

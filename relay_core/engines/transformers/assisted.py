@@ -29,10 +29,8 @@ from relay_core.errors import ConfigurationError, EngineError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-#: how far the draft writes ahead: the defaults of transformers, here whatever the models' own configs say
-DRAFT = {
-    "num_assistant_tokens": 20, "num_assistant_tokens_schedule": "constant", "assistant_confidence_threshold": 0.4,
-}  # fmt: skip
+#: when the draft stops before its number of tokens: the defaults of transformers, whatever the models' own configs say
+DRAFT = {"num_assistant_tokens_schedule": "constant", "assistant_confidence_threshold": 0.4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +72,18 @@ class _Stops(StoppingCriteria):  # type: ignore[misc]
 class Pair:
     """A model and its draft.
 
+    Args:
+        model, draft: both models.
+        ahead: how many tokens the draft writes before the model reads them, at most.
+
     Raises:
         ConfigurationError: the two are the same model, or transformers cannot translate between their vocabularies.
     """
 
-    def __init__(self, model: PlainModel, draft: PlainModel) -> None:
+    def __init__(self, model: PlainModel, draft: PlainModel, *, ahead: int) -> None:
         if model.model is draft.model:
             raise ConfigurationError("a model cannot be its own draft: write another student (base=SPEC)")
-        self._model, self._draft = model, draft
+        self._model, self._draft, self._ahead = model, draft, ahead
         sizes = [m.model.config.get_text_config().vocab_size for m in (model, draft)]
         self._is_shared = sizes[0] == sizes[1]
         if self._is_shared and not model.tokenizer.shares_vocabulary(draft.tokenizer):
@@ -123,7 +125,7 @@ class Pair:
                 draft, tokenizer = self._foreign_draft(is_sampled=config.do_sample)
                 options = {"tokenizer": self._model.tokenizer.hf, "assistant_tokenizer": tokenizer}
             for model, counts in ((self._model.model, reads), (draft, draft_reads)):
-                stack.enter_context(_configured(model))
+                stack.enter_context(_configured(model, self._ahead))
                 stack.callback(model.register_forward_pre_hook(counts.note, with_kwargs=True).remove)
             stack.enter_context(_quiet())
             stack.enter_context(_seeded(sampling.seed if config.do_sample else None, prompt.device))
@@ -171,10 +173,10 @@ def _config(sampling: Sampling, end_ids: frozenset[int]) -> GenerationConfig:
 
 
 @contextmanager
-def _configured(model: PreTrainedModel) -> Iterator[None]:
+def _configured(model: PreTrainedModel, ahead: int) -> Iterator[None]:
     """In this context, the model's own sampling settings, such as a repetition penalty, are not applied."""
     own = model.generation_config
-    model.generation_config = GenerationConfig(**DRAFT)
+    model.generation_config = GenerationConfig(num_assistant_tokens=ahead, **DRAFT)
     try:
         yield
     finally:

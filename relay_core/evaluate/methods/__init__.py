@@ -3,7 +3,7 @@
     student, teacher, relay, teacher-free, told, hand-off      no arguments
     fixed:20  random-tokens:0.02,8  uncertain:0.4,8            arguments after a colon
     random-router:0.5  cascade:min,-1.2  citer:FOLDER,0.5
-    grpo:MODEL  relay-simple:MODEL  speculative
+    grpo:MODEL  relay-simple:MODEL  speculative:5
     relay,teacher=SPEC  uncertain:0.4,8,student=SPEC           other models
     relay,student=SPEC,label=no filter                         a name for the report
 
@@ -69,7 +69,7 @@ def method_from_spec(spec: str, models: Models) -> Method:
     name, _, arguments = what.partition(":")
     if name not in NAMES:
         raise ConfigurationError(f"no method is called {name!r}; {did_you_mean(name, NAMES)}")
-    if arguments and name in ("student", "teacher", "relay", "teacher-free", "hand-off", "speculative"):
+    if arguments and name in ("student", "teacher", "relay", "teacher-free", "hand-off"):
         raise ConfigurationError(f"the method {name} takes no arguments, and {spec!r} has {arguments!r}")
     others = dict(zip(changes[::2], changes[1::2], strict=True))
     label = others.pop("label", "")

@@ -1,4 +1,7 @@
-"""``speculative``: the teacher alone, with the student as its draft (``engines/transformers/assisted.py``).
+"""``speculative:N``: the teacher alone, with the student as its draft (``engines/transformers/assisted.py``).
+
+The draft writes at most N tokens before the teacher reads them, by default 5. With a larger N, the teacher reads more
+tokens that it refuses, which costs more; what is faster depends on the models and the machine.
 
 The answers are the teacher's own, so this is the rival that costs no accuracy. Its usage counts
 
@@ -38,19 +41,24 @@ if TYPE_CHECKING:
     from relay_core.engines.transformers.assisted import Assisted, Pair
 
 
+AHEAD = 5  # tokens of the draft, if no number is given
+
+
 class Speculative(Method):
     """The teacher with a draft. It writes one answer at a time, in a thread of its own.
 
     Args:
         settings: the teacher's: sampling, ``max_tokens``, ``stop``, ``deadline_s``.
+        ahead: how many tokens the draft writes before the teacher reads them, at most.
     """
 
-    label = curve = "speculative"
+    curve = "speculative"
 
     def __init__(
-        self, spec: str, teacher: TransformersEngine, draft: TransformersEngine, settings: RelaySettings
+        self, spec: str, teacher: TransformersEngine, draft: TransformersEngine, settings: RelaySettings, ahead: int
     ) -> None:
-        self.spec, self._teacher, self._draft, self._settings = spec, teacher, draft, settings
+        self.spec, self._teacher, self._draft, self._settings, self._ahead = spec, teacher, draft, settings, ahead
+        self.label = f"speculative {ahead}"
         self._thread = ThreadPoolExecutor(1, "speculative")
         self._pair: Pair | None = None
 
@@ -61,7 +69,8 @@ class Speculative(Method):
     def decisive(self, question: Question) -> Any:
         from relay_core.evaluate.answers import settings_values
 
-        return ["speculative", [identity(engine) for engine in self.models], settings_values(self._merged(question))]
+        models = [identity(engine) for engine in self.models]
+        return ["speculative", models, settings_values(self._merged(question)), self._ahead]
 
     def _merged(self, question: Question) -> RelaySettings:
         return self._settings.merged({**question.settings, "seed": question.seed})
@@ -87,7 +96,7 @@ class Speculative(Method):
 
         teacher, draft = await self._teacher.plain(), await self._draft.plain()
         if self._pair is None or not self._pair.is_of(teacher, draft):
-            self._pair = Pair(teacher, draft)
+            self._pair = Pair(teacher, draft, ahead=self._ahead)
         return self._pair
 
     async def _written(self, pair: Pair, prompt_ids: Sequence[int], sampling: Sampling, turn: _Turn) -> Assisted:
@@ -175,7 +184,10 @@ class _Turn:
 
 
 def build(spec: str, arguments: str, models: Models) -> Method:
-    """``speculative`` takes no arguments; the draft is the untrained student."""
+    """``speculative:5`` has one argument, the draft's number of tokens; the draft is the untrained student."""
+    ahead = int(arguments) if arguments.isdecimal() else 0 if arguments else AHEAD
+    if ahead < 1:
+        raise ConfigurationError(f"the method {spec!r}: write the draft's number of tokens, such as speculative:5")
     engines: list[TransformersEngine] = []
     for role, engine in (("teacher", models.teacher), ("student", models.base)):
         if not isinstance(engine, TransformersEngine):
@@ -186,4 +198,4 @@ def build(spec: str, arguments: str, models: Models) -> Method:
             )
         engines.append(engine)
     settings = models.alone(models.teacher, written_by="teacher").settings
-    return Speculative(spec, engines[0], engines[1], settings)
+    return Speculative(spec, engines[0], engines[1], settings, ahead)

@@ -86,7 +86,7 @@ SMOLLM2 = Pair(
         "cascade:mean,-0.7", "cascade:mean,-0.5", "cascade:mean,-0.4", "cascade:mean,-0.3",
         "told", "told,base={teacher},label=told (1.5B as the student)",
         "uncertain:0.2,8", "uncertain:0.4,8", "random-tokens:0.03,8",
-        "speculative",
+        "speculative:5",
     ),
     limit=200,
     settings={"max_tokens": 512, "temperature": 0.0},

@@ -25,7 +25,7 @@ def never(ids: Sequence[int]) -> bool:
 
 async def pair_of(model: Qwen3ForCausalLM, draft: Qwen3ForCausalLM, tokenizer: Tokenizer) -> tuple[Pair, list]:
     engines = [TransformersEngine(m, tokenizer) for m in (model, draft)]
-    return Pair(*[await engine.plain() for engine in engines]), engines
+    return Pair(*[await engine.plain() for engine in engines], ahead=5), engines
 
 
 def perturbed(model: Qwen3ForCausalLM, by: float) -> Qwen3ForCausalLM:
@@ -120,15 +120,15 @@ async def test_what_is_no_pair_is_refused_and_a_failure_is_ours(
 ) -> None:
     plain = await engine.plain()
     with pytest.raises(ConfigurationError, match="cannot be its own draft"):
-        Pair(plain, plain)
+        Pair(plain, plain, ahead=5)
     other = TransformersEngine(make_model(1), qwen3)
     try:
         with pytest.raises(ConfigurationError, match="differ and both have 300 entries"):
-            Pair(plain, await other.plain())
+            Pair(plain, await other.plain(), ahead=5)
     finally:
         await other.aclose()
     pair, engines = await pair_of(copy.deepcopy(model), make_model(2), tokenizer)
-    monkeypatch.setattr(assisted, "DRAFT", {"num_assistant_tokens": "many"})
+    monkeypatch.setattr(assisted, "DRAFT", {"assistant_confidence_threshold": "much"})
     try:
         with pytest.raises(EngineError, match="assisted generation failed: "):
             pair.write([1, 2], Sampling(5), never)

@@ -125,7 +125,8 @@ def test_a_label_of_ones_own_is_the_methods_name_in_reports():
     ("spec", "said"),
     [
         ("relai", "did you mean relay"), ("fixed", "such as fixed:20"), ("fixed:0", "such as fixed:20"),
-        ("student:1", "takes no arguments"), ("uncertain:2,8", "probability"), ("cascade:mean", "cascade:min,-1.2"),
+        ("student:1", "takes no arguments"), ("speculative:0", "speculative:5"), ("speculative:x", "speculative:5"),
+        ("uncertain:2,8", "probability"), ("cascade:mean", "cascade:min,-1.2"),
         ("random-router:2", "random-router:0.5"), ("grpo", "grpo:MODEL"), ("relay-simple", "relay-simple:MODEL"),
     ],
 )  # fmt: skip

@@ -63,6 +63,17 @@ async def test_answers_are_the_teachers_and_cost_what_was_verified(bundled: Mode
     assert 0 < wasted < drafted / 4, "this student is a good draft of this teacher"
 
 
+async def test_a_longer_draft_costs_more_and_changes_no_answer(bundled: Models, problems: list[Problem]) -> None:
+    two, five, twenty, default = methods_from(["speculative:2 speculative:5 speculative:20 speculative"], bundled)
+    answers = {m.label: [await m.answer(question(p), {}) for p in problems[:4]] for m in (two, five, twenty)}
+    texts = {label: [a.text for a in several] for label, several in answers.items()}
+    assert texts["speculative 2"] == texts["speculative 5"] == texts["speculative 20"]
+    wasted = [sum(a.usage.wasted_tokens for a in several) for several in answers.values()]
+    assert wasted == sorted(wasted) and wasted[0] < wasted[-1]
+    keys = [str(m.decisive(question(problems[0]))) for m in (two, five, default)]
+    assert keys[0] != keys[1] == keys[2]
+
+
 @pytest.mark.parametrize("tiny_is_the", ["teacher", "student"])
 async def test_greedy_answers_are_the_teachers_across_vocabularies(tiny_is_the: str, problems: list[Problem]) -> None:
     tokenizer = make_tokenizer()
