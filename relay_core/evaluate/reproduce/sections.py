@@ -66,7 +66,7 @@ def ablation_table(summary: BenchmarkSummary, specs: Specs) -> Table:
     headings = [
         "training", "accuracy %", "call ratio %", "answers with a call %", "paper: accuracy %", "paper: call ratio %"
     ]  # fmt: skip
-    return Table("Rewards and filter", headings, rows, "All students are from the same warm-up and the same seed.")
+    return Table("Rewards and filter", headings, rows, "All students are from one warm-up, the paper's with commands at random places, and one seed.")
 
 
 def direction_table(
