@@ -116,11 +116,12 @@ class Evaluation:
             grader = Grader(benchmark)
             by_method: dict[str, list[Outcome]] = {}
             for method in self._in_order():
-                outcomes, cell = await self._answer(benchmark, method, questions, by_method, kept, stage)
+                outcomes, cell = await self._answer(benchmark, method, _of(method, questions), by_method, kept, stage)
                 by_method[method.spec] = outcomes
                 cells += [] if cell is None else [cell]
             for method in self.methods:
-                records += await asyncio.to_thread(_records, grader, method, questions, by_method[method.spec])
+                asked = _of(method, questions)
+                records += await asyncio.to_thread(_records, grader, method, asked, by_method[method.spec])
         return records, cells
 
     def questions(self, benchmark: Benchmark) -> list[Question]:
@@ -207,6 +208,14 @@ class Evaluation:
             limit=self.concurrency,
             uses_gpu=any(isinstance(engine, InProcessEngine) for engine in method.models),
         )
+
+
+def _of(method: Method, questions: Sequence[Question]) -> Sequence[Question]:
+    """The questions that a method answers."""
+    if method.limit is None:
+        return questions
+    problems = set(list(dict.fromkeys(question.problem.id for question in questions))[: method.limit])
+    return [question for question in questions if question.problem.id in problems]
 
 
 def _records(

@@ -47,6 +47,18 @@ async def test_records_are_in_the_order_of_methods_problems_and_samples(tmp_path
     }
 
 
+async def test_a_method_with_a_limit_answers_the_first_problems_only(tmp_path):
+    few = "teacher,limit=3 random-router:1,limit=2"
+    records, _ = await evaluation(models(), f"student {few}", samples=2).run(tmp_path)
+    asked = {spec: [r.problem for r in records if r.method == spec] for spec in ("student", *few.split())}
+    assert len(asked["student"]) == 2 * len(PROBLEMS)
+    assert asked["teacher,limit=3"] == asked["student"][:6]
+    assert asked["random-router:1,limit=2"] == asked["student"][:4]
+    again = models()
+    await evaluation(again, "teacher", samples=2).run(tmp_path)  # the teacher has answered everything, for the router
+    assert not again.teacher.requests
+
+
 async def test_the_records_are_the_same_from_a_file(tmp_path):
     records, _ = await evaluation(models()).run(None)
     record_files.write(tmp_path, records)

@@ -6,6 +6,7 @@
     grpo:MODEL  relay-simple:MODEL  speculative:5
     relay,teacher=SPEC  uncertain:0.4,8,student=SPEC           other models
     relay,student=SPEC,label=no filter                         a name for the report
+    speculative:5,limit=100                                    the first problems only, for a slow method
 
 ``methods_from`` reads a list of them; each has a module of its name here, with a function ``build``.
 """
@@ -27,7 +28,7 @@ NAMES = (
 )  # fmt: skip
 #: methods that make a cost-free comparison possible: what a run measures by default
 DEFAULT = ("student", "relay", "teacher", "random-router:0.5")
-_CHANGE = re.compile(r",(student|teacher|base|label)=")
+_CHANGE = re.compile(r",(student|teacher|base|label|limit)=")
 _SEPARATOR = re.compile(r"([\s,])")
 
 
@@ -72,7 +73,7 @@ def method_from_spec(spec: str, models: Models) -> Method:
     if arguments and name in ("student", "teacher", "relay", "teacher-free", "hand-off"):
         raise ConfigurationError(f"the method {name} takes no arguments, and {spec!r} has {arguments!r}")
     others = dict(zip(changes[::2], changes[1::2], strict=True))
-    label = others.pop("label", "")
+    label, limit = others.pop("label", ""), others.pop("limit", None)
     replaced = models.replaced(others)
     module = import_module(f"relay_core.evaluate.methods.{name.replace('-', '_')}")
     method: Method = module.build(spec, arguments, replaced)
@@ -81,4 +82,9 @@ def method_from_spec(spec: str, models: Models) -> Method:
     elif others:
         named = ", ".join(f"{role} {model}" for role, model in others.items())
         method.label, method.curve = f"{method.label} ({named})", f"{method.curve} ({named})"
+    if limit is not None:
+        if not limit.isdecimal() or int(limit) < 1:
+            raise ConfigurationError(f"the method {spec!r}: limit is a number of problems, such as limit=100")
+        method.limit = int(limit)
+        method.label += f", {limit} problems"
     return method

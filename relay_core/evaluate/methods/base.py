@@ -42,12 +42,14 @@ class Method(ABC):
         label: its name in reports.
         curve: methods with the same curve differ in one number and are joined by a line in the figures.
         sources: the methods whose answers it is made of; these are answered before.
+        limit: the most problems that it answers, the first ones of each benchmark; ``None`` means all.
     """
 
     spec: str
     label: str
     curve: str
     sources: Sequence[Method] = ()
+    limit: int | None = None
 
     @abstractmethod
     def decisive(self, question: Question) -> Any:

@@ -52,7 +52,8 @@ class AgainstRouter:
 
 
 def difference(relay: Answers, other: Answers, resampling: Resampling) -> Difference:
-    """The relay minus another method."""
+    """The relay minus another method, on the problems that both answered."""
+    relay, other = relay.among(other), other.among(relay)
 
     def gap(a: Any, b: Any, c: Any, d: Any) -> Any:
         return ratio(a, b) - ratio(c, d)
@@ -67,7 +68,8 @@ def difference(relay: Answers, other: Answers, resampling: Resampling) -> Differ
 
 
 def against_router(method: Answers, student: Answers, teacher: Answers, resampling: Resampling) -> AgainstRouter:
-    """A method against the router between the student and the teacher alone."""
+    """A method against the router between the student and the teacher alone, on the problems that it answered."""
+    student, teacher = student.among(method), teacher.among(method)
     columns: Sequence[Sequence[float]] = [
         method.right, method.graded, student.right, student.graded, teacher.right, teacher.graded,
         method.teacher, teacher.teacher, method.count, teacher.count,

@@ -63,13 +63,21 @@ class Answers:
         records: in the order of problems and samples.
         prices: prices per million tokens.
         teacher_prompts: the tokens of each problem's prompt for the teacher, for the cost with caching.
+        problems: all problems of the benchmark, which the method may have answered in part; by default, those of the
+            records.
     """
 
-    def __init__(self, records: Sequence[Record], prices: Prices, teacher_prompts: Mapping[str, int]) -> None:
-        self.records, self.prices = records, prices
-        by_problem: dict[str, list[Record]] = defaultdict(list)
+    def __init__(
+        self,
+        records: Sequence[Record],
+        prices: Prices,
+        teacher_prompts: Mapping[str, int],
+        problems: Sequence[str] | None = None,
+    ) -> None:
+        self.records, self.prices, self._teacher_prompts = records, prices, teacher_prompts
+        by_problem: dict[str, list[Record]] = {problem: [] for problem in problems or ()}
         for record in records:
-            by_problem[record.problem].append(record)
+            by_problem.setdefault(record.problem, []).append(record)
         self.problems = list(by_problem)
         rows = by_problem.values()
         self.right = [float(sum(r.is_right for r in row)) for row in rows]
@@ -81,6 +89,14 @@ class Answers:
         self.cached = [
             sum(cost_cached(r.outcome.usage, prices, teacher_prompts.get(r.problem)) for r in row) for row in rows
         ]
+
+    def among(self, other: Answers) -> Answers:
+        """The answers to problems that the other method answered, too; both have the same ``problems``."""
+        if all(other.count):
+            return self
+        shared = {problem for problem, n in zip(other.problems, other.count, strict=True) if n}
+        records = [record for record in self.records if record.problem in shared]
+        return Answers(records, self.prices, self._teacher_prompts, self.problems)
 
     def figures(self, resampling: Resampling, tokens_per_s: float | None) -> MethodFigures:
         """All figures."""

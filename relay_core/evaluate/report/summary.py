@@ -81,17 +81,17 @@ def _benchmark(
     speeds: Mapping[tuple[str, str], float],
 ) -> BenchmarkSummary:
     prompts = {r.problem: r.outcome.usage.teacher_prompt_tokens for r in methods.get("teacher", ())}
-    answers = {spec: Answers(rows, prices, prompts) for spec, rows in methods.items()}
-    first = next(iter(answers.values()))
-    resampling = Resampling(len(first.problems))
+    problems = list(dict.fromkeys(record.problem for rows in methods.values() for record in rows))
+    answers = {spec: Answers(rows, prices, prompts, problems) for spec, rows in methods.items()}
+    resampling = Resampling(len(problems))
     relay, student, teacher = (answers.get(spec) for spec in ("relay", "student", "teacher"))
     others = [a for spec, a in answers.items() if spec != "relay"]
     calling = [a for spec, a in answers.items() if spec not in ("student", "teacher") and any(a.teacher)]
     return BenchmarkSummary(
         name=name,
         title=title,
-        problems=len(first.problems),
-        samples=round(max(first.count)),
+        problems=len(problems),
+        samples=round(max(max(a.count) for a in answers.values())),
         methods=[a.figures(resampling, speeds.get((name, spec))) for spec, a in answers.items()],
         differences=[] if relay is None else [difference(relay, other, resampling) for other in others],
         router=(

@@ -59,8 +59,8 @@ BUNDLED = Pair(
     unseen="bundled-unseen",
     methods=(
         "student", "grpo", "relay", "teacher", "teacher-free", "fixed:20", "fixed:100", "hand-off", "random-router",
-        "random-tokens", "uncertain", "uncertain:0.5,1", "cascade", "{citer}", "{citer},0.65",
-        "{citer},0.5",
+        "random-tokens", "uncertain", "uncertain:0.5,1", "cascade", "speculative:5,limit=200", "{citer}",
+        "{citer},0.65", "{citer},0.5",
     ),
     ablations={
         "difficulty-aware": (),
@@ -86,7 +86,7 @@ SMOLLM2 = Pair(
         "cascade:mean,-0.7", "cascade:mean,-0.5", "cascade:mean,-0.4", "cascade:mean,-0.3",
         "told", "told,base={teacher},label=told (1.5B as the student)",
         "uncertain:0.2,8", "uncertain:0.4,8", "random-tokens:0.03,8",
-        "speculative:5",
+        "speculative:5,limit=50",
     ),
     limit=200,
     settings={"max_tokens": 512, "temperature": 0.0},

@@ -66,7 +66,8 @@ def ablation_table(summary: BenchmarkSummary, specs: Specs) -> Table:
     headings = [
         "training", "accuracy %", "call ratio %", "answers with a call %", "paper: accuracy %", "paper: call ratio %"
     ]  # fmt: skip
-    return Table("Rewards and filter", headings, rows, "All students are from one warm-up, the paper's with commands at random places, and one seed.")
+    note = "All students are from one warm-up, the paper's with commands at random places, and from one seed."
+    return Table("Rewards and filter", headings, rows, note)
 
 
 def direction_table(
@@ -91,7 +92,7 @@ def order_table(by_seed: Mapping[int, BenchmarkSummary], specs: Sequence[str]) -
     """The order of the methods by accuracy, for each seed; methods of one place differ by less than their intervals."""
     rows = []
     answers = [
-        {s: _answers([r for r in summary.records if r.method == s]) for s in specs if summary.method(s)}
+        {s: _answers([r for r in summary.records if r.method == s], summary) for s in specs if summary.method(s)}
         for summary in by_seed.values()
     ]
     for spec in specs:
@@ -122,8 +123,8 @@ def _found(summary: BenchmarkSummary, spec: str) -> MethodFigures | None:
     return min(curve, key=lambda m: abs(m.call_ratio.value - target))
 
 
-def _answers(records: Sequence[Record]) -> Answers:
-    return Answers(records, Prices(), {})
+def _answers(records: Sequence[Record], summary: BenchmarkSummary) -> Answers:
+    return Answers(records, Prices(), {}, list(dict.fromkeys(record.problem for record in summary.records)))
 
 
 def _difference(summary: BenchmarkSummary, direction: Direction, specs: Specs) -> Estimate | None:
@@ -139,7 +140,7 @@ def _difference(summary: BenchmarkSummary, direction: Direction, specs: Specs) -
         ]
         if not records:
             return None
-        pair.append(_answers(records))
+        pair.append(_answers(records, summary))
     made = difference(pair[0], pair[1], Resampling(len(pair[0].problems)))
     return made.accuracy if direction.what == "accuracy" else made.call_ratio
 

@@ -110,6 +110,14 @@ def test_a_pair_by_spec_has_its_own_models_label_and_curve():
     assert method_from_spec("fixed:20", the_models).relay.settings.trigger == Commands(20)
 
 
+def test_a_limit_is_in_the_label_and_changes_no_answer():
+    few, all_ = methods_from(["uncertain:0.4,8,limit=20 uncertain:0.4,8"], models())
+    assert (few.limit, all_.limit) == (20, None)
+    assert (few.label, few.curve) == (f"{all_.label}, 20 problems", all_.curve)
+    question = Question(problem=EASY, sample=0, seed=1, settings={})
+    assert few.decisive(question) == all_.decisive(question)
+
+
 def test_a_label_of_ones_own_is_the_methods_name_in_reports():
     text = "relay,teacher=bundled:student-base,label=with the base uncertain:0.4,8,label=my bound, student"
     weak, unsure, alone = methods_from([text], models())
@@ -126,6 +134,7 @@ def test_a_label_of_ones_own_is_the_methods_name_in_reports():
     [
         ("relai", "did you mean relay"), ("fixed", "such as fixed:20"), ("fixed:0", "such as fixed:20"),
         ("student:1", "takes no arguments"), ("speculative:0", "speculative:5"), ("speculative:x", "speculative:5"),
+        ("student,limit=0", "limit=100"), ("student,limit=few", "limit=100"),
         ("uncertain:2,8", "probability"), ("cascade:mean", "cascade:min,-1.2"),
         ("random-router:2", "random-router:0.5"), ("grpo", "grpo:MODEL"), ("relay-simple", "relay-simple:MODEL"),
     ],

@@ -61,6 +61,23 @@ def test_differences_are_paired():
     assert against["student"].accuracy.high - against["student"].accuracy.low < 1.3 * (alone.high - alone.low)
 
 
+def test_a_method_that_answered_a_part_is_compared_on_that_part():
+    whole = three()
+    part = [r for r in whole if int(r.problem) >= 70 or r.method != "relay"]
+    only = [r for r in whole if int(r.problem) >= 70]
+    (summary,), (alone,) = summarize(part, PRICES), summarize(only, PRICES)
+    assert summary.problems == 100 and summary.method("student").answers == 100
+    for mine, theirs in (
+        (summary.method("relay"), alone.method("relay")), (summary.router[0], alone.router[0]),
+        *zip(summary.differences, alone.differences, strict=True),
+    ):  # fmt: skip
+        for name in ("accuracy", "call_ratio", "cost", "recovered", "share", "saved", "gain", "gain_at_cost"):
+            a, b = getattr(mine, name, None), getattr(theirs, name, None)
+            assert a == b is None or a.value == pytest.approx(b.value)
+            if a is not None and name not in ("call_ratio", "cost", "saved"):  # other draws, of the same problems
+                assert a.high - a.low == pytest.approx(b.high - b.low, rel=0.25)
+
+
 def test_what_has_no_answer_is_counted_apart():
     rows = [
         record("student", 0, True), record("student", 1, False), record("student", 2, False, status=Status.TRUNCATED),
