@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,12 +23,12 @@ if TYPE_CHECKING:
 
 BENCHMARKS_HELP = (
     "Benchmarks, separated by spaces: bundled, gsm8k, math-500, minerva, olympiad-bench, aime-2024, aime-2025, "
-    "mmlu-pro, big-bench-hard, super-gpqa, or anything that names a task."
+    "mmlu-pro, big-bench-hard, super-gpqa, a .jsonl or .parquet file or a hub id (with --grader), or MODULE:CLASS."
 )
 METHODS_HELP = (
     "Methods, separated by spaces: student, relay, teacher, teacher-free, fixed:20, hand-off, random-router:0.5, "
     "random-tokens:0.02,8, uncertain:0.4,8, told, cascade:min,-1, citer:FOLDER,0.5, grpo:MODEL, relay-simple:MODEL, "
-    "speculative:5; behind each ,teacher=SPEC or ,student=SPEC for another pair."
+    "speculative:5; behind each ,teacher=SPEC, ,student=SPEC or ,base=SPEC for another model, ,label=TEXT, ,limit=N."
 )
 
 
@@ -40,7 +42,10 @@ Base = Annotated[
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, help="Problems of each benchmark; by default all.", show_default=False)
+    int | None,
+    typer.Option(
+        min=1, help="Problems of each benchmark; by default all, or 300 if there is no end.", show_default=False
+    ),
 ]
 Samples = Annotated[
     int | None, typer.Option(min=1, help="Answers to each problem; by default 1, and 32 for AIME.", show_default=False)
@@ -51,6 +56,16 @@ TuneOn = Annotated[
         help="The task whose training problems tune methods without numbers; default: the first benchmark.",
         show_default=False,
     ),
+]
+Question = Annotated[
+    str | None, typer.Option(help="The column with the question, in a file of your own.", show_default=False)
+]
+Answered = Annotated[
+    str | None, typer.Option("--answers", help="The column with the right answer in it.", metavar="COLUMN")
+]
+Grader = Annotated[
+    str | None,
+    typer.Option(help="Its grader: math, number, exact, choice, regex:PATTERN, MODULE:FUNCTION.", show_default=False),
 ]
 DataDir = Annotated[
     Path | None, typer.Option(help="A folder with the benchmarks' files, instead of the hub.", show_default=False)
@@ -79,6 +94,9 @@ def evaluate(
     tune_on: TuneOn = None,
     tune_problems: Annotated[int, typer.Option(min=2, help="How many training problems tune them.")] = 100,
     data_dir: DataDir = None,
+    question: Question = None,
+    answers: Answered = None,
+    grader: Grader = None,
     out: Out = None,
     resume: Resume = True,
     concurrency: Annotated[int, typer.Option(min=1, help="How many answers run at a time.")] = 64,
@@ -95,32 +113,66 @@ def evaluate(
     if out is not None and not resume and (out / "answers.jsonl").exists():
         raise ConfigurationError(f"--no-resume, but {out} holds answers: choose another --out, or write --resume")
     quiet_loading(options.student, options.teacher, *([base] if base else []))
-    done = asyncio.run(
-        aevaluate(
-            [name for text in benchmarks for name in text.replace(",", " ").split()],
-            methods,
-            student=options.student,
-            teacher=options.teacher,
-            base=base,
-            settings={name: getattr(options.settings, name) for name in options.given},
-            limit=limit,
-            samples=samples,
-            seed=draw,
-            tune_on=tune_on,
-            tune_problems=tune_problems,
-            out=out,
-            data_dir=data_dir,
-            concurrency=concurrency,
-            cluster=_cluster(ray, ray_address, ray_actors, ray_gpus),
-            title=title,
-            command=shlex.join(["relay", *sys.argv[1:]]) if sys.argv[1:2] == ["eval"] else "",
-            stage=no_stage if options.json else shown,
+    with _answers_in(out):
+        done = asyncio.run(
+            aevaluate(
+                _benchmarks(benchmarks, {"question": question, "answer": answers, "grader": grader}),
+                methods,
+                student=options.student,
+                teacher=options.teacher,
+                base=base,
+                settings={name: getattr(options.settings, name) for name in options.given},
+                limit=limit,
+                samples=samples,
+                seed=draw,
+                tune_on=tune_on,
+                tune_problems=tune_problems,
+                out=out,
+                data_dir=data_dir,
+                concurrency=concurrency,
+                cluster=_cluster(ray, ray_address, ray_actors, ray_gpus),
+                title=title,
+                command=shlex.join(["relay", *sys.argv[1:]]) if sys.argv[1:2] == ["eval"] else "",
+                stage=no_stage if options.json else shown,
+            )
         )
-    )
     if options.json:
         terminal.print_json(done.as_dict())
     else:
-        _print(done)
+        _print(done, options)
+
+
+@contextmanager
+def _answers_in(out: Path | None) -> Iterator[None]:
+    """Say on standard error how many answers ``out`` holds: before a run, and where it is interrupted."""
+    journal = None if out is None else out / "answers.jsonl"
+
+    def say(what: str) -> None:
+        count = 0 if journal is None or not journal.is_file() else journal.read_bytes().count(b"\n")
+        if count:
+            terminal.err().print(f"{out}: {count:,} answers {what}", soft_wrap=True, markup=False, highlight=False)
+
+    say("of an earlier run are there")
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("are kept: the same command goes on")
+        raise
+
+
+def _benchmarks(texts: list[str], columns: dict[str, str | None]) -> list[str | dict[str, Any]]:
+    """The benchmarks that ``--benchmarks`` names; a file and a hub id get what the flags say of them.
+
+    Raises:
+        ConfigurationError: the flags are of no use, since there is neither a file nor a hub id.
+    """
+    from relay_core.evaluate.task import names_a_class
+
+    given = {name: value for name, value in columns.items() if value is not None}
+    names = [name for t in texts for name in ([t] if Path(t).is_file() else t.replace(",", " ").split())]
+    if given and all(map(names_a_class, names)):
+        raise ConfigurationError("--question, --answers and --grader are for a file or a hub id in --benchmarks")
+    return [{"path": name, **given} if given and not names_a_class(name) else name for name in names]
 
 
 def _cluster(ray: bool, address: str | None, actors: int | None, gpus: float | None) -> Cluster | None:
@@ -132,7 +184,7 @@ def _cluster(ray: bool, address: str | None, actors: int | None, gpus: float | N
     return Cluster(address=address, actors=actors, gpus=gpus)
 
 
-def _print(done: Evaluated) -> None:
+def _print(done: Evaluated, options: Options) -> None:
     from relay_core.evaluate.report.tables import percent
     from relay_core.evaluate.report.verdicts import verdict
 
@@ -149,5 +201,8 @@ def _print(done: Evaluated) -> None:
             out.print(line, soft_wrap=True, markup=False, highlight=False)
         out.print(verdict(summary), markup=False, highlight=False)
         out.print()
+    kind = "the given" if options.settings.prices else "example"
+    line = f"cost of 1000: of 1,000 answers, all that is read and written, at {kind} prices (--price)"
+    out.print(line, soft_wrap=True, markup=False, highlight=False)
     if done.folder is not None:
         out.print(f"records and report: {done.folder}/report.html", soft_wrap=True, markup=False, highlight=False)

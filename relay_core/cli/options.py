@@ -127,7 +127,8 @@ _OTHERS: dict[str, Any] = {
     ),
     "price": _flag(
         list[str] | None,
-        "NAME=AMOUNT per million tokens; names: student_input, student_output, teacher_input, teacher_output, ...",
+        "NAME=AMOUNT per million tokens, several times; what is left out is 0. Names: student_input, student_output, "
+        "teacher_input, teacher_output, student_cached_input, teacher_cached_input.",
         "--price",
         rich_help_panel="Budgets",
     ),

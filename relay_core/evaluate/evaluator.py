@@ -37,6 +37,8 @@ PAPER_CALLS = 5
 #: what a benchmark can set, and what therefore replaces a benchmark's own value where the caller gives one
 OF_A_BENCHMARK = ("max_tokens", "temperature", "top_p", "top_k", "stop", "enable_thinking")
 
+BenchmarkSpec = str | Mapping[str, Any] | Task
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
@@ -53,14 +55,14 @@ class Evaluated:
 
 
 def evaluate(
-    benchmarks: Sequence[str | Benchmark] = ("bundled",), methods: Sequence[str] = DEFAULT, **options: Any
+    benchmarks: Sequence[BenchmarkSpec] = ("bundled",), methods: Sequence[str] = DEFAULT, **options: Any
 ) -> Evaluated:
     """:func:`aevaluate`, blocking; it also works inside a running event loop."""
     return portal.run(lambda: aevaluate(benchmarks, methods, **options))
 
 
 async def aevaluate(
-    benchmarks: Sequence[str | Benchmark] = ("bundled",), methods: Sequence[str] = DEFAULT, **options: Any
+    benchmarks: Sequence[BenchmarkSpec] = ("bundled",), methods: Sequence[str] = DEFAULT, **options: Any
 ) -> Evaluated:
     """Answer the problems of some benchmarks by some methods, and report on it.
 
@@ -80,8 +82,9 @@ class Evaluator:
     """What :func:`evaluate` takes.
 
     Args:
-        benchmarks: names of benchmarks (:mod:`relay_core.evaluate.benchmarks`), anything that names a task, or
-            benchmarks.
+        benchmarks: names of benchmarks (:mod:`relay_core.evaluate.benchmarks`), benchmarks, or whatever names a task;
+            for a file of your own ``{"path": "mine.jsonl", "grader": "number"}``, with the other arguments of
+            :class:`~relay_core.evaluate.dataset.DatasetTask`.
         methods: names of methods with their arguments (:mod:`relay_core.evaluate.methods`).
         student: the student that calls, as an engine or its spec.
         teacher: the teacher.
@@ -103,7 +106,7 @@ class Evaluator:
         stage: shows progress.
     """
 
-    benchmarks: Sequence[str | Benchmark]
+    benchmarks: Sequence[BenchmarkSpec]
     methods: Sequence[str]
     student: str | Engine = "bundled"
     teacher: str | Engine = "bundled"
@@ -126,7 +129,7 @@ class Evaluator:
         """Answer, grade, and write the report; raises the errors of :func:`aevaluate`."""
         whole, own = _settings(self.settings)
         folder = None if self.out is None else _folder(Path(self.out))
-        benchmarks = [_benchmark(b, self.data_dir) for b in self.benchmarks]
+        benchmarks = [benchmark_from_spec(b, data_dir=self.data_dir) for b in self.benchmarks]
         if not benchmarks:
             raise ConfigurationError("there is no benchmark: write some, such as bundled or gsm8k")
         is_bundled = self.base is None and self.student in ("bundled", "bundled:student-relay")
@@ -166,6 +169,7 @@ class Evaluator:
             problems=self.tune_problems,
             seed=self.seed,
             concurrency=self.concurrency,
+            stage=self.stage,
         )
 
 
@@ -184,10 +188,6 @@ def _folder(out: Path) -> Path:
     except OSError as error:
         raise ConfigurationError(f"--out {out} cannot be written: {error.strerror or error}") from error
     return out
-
-
-def _benchmark(spec: str | Benchmark, data_dir: str | Path | None) -> Benchmark:
-    return benchmark_from_spec(spec, data_dir=data_dir) if isinstance(spec, str) else spec
 
 
 def _all_cells(folder: Path, new: Sequence[Cell]) -> list[Cell]:

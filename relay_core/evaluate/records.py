@@ -117,7 +117,7 @@ def write(folder: Path, records: Sequence[Record]) -> Path:
     return path
 
 
-def read(path: Path) -> list[Record]:
+def read(path: str | Path) -> list[Record]:
     """The records in a file, or in the folder of an evaluation.
 
     Raises:
@@ -127,6 +127,7 @@ def read(path: Path) -> list[Record]:
     pa = _pyarrow()
     from pyarrow import parquet
 
+    path = Path(path).expanduser()
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise ConfigurationError(f"there is no {file}: write the folder of an evaluation (--out of relay eval)")

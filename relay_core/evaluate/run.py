@@ -168,6 +168,9 @@ class Evaluation:
         keys = [key(method, question) for question in questions]
         missing = [i for i, k in enumerate(keys) if k not in kept.outcomes]
         facts = {"benchmark": benchmark.name, "method": method.spec}
+        if missing and self.cluster is None:
+            for engine in method.models:
+                await engine.start()  # loading is in no method's time
         began = time.monotonic()
         with stage(f"{benchmark.title}: {method.label}", len(questions), len(questions) - len(missing)) as advance:
 

@@ -12,9 +12,9 @@ function ``sweep`` in its module (``methods/``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from relay_core.concurrency import map_concurrently
 from relay_core.decoding.triggers import Never
@@ -25,8 +25,10 @@ from relay_core.evaluate.doubts import Doubts, Recording
 from relay_core.evaluate.methods import Models, split_specs
 from relay_core.evaluate.methods import student as student_alone
 from relay_core.evaluate.outcome import Outcome, outcome_of
+from relay_core.evaluate.run import Stage, no_stage
 from relay_core.evaluate.task import Problem, Task, graded, up_to
 
+T = TypeVar("T")
 #: the teacher's shares of the tokens (of the prompts, for routers) that a curve is tuned to
 RATIOS = (0.005, 0.01, 0.02, 0.05, 0.1)
 ROUTED = (0.1, 0.25, 0.5, 0.75)
@@ -46,6 +48,7 @@ class Tuning:
         ratios: the call ratios to tune for.
         routed: the shares of prompts to tune for.
         concurrency: how many answers run at a time.
+        stage: shows progress.
     """
 
     def __init__(
@@ -60,7 +63,9 @@ class Tuning:
         ratios: Sequence[float] = RATIOS,
         routed: Sequence[float] = ROUTED,
         concurrency: int = 64,
+        stage: Stage = no_stage,
     ) -> None:
+        self._stage = stage
         self.models, self.ratios, self.routed = models, ratios, routed
         self._task, self._answers, self._settings, self._count = task, answers, settings, problems
         self._seed, self._concurrency = seed, concurrency
@@ -86,7 +91,7 @@ class Tuning:
                 kept = await self._answers.to(problem, method, recording=Recording(head))
                 return kept.sureness
 
-            self._doubts[head] = await map_concurrently(one, self._problems(), limit=self._concurrency)
+            self._doubts[head] = await self._of_each(one)
         return self._doubts[head]
 
     async def graded(self) -> list[tuple[Outcome, bool]]:
@@ -99,8 +104,20 @@ class Tuning:
                 outcome = outcome_of(await relay.agenerate(problem.messages, **self._settings))
                 return outcome, not outcome.is_truncated and bool(graded(self._task, outcome.text, problem))
 
-            self._graded = await map_concurrently(one, self._problems(), limit=self._concurrency)
+            self._graded = await self._of_each(one)
         return self._graded
+
+    async def _of_each(self, of: Callable[[Problem], Awaitable[T]]) -> list[T]:
+        """A function of each training problem."""
+        problems = self._problems()
+        with self._stage(f"tuning on the training problems of {self._task.name}", len(problems), 0) as advance:
+
+            async def one(problem: Problem) -> T:
+                value = await of(problem)
+                advance()
+                return value
+
+            return await map_concurrently(one, problems, limit=self._concurrency)
 
     async def methods(self, specs: Sequence[str]) -> list[str]:
         """The specs, with those that lack their numbers replaced by several that have them."""

@@ -100,6 +100,42 @@ def test_bad_input_says_what_to_write(args: list[str], said: str) -> None:
     assert result.exit_code == 1 and said in result.stderr.replace("\n", " "), result.output
 
 
+def test_ctrl_c_says_that_the_answers_are_kept_and_the_next_run_says_so_too(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOWLY, "eval", "--methods", METHODS, "--out", str(tmp_path), "--max-tokens", "60"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    interruptible = ["import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + SLOWLY]
+    journal = tmp_path / "answers.jsonl"
+    with subprocess.Popen(
+        [*command[:2], *interruptible, *command[3:]], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+    ) as run:
+        while not journal.exists() or journal.read_bytes().count(b"\n") < 100:
+            assert run.poll() is None, run.stderr and run.stderr.read()
+            time.sleep(0.005)
+        run.send_signal(signal.SIGINT)
+        assert run.stderr is not None
+        said = run.stderr.read().decode()
+    kept = journal.read_bytes().count(b"\n")
+    assert f"{kept:,} answers are kept: the same command goes on" in said and run.returncode == 130
+    again = subprocess.run(command, check=True, capture_output=True, env=environment, text=True)
+    assert f"{kept:,} answers of an earlier run are there" in again.stderr
+
+
+def test_a_file_of_ones_own_needs_a_grader_and_all_its_rows_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay_core.evaluate.evaluator.Models", lambda **options: models())
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps({"q": f"easy {i}", "a": i}) + "\n" for i in range(4)))
+    ungraded = evaluate("--benchmarks", str(file), "--methods", "student")
+    assert ungraded.exit_code == 1 and "--grader number" in ungraded.stderr.replace("\n", " ")
+    columns = ["--question", "q", "--answers", "a", "--grader", "number"]
+    result = evaluate("--benchmarks", str(file), "--methods", "student", *columns, "--json")
+    (mine,) = json.loads(result.stdout)["benchmarks"]
+    assert (mine["title"], mine["problems"], mine["methods"]["student"]["accuracy"]["value"]) == ("mine", 4, 1.0)
+    useless = evaluate("--benchmarks", "bundled", *columns)
+    assert useless.exit_code == 1 and "are for a file or a hub id" in useless.stderr.replace("\n", " ")
+
+
 @pytest.mark.timeout(300)
 def test_ten_kills_and_the_records_are_those_of_an_undisturbed_run(tmp_path: Path) -> None:
     def command(out: Path) -> list[str]:

@@ -9,7 +9,7 @@ from testing.answer_records import record
 def test_a_file_and_its_folder_read_the_same(tmp_path):
     rows = [record("relay", i, i % 2, calls=1, teacher_cached_tokens=None) for i in range(3)]
     path = records.write(tmp_path, rows)
-    assert records.read(path) == records.read(tmp_path) == rows
+    assert records.read(path) == records.read(tmp_path) == records.read(str(tmp_path)) == rows
     assert not list(tmp_path.glob(".*"))
 
 

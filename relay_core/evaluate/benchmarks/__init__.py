@@ -28,7 +28,8 @@ def benchmark_from_spec(spec: str | Mapping[str, Any] | Task, *, data_dir: str |
 
     Args:
         spec: the name of a benchmark, or whatever names a task (:func:`relay_core.evaluate.task.task_from_spec`); a
-            task is a benchmark of one answer a problem, without settings.
+            task is a benchmark of one answer a problem, without settings. A file or a hub id needs a grader, and thus
+            the form of a mapping; all rows of a file are test problems, unless the mapping has splits.
         data_dir: the folder with the files of the published benchmarks; ``None`` reads them from the hub.
 
     Raises:
@@ -41,10 +42,28 @@ def benchmark_from_spec(spec: str | Mapping[str, Any] | Task, *, data_dir: str |
         module, _, name = BENCHMARKS[spec].partition(":")
         built: Benchmark = getattr(import_module(module), name)(data_dir=data_dir)
         return built
-    task = task_from_spec(spec)
+    task = _dataset(spec) if isinstance(spec, Mapping) else task_from_spec(spec)
+    if isinstance(spec, str) and has_members(task, "grader", "splits"):
+        raise ConfigurationError(f"{spec}: {_NEEDS_A_GRADER}")
     if has_members(task, "title", "samples", "settings", "answer_in"):
         return cast(Benchmark, task)
     return _TaskAsBenchmark(task)
+
+
+_NEEDS_A_GRADER = (
+    "say how its answers are graded: --grader number, math, choice, exact, regex:PATTERN or MODULE:FUNCTION; in "
+    'Python, write a mapping, such as {"path": FILE, "grader": "number"}'
+)
+
+
+def _dataset(values: Mapping[str, Any]) -> Task:
+    """A task from a mapping; without splits, all rows of a file are test problems."""
+    from relay_core.evaluate.dataset import DatasetTask
+
+    if "grader" not in values:
+        raise ConfigurationError(f"{values.get('path', 'a dataset')}: {_NEEDS_A_GRADER}")
+    is_file = Path(str(values.get("path", ""))).expanduser().is_file()
+    return DatasetTask.from_mapping({"splits": {"test": 1.0}, **values} if is_file else values)
 
 
 class _TaskAsBenchmark:

@@ -20,7 +20,17 @@ from importlib import import_module
 from relay_core.errors import ConfigurationError, did_you_mean
 from relay_core.evaluate.methods.base import Decoded, Method, Models, Question
 
-__all__ = ["NAMES", "Decoded", "Method", "Models", "Question", "method_from_spec", "methods_from", "split_specs"]
+__all__ = [
+    "NAMES",
+    "Decoded",
+    "Method",
+    "Models",
+    "Question",
+    "method_from_spec",
+    "methods_from",
+    "split_specs",
+    "without_label",
+]
 
 NAMES = (
     "student", "teacher", "relay", "teacher-free", "fixed", "hand-off", "random-router", "random-tokens", "uncertain",
@@ -28,7 +38,8 @@ NAMES = (
 )  # fmt: skip
 #: methods that make a cost-free comparison possible: what a run measures by default
 DEFAULT = ("student", "relay", "teacher", "random-router:0.5")
-_CHANGE = re.compile(r",(student|teacher|base|label|limit)=")
+_CHANGES = ("student", "teacher", "base", "label", "limit")
+_CHANGE = re.compile(rf",({'|'.join(_CHANGES)})=")
 _SEPARATOR = re.compile(r"([\s,])")
 
 
@@ -52,12 +63,25 @@ def methods_from(specs: Iterable[str], models: Models) -> list[Method]:
     """The methods that some texts name, each once, in their order.
 
     Raises:
-        ConfigurationError: a name is unknown, or an argument cannot be used.
+        ConfigurationError: a name is unknown, an argument cannot be used, or two methods have one label.
     """
     parts = dict.fromkeys(part for spec in specs for part in split_specs(spec))
     if not parts:
         raise ConfigurationError(f"there is no method: write some of {', '.join(NAMES)}")
-    return [method_from_spec(part, models) for part in parts]
+    methods = [method_from_spec(part, models) for part in parts]
+    by_label: dict[str, str] = {}
+    for method in methods:
+        other = by_label.setdefault(method.label, method.spec)
+        if other != method.spec:
+            raise ConfigurationError(f"the methods {other!r} and {method.spec!r} have one label: write another ,label=")
+    return methods
+
+
+def without_label(spec: str) -> str:
+    """A method's spec without its label and its limit, which change no answer."""
+    what, *changes = _CHANGE.split(spec)
+    kept = (f",{name}={value}" for name, value in zip(changes[::2], changes[1::2], strict=True))
+    return what + "".join(change for change in kept if not change.startswith((",label=", ",limit=")))
 
 
 def method_from_spec(spec: str, models: Models) -> Method:
@@ -68,6 +92,12 @@ def method_from_spec(spec: str, models: Models) -> Method:
     """
     what, *changes = _CHANGE.split(spec)
     name, _, arguments = what.partition(":")
+    bare, comma, option = what.partition(",")
+    if comma and bare in NAMES and "=" in option:
+        raise ConfigurationError(
+            f"the method {bare!r} has no {option.partition('=')[0]!r}; "
+            f"{did_you_mean(option.partition('=')[0], _CHANGES)}"
+        )
     if name not in NAMES:
         raise ConfigurationError(f"no method is called {name!r}; {did_you_mean(name, NAMES)}")
     if arguments and name in ("student", "teacher", "relay", "teacher-free", "hand-off"):

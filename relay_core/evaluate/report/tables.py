@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from relay_core.evaluate.prices import EXAMPLE_PRICES
 from relay_core.evaluate.report.figures import MethodFigures
 from relay_core.evaluate.report.resampling import Estimate
 from relay_core.evaluate.report.summary import BenchmarkSummary
@@ -29,6 +30,11 @@ def percent(estimate: Estimate, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
     value, low, high = (100 * number for number in (estimate.value, estimate.low, estimate.high))
     return f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, such as ``1 problem`` or ``2 problems``."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def in_words(estimate: Estimate, *, signed: bool = False) -> str:
@@ -81,10 +87,11 @@ def _costs(summary: BenchmarkSummary, prices: Prices) -> Table:
          f"{1000 * m.cost_cached:.4f}", f"{1000 * m.cost_written:.4f}", f"{m.read:,.0f}"]
         for m in summary.methods
     ]  # fmt: skip
+    kind = "Example prices (yours: --price)" if prices == EXAMPLE_PRICES else "Prices"
     note = (
         "Of 1,000 answers. Read and written: every token of every request, the context that each call reads again "
         "included, without caching. Cached: what an answer reads again is paid at the price of cached input. Written "
-        f"only: as the paper counts. Prices per million tokens: student {prices.student_input:g} in, "
+        f"only: as the paper counts. {kind} per million tokens: student {prices.student_input:g} in, "
         f"{_cached(prices.student_cached_input, prices.student_input)} cached, {prices.student_output:g} out; teacher "
         f"{prices.teacher_input:g} in, {_cached(prices.teacher_cached_input, prices.teacher_input)} cached, "
         f"{prices.teacher_output:g} out."

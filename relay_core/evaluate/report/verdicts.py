@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import math
 
+from relay_core.evaluate.methods import without_label
 from relay_core.evaluate.report.summary import BenchmarkSummary
-from relay_core.evaluate.report.tables import in_words
+from relay_core.evaluate.report.tables import counted, in_words
 
 
 def verdict(summary: BenchmarkSummary) -> str:
     """What the relay gains; without a relay, what was measured."""
-    asked = f"{summary.problems} problems" + (f", {summary.samples} answers to each" if summary.samples > 1 else "")
+    asked = counted(summary.problems, "problem")
+    asked += f", {summary.samples} answers to each" if summary.samples > 1 else ""
     relay = summary.method("relay")
     if relay is None:
-        return f"{asked}; {len(summary.methods)} methods."
+        return f"{asked}; {counted(len(summary.methods), 'method')}."
     said = [f"{asked}. The relay is right on {in_words(relay.accuracy)}, and its teacher writes "
             f"{in_words(relay.call_ratio)} of the tokens."]  # fmt: skip
-    against = next((a for a in summary.router if a.method == "relay"), None)
+    against = next((a for a in summary.router if a.method == relay.method), None)
     if against is not None:
         student, teacher = summary.method("student"), summary.method("teacher")
         assert student is not None and teacher is not None
         if teacher.accuracy.value > student.accuracy.value:
             said.append(f"It recovers {in_words(against.recovered)} of the gap between student and teacher.")
-        if math.isfinite(against.saved.value):
+        if relay.accuracy.value > teacher.accuracy.value > student.accuracy.value:
+            said.append(
+                "No random router is as accurate, since the relay is above the teacher; it saves "
+                f"{in_words(against.saved)} of the teacher's own tokens."
+            )
+        elif math.isfinite(against.saved.value):
             said.append(
                 f"For the same accuracy, a random router needs {in_words(against.share)} of the prompts; the relay "
                 f"saves {in_words(against.saved)} of that router's teacher tokens."
             )
-        said.append(f"At equal cost, it is {in_words(against.gain_at_cost, signed=True)} ahead of the router.")
+        gain = against.gain_at_cost
+        side = "ahead of" if gain.value >= 0 else "behind"
+        said.append(f"At equal cost, it is {abs(100 * gain.value):.1f} points {side} the router "
+                    f"({in_words(gain, signed=True)}).")  # fmt: skip
     ahead: list[str] = []
     behind: list[str] = []
     open_: list[str] = []
     for d in summary.differences:
-        if d.method in ("student", "teacher") or d.method.startswith("random-router"):
+        if without_label(d.method) in ("student", "teacher") or d.method.startswith("random-router"):
             continue
         place = ahead if d.accuracy.low > 0 else behind if d.accuracy.high < 0 else open_
         place.append(d.label)

@@ -1,11 +1,11 @@
 """Reproduce the paper's tables and figures for a pair of models.
 
     python -m relay_core.evaluate.reproduce                       # the bundled pair, from the weights that ship
-    python -m relay_core.evaluate.reproduce --limit 100 --seeds 0 # a quick look
+    python -m relay_core.evaluate.reproduce --limit 20 --seeds 0  # a quick look, of 3 minutes, in build/
 
-The page and its pictures are written to --out. Its folder `students` holds the students of the paper's ablations; those
-that are missing there are trained first, in --work (about 15 minutes each on one core). The answers are kept in --work,
-so that a run that was killed goes on.
+The page and its pictures are written to --out. The students of the paper's ablations lie in
+docs/reproduction/PAIR/students; those that are missing there are trained first, in --work (about 15 minutes each on one
+core). The answers are kept in --work, so that a run that was killed goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from relay_core.errors import RelayError
 from relay_core.evaluate.reproduce.pairs import PAIRS, pair_named
-from relay_core.evaluate.reproduce.reproduction import Reproduction
+from relay_core.evaluate.reproduce.reproduction import PAGES, Reproduction
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--pair", default="bundled", help=", ".join(PAIRS))
-    parser.add_argument("--out", type=Path, help="the folder of the page; default: docs/reproduction/PAIR")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder of the page; default: docs/reproduction/PAIR; with --limit or --seeds, build/reproduction/PAIR",
+    )
     parser.add_argument("--work", type=Path, help="students, answers and reports; default: build/reproduce/PAIR")
     parser.add_argument("--seeds", type=int, nargs="+", help="one evaluation each; default: the pair's own, mostly 0 1")
     parser.add_argument("--student", help="another place of the pair's student, such as a folder")
@@ -43,9 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         pair = pair_named(options.pair)
+        is_part = options.limit is not None or options.seeds not in (None, list(pair.seeds))
         reproduction = Reproduction(
             pair=pair,
-            out=options.out or Path("docs/reproduction") / pair.name,
+            out=options.out or (Path("build/reproduction") if is_part else PAGES) / pair.name,
             work=options.work or Path("build/reproduce") / pair.name,
             seeds=options.seeds or pair.seeds,
             limit=options.limit,

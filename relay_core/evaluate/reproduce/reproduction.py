@@ -25,6 +25,9 @@ from relay_core.evaluate.reproduce.sections import (
 from relay_core.evaluate.reproduce.students import ablation_students, citer_head
 from relay_core.evaluate.run import shown
 
+PAGES = Path("docs/reproduction")
+"""The folder of the committed pages, seen from the root of the repository."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
@@ -32,7 +35,8 @@ class Reproduction:
 
     Args:
         pair: the pair of models.
-        out: the folder of the page; students in its folder ``students`` need no training.
+        out: the folder of the page; students in its folder ``students``, or beside the page that is committed
+            (:data:`PAGES`), need no training.
         work: a folder for students, answers and reports; what is there is not made again.
         seeds: one evaluation each; a seed draws other problems.
         limit: the most problems of each benchmark; ``None`` means the pair's own numbers.
@@ -77,7 +81,8 @@ class Reproduction:
 
     def _specs(self) -> dict[str, str]:
         """From the names in the paper's tables (:data:`Specs`) to methods; trains what is missing."""
-        pair, places = self.pair, (self.out / "students", self.work / "students")
+        pair = self.pair
+        places = [self.out / "students", PAGES / pair.name / "students"], self.work / "students"
         students = ablation_students(pair, *places, train=self.train)
         weak = pair.weak_teachers.items()
         return {

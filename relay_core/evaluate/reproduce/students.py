@@ -11,12 +11,12 @@ from relay_core.errors import ConfigurationError, TrainingError
 from relay_core.evaluate.reproduce.pairs import Pair
 
 
-def ablation_students(pair: Pair, shipped: Path, folder: Path, *, train: bool) -> dict[str, str]:
+def ablation_students(pair: Pair, shipped: Sequence[Path], folder: Path, *, train: bool) -> dict[str, str]:
     """The engine spec of the student of each ablation.
 
     Args:
         pair: the pair.
-        shipped: a folder with students that need no training, by the ablation's name.
+        shipped: folders with students that need no training, by the ablation's name; the first one counts.
         folder: one folder for each run of training, by the ablation's name.
         train: whether to train those that are in neither.
 
@@ -27,7 +27,7 @@ def ablation_students(pair: Pair, shipped: Path, folder: Path, *, train: bool) -
     found: dict[str, str] = {}
     for name, flags in pair.ablations.items():
         out = folder / name
-        students = (shipped / name, out / "student-relay")
+        students = (*(place / name for place in shipped), out / "student-relay")
         student = next((place for place in students if (place / "config.json").exists()), None)
         if student is None:
             student = out / "student-relay"
@@ -37,10 +37,11 @@ def ablation_students(pair: Pair, shipped: Path, folder: Path, *, train: bool) -
     return found
 
 
-def citer_head(pair: Pair, shipped: Path, folder: Path, *, train: bool) -> str:
+def citer_head(pair: Pair, shipped: Sequence[Path], folder: Path, *, train: bool) -> str:
     """The folder of CITER's head; takes and raises what :func:`ablation_students` does."""
-    if (shipped / "citer" / "head.json").exists():
-        return str(shipped / "citer")
+    for place in shipped:
+        if (place / "citer" / "head.json").exists():
+            return str(place / "citer")
     head = folder / "citer"
     if not (head / "head.json").exists():
         models = ["--student", pair.base or pair.student, "--teacher", pair.teacher]

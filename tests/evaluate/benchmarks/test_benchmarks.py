@@ -8,6 +8,7 @@ import pytest
 
 from relay_core import ConfigurationError, RelaySettings
 from relay_core.evaluate.benchmarks import BENCHMARKS, Benchmark, base, benchmark_from_spec
+from relay_core.evaluate.dataset_rows import file_rows
 from relay_core.evaluate.task import task_from_spec
 from testing.tasks import FixedTask, problem
 
@@ -112,9 +113,17 @@ def test_two_rows_of_one_id_are_refused(data):
 
 
 def test_any_task_is_a_benchmark(data):
-    plain = benchmark_from_spec(str(DATA / "aime25.jsonl").replace("aime25", "gsm8k"))
+    file = str(DATA / "gsm8k.jsonl")
+    plain = benchmark_from_spec({"path": file, "grader": "number"})
     assert (plain.name, plain.title, plain.samples, dict(plain.settings)) == ("gsm8k", "gsm8k", 1, {})
-    assert plain.size("train") == len(plain.problems("train")) and plain.groups == ()
+    assert plain.size("test") == len(file_rows(DATA / "gsm8k.jsonl")) and plain.groups == (), (
+        "all rows are test problems"
+    )
+    divided = benchmark_from_spec({"path": file, "grader": "number", "splits": {"train": 0.5, "test": 0.5}})
+    assert 0 < divided.size("test") < plain.size("test")
+    for ungraded in (file, {"path": file}, "openai/gsm8k"):
+        with pytest.raises(ConfigurationError, match="say how its answers are graded: --grader number"):
+            benchmark_from_spec(ungraded)
     fixed = benchmark_from_spec(FixedTask([problem("q", 5)]))
     assert fixed.grade(r"\boxed{5}", fixed.problems("test")[0])
     assert fixed.answer_in(" x ") == "x" and fixed.answer_in(" ") is None

@@ -110,6 +110,11 @@ def test_a_pair_by_spec_has_its_own_models_label_and_curve():
     assert method_from_spec("fixed:20", the_models).relay.settings.trigger == Commands(20)
 
 
+def test_two_methods_of_one_label_are_refused():
+    with pytest.raises(ConfigurationError, match=r"'relay,label=a' and 'student,label=a' have one label"):
+        methods_from(["relay,label=a student,label=a"], models())
+
+
 def test_a_limit_is_in_the_label_and_changes_no_answer():
     few, all_ = methods_from(["uncertain:0.4,8,limit=20 uncertain:0.4,8"], models())
     assert (few.limit, all_.limit) == (20, None)
@@ -134,6 +139,7 @@ def test_a_label_of_ones_own_is_the_methods_name_in_reports():
     [
         ("relai", "did you mean relay"), ("fixed", "such as fixed:20"), ("fixed:0", "such as fixed:20"),
         ("student:1", "takes no arguments"), ("speculative:0", "speculative:5"), ("speculative:x", "speculative:5"),
+        ("relay,lable=x", "no 'lable'; did you mean label"),
         ("student,limit=0", "limit=100"), ("student,limit=few", "limit=100"),
         ("uncertain:2,8", "probability"), ("cascade:mean", "cascade:min,-1.2"),
         ("random-router:2", "random-router:0.5"), ("grpo", "grpo:MODEL"), ("relay-simple", "relay-simple:MODEL"),

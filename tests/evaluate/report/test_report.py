@@ -78,6 +78,25 @@ def test_a_method_that_answered_a_part_is_compared_on_that_part():
                 assert a.high - a.low == pytest.approx(b.high - b.low, rel=0.25)
 
 
+def test_a_label_changes_no_conclusion():
+    named = {"student": "student,label=small", "teacher": "teacher,label=large", "relay": "relay,label=mine,limit=100"}
+    rows = [replace(row, method=named[row.method], label=named[row.method]) for row in three()]
+    (plain,), (labelled,) = summarize(three(), PRICES), summarize(rows, PRICES)
+    assert verdict(labelled) == verdict(plain) and "recovers" in verdict(plain)
+    assert [d.accuracy for d in labelled.differences] == [d.accuracy for d in plain.differences] != []
+    assert [a.saved for a in labelled.router] == [a.saved for a in plain.router] != []
+    assert labelled.method("relay").label == "relay,label=mine,limit=100"
+
+
+def test_a_relay_above_its_teacher_is_above_every_router():
+    better = [replace(row, status=Status.RIGHT) if row.method == "relay" else row for row in three()]
+    (summary,) = summarize(better, PRICES)
+    assert "No random router is as accurate" in verdict(summary) and "98.0% (" in verdict(summary)
+    assert "No random router" not in verdict(summarize(three(), PRICES)[0])
+    (few,) = summarize([row for row in three() if row.method == "student" and row.problem == "1"], PRICES)
+    assert verdict(few) == "1 problem; 1 method."
+
+
 def test_what_has_no_answer_is_counted_apart():
     rows = [
         record("student", 0, True), record("student", 1, False), record("student", 2, False, status=Status.TRUNCATED),

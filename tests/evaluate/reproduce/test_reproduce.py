@@ -8,6 +8,8 @@ import pytest
 from relay_core import Prices, bundled
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.report import summarize
+from relay_core.evaluate.reproduce import __main__ as command_line
+from relay_core.evaluate.reproduce import reproduction
 from relay_core.evaluate.reproduce.__main__ import main
 from relay_core.evaluate.reproduce.pairs import BUNDLED, SMOLLM2, pair_named
 from relay_core.evaluate.reproduce.paper import Direction, directions
@@ -47,13 +49,39 @@ def test_the_page_of_a_pair(tmp_path):
     assert "| seed 0 | seed 1 |" in text and "python -m this" in text and "49.52" in text
 
 
-def test_a_missing_student_says_how_to_train_it(tmp_path, capsys):
+def test_a_missing_student_says_how_to_train_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(reproduction, "PAGES", tmp_path / "pages")  # without the students that are committed
     assert main(["--no-train", "--work", str(tmp_path), "--out", str(tmp_path), "--seeds", "0"]) == 1
     said = capsys.readouterr().err
     assert "the student difficulty-aware is missing" in said and "-m relay_core.train all --recipe bundled" in said
     assert main(["--pair", "bundles"]) == 1 and "did you mean bundled" in capsys.readouterr().err
     with pytest.raises(ConfigurationError):
         pair_named("")
+
+
+def test_a_part_of_the_run_replaces_no_committed_page(monkeypatch, capsys):
+    made = []
+
+    class Made(reproduction.Reproduction):
+        def write(self):
+            made.append(self)
+            return self.out
+
+    monkeypatch.setattr(command_line, "Reproduction", Made)
+    for arguments in (
+        [],
+        ["--limit", "20"],
+        ["--seeds", "0"],
+        ["--seeds", "0", "1"],
+        ["--limit", "9", "--out", "x"],
+    ):
+        assert main(arguments) == 0
+    assert [str(one.out) for one in made] == [
+        "docs/reproduction/bundled", "build/reproduction/bundled", "build/reproduction/bundled",
+        "docs/reproduction/bundled", "x",
+    ]  # fmt: skip
+    shipped = made[1]._specs()
+    assert shipped["citer"].startswith("citer:docs/reproduction/bundled/students"), "wherever the page goes"
 
 
 def test_the_commands_that_train_are_ones_that_training_takes():
