@@ -72,7 +72,7 @@ def methods_from(specs: Iterable[str], models: Models) -> list[Method]:
     by_label: dict[str, str] = {}
     for method in methods:
         other = by_label.setdefault(method.label, method.spec)
-        if other != method.spec:
+        if other != method.spec and ",label=" in other + method.spec:
             raise ConfigurationError(f"the methods {other!r} and {method.spec!r} have one label: write another ,label=")
     return methods
 
