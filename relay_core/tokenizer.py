@@ -246,7 +246,7 @@ class Decoder:
         """Whether the bytes so far end in the middle of a character."""
         if self._table is not None:
             return bool(self._utf8.getstate()[0])
-        return self._tokenizer.decode(self._window).endswith("\ufffd")
+        return self._tokenizer.ends_in_character(self._window)
 
     def step(self, token_id: int) -> str:
         """The text that this token adds; empty while a character is incomplete."""

@@ -117,7 +117,7 @@ class Request:
             self.is_over = True
             self.unsent.append(Token(token_id, "", logprob, False, top_logprob, head_probability))
             return Finish.END
-        was_in_character = self._decoder.is_in_character
+        was_in_character = self.sampling.halt is not None and self._decoder.is_in_character
         text = self._decoder.step(token_id)
         token = Token(token_id, text, logprob, False, top_logprob, head_probability)
         self.unsent.append(token)
