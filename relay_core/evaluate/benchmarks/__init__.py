@@ -18,7 +18,8 @@ from typing import Any, cast
 
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.benchmarks.base import Benchmark
-from relay_core.evaluate.task import BENCHMARKS, Problem, Task, has_members, task_from_spec
+from relay_core.evaluate.graders import ACCEPTED
+from relay_core.evaluate.task import BENCHMARKS, Problem, Task, has_members, names_a_class, task_from_spec
 
 __all__ = ["BENCHMARKS", "Benchmark", "benchmark_from_spec"]
 
@@ -43,7 +44,7 @@ def benchmark_from_spec(spec: str | Mapping[str, Any] | Task, *, data_dir: str |
         built: Benchmark = getattr(import_module(module), name)(data_dir=data_dir)
         return built
     task = _dataset(spec) if isinstance(spec, Mapping) else task_from_spec(spec)
-    if isinstance(spec, str) and has_members(task, "grader", "splits"):
+    if isinstance(spec, str) and not names_a_class(spec):
         raise ConfigurationError(f"{spec}: {_NEEDS_A_GRADER}")
     if has_members(task, "title", "samples", "settings", "answer_in"):
         return cast(Benchmark, task)
@@ -51,8 +52,8 @@ def benchmark_from_spec(spec: str | Mapping[str, Any] | Task, *, data_dir: str |
 
 
 _NEEDS_A_GRADER = (
-    "say how its answers are graded: --grader number, math, choice, exact, regex:PATTERN or MODULE:FUNCTION; in "
-    'Python, write a mapping, such as {"path": FILE, "grader": "number"}'
+    f"say how its answers are graded: --grader number (there are {ACCEPTED}); in Python, write a mapping, such as "
+    '{"path": FILE, "grader": "number"}'
 )
 
 

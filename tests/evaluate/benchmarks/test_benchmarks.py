@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from relay_core import ConfigurationError, RelaySettings
 from relay_core.evaluate.benchmarks import BENCHMARKS, Benchmark, base, benchmark_from_spec
+from relay_core.evaluate.dataset import DatasetTask
 from relay_core.evaluate.dataset_rows import file_rows
 from relay_core.evaluate.task import task_from_spec
 from testing.tasks import FixedTask, problem
@@ -78,8 +81,6 @@ def test_a_row_that_lacks_a_column_says_which(name, column, data):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_hub_gives_the_same_problems(name, data, monkeypatch):
-    from relay_core.evaluate.dataset_rows import file_rows
-
     benchmark = benchmark_from_spec(name, data_dir=data)
     files = {(s.path, s.config, s.split): data / f"{s.file}.jsonl" for s in benchmark.sources}
     monkeypatch.setattr(base, "hub_rows", lambda path, config, split: file_rows(files[path, config, split]))
@@ -112,7 +113,7 @@ def test_two_rows_of_one_id_are_refused(data):
         benchmark_from_spec("math-500", data_dir=data).problems("test")
 
 
-def test_any_task_is_a_benchmark(data):
+def test_any_task_is_a_benchmark(data, monkeypatch):
     file = str(DATA / "gsm8k.jsonl")
     plain = benchmark_from_spec({"path": file, "grader": "number"})
     assert (plain.name, plain.title, plain.samples, dict(plain.settings)) == ("gsm8k", "gsm8k", 1, {})
@@ -124,6 +125,8 @@ def test_any_task_is_a_benchmark(data):
     for ungraded in (file, {"path": file}, "openai/gsm8k"):
         with pytest.raises(ConfigurationError, match="say how its answers are graded: --grader number"):
             benchmark_from_spec(ungraded)
+    monkeypatch.setitem(sys.modules, "mine", SimpleNamespace(Mine=lambda: DatasetTask(path=file, grader="number")))
+    assert benchmark_from_spec("mine:Mine").title == "gsm8k", "a class that names its grader itself"
     fixed = benchmark_from_spec(FixedTask([problem("q", 5)]))
     assert fixed.grade(r"\boxed{5}", fixed.problems("test")[0])
     assert fixed.answer_in(" x ") == "x" and fixed.answer_in(" ") is None
