@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay_core.cli import terminal
+from relay_core.cli import on_prompts, terminal
 from relay_core.cli.options import Options, quiet_loading, with_options
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.table import aligned
@@ -63,10 +63,6 @@ Question = Annotated[
 Answered = Annotated[
     str | None, typer.Option("--answers", help="The column with the right answer in it.", metavar="COLUMN")
 ]
-Grader = Annotated[
-    str | None,
-    typer.Option(help="Its grader: math, number, exact, choice, regex:PATTERN, MODULE:FUNCTION.", show_default=False),
-]
 DataDir = Annotated[
     Path | None, typer.Option(help="A folder with the benchmarks' files, instead of the hub.", show_default=False)
 ]
@@ -96,7 +92,7 @@ def evaluate(
     data_dir: DataDir = None,
     question: Question = None,
     answers: Answered = None,
-    grader: Grader = None,
+    grader: on_prompts.Grader = None,
     out: Out = None,
     resume: Resume = True,
     concurrency: Annotated[int, typer.Option(min=1, help="How many answers run at a time.")] = 64,
@@ -201,8 +197,7 @@ def _print(done: Evaluated, options: Options) -> None:
             out.print(line, soft_wrap=True, markup=False, highlight=False)
         out.print(verdict(summary), markup=False, highlight=False)
         out.print()
-    kind = "the given" if options.settings.prices else "example"
-    line = f"cost of 1000: of 1,000 answers, all that is read and written, at {kind} prices (--price)"
+    line = f"cost of 1000: all that 1,000 answers read and write, at {on_prompts.prices_in_words(options)}"
     out.print(line, soft_wrap=True, markup=False, highlight=False)
     if done.folder is not None:
         out.print(f"records and report: {done.folder}/report.html", soft_wrap=True, markup=False, highlight=False)

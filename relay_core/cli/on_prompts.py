@@ -85,10 +85,17 @@ def prices_of(options: Options) -> Prices:
 
 def about_prices(options: Options) -> str:
     """A line about the costs in the table."""
+    return (
+        "calls, tokens, tokens read and seconds: per answer; cost: of 1000 answers, without caching and cached, at "
+        f"{prices_in_words(options)}"
+    )
+
+
+def prices_in_words(options: Options) -> str:
+    """The prices, and whether they are examples."""
     p = prices_of(options)
     kind = "the given" if options.settings.prices else "example"
     return (
-        f"calls, tokens, tokens read and seconds: per answer; cost: of 1000 answers, without caching and cached, at "
         f"{kind} prices per million tokens (--price): student {p.student_input:g} in and {p.student_output:g} out, "
         f"teacher {p.teacher_input:g} in and {p.teacher_output:g} out"
     )

@@ -168,7 +168,8 @@ class Evaluation:
         keys = [key(method, question) for question in questions]
         missing = [i for i, k in enumerate(keys) if k not in kept.outcomes]
         facts = {"benchmark": benchmark.name, "method": method.spec}
-        if missing and self.cluster is None:
+        is_spread = isinstance(method, Decoded) and self.cluster is not None
+        if missing and not is_spread:
             for engine in method.models:
                 await engine.start()  # loading is in no method's time
         began = time.monotonic()
@@ -178,7 +179,7 @@ class Evaluation:
                 kept.add(keys[i], outcome, {**facts, "problem": questions[i].problem.id, "seed": questions[i].seed})
                 advance()
 
-            if missing and isinstance(method, Decoded) and self.cluster is not None:
+            if missing and isinstance(method, Decoded) and is_spread:
                 await asyncio.to_thread(self._over_ray, method, questions, missing, keep)
             else:
 

@@ -28,6 +28,7 @@ __all__ = [
     "Question",
     "method_from_spec",
     "methods_from",
+    "named",
     "split_specs",
     "without_label",
 ]
@@ -72,7 +73,7 @@ def methods_from(specs: Iterable[str], models: Models) -> list[Method]:
     by_label: dict[str, str] = {}
     for method in methods:
         other = by_label.setdefault(method.label, method.spec)
-        if other != method.spec and ",label=" in other + method.spec:
+        if other != method.spec and any(",label=" in spec for spec in (other, method.spec)):
             raise ConfigurationError(f"the methods {other!r} and {method.spec!r} have one label: write another ,label=")
     return methods
 
@@ -82,6 +83,12 @@ def without_label(spec: str) -> str:
     what, *changes = _CHANGE.split(spec)
     kept = (f",{name}={value}" for name, value in zip(changes[::2], changes[1::2], strict=True))
     return what + "".join(change for change in kept if not change.startswith((",label=", ",limit=")))
+
+
+def named(spec: str, specs: Iterable[str]) -> str | None:
+    """Which of ``specs`` is the method ``spec``, if any: that very text, or the first with only a label or a limit."""
+    specs = list(specs)
+    return spec if spec in specs else next((other for other in specs if without_label(other) == spec), None)
 
 
 def method_from_spec(spec: str, models: Models) -> Method:

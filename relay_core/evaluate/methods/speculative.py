@@ -185,8 +185,8 @@ class _Turn:
 
 def build(spec: str, arguments: str, models: Models) -> Method:
     """``speculative:5`` has one argument, the draft's number of tokens; the draft is the untrained student."""
-    ahead = int(arguments) if arguments.isdecimal() else 0 if arguments else AHEAD
-    if ahead < 1:
+    number = arguments or str(AHEAD)
+    if not number.isdecimal() or int(number) < 1:
         raise ConfigurationError(f"the method {spec!r}: write the draft's number of tokens, such as speculative:5")
     engines: list[TransformersEngine] = []
     for role, engine in (("teacher", models.teacher), ("student", models.base)):
@@ -198,4 +198,4 @@ def build(spec: str, arguments: str, models: Models) -> Method:
             )
         engines.append(engine)
     settings = models.alone(models.teacher, written_by="teacher").settings
-    return Speculative(spec, engines[0], engines[1], settings, ahead)
+    return Speculative(spec, engines[0], engines[1], settings, int(number))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from relay_core.evaluate.methods import without_label
+from relay_core.evaluate.methods import named
 from relay_core.evaluate.records import Record
 from relay_core.evaluate.report.summary import BenchmarkSummary
 from relay_core.evaluate.report.tables import Table, tables
@@ -90,8 +90,10 @@ def _table(table: Table) -> str:
 
 def _examples(summary: BenchmarkSummary) -> list[str]:
     """Some of the relay's answers: right ones that the student alone got wrong come first, then wrong ones."""
-    student = {(r.problem, r.sample): r for r in summary.records if r.method == "student"}
-    answers = [r for r in summary.records if without_label(r.method) == "relay" and r.outcome.calls]
+    specs = [figures.method for figures in summary.methods]
+    by_itself, relay = named("student", specs), named("relay", specs)
+    student = {(r.problem, r.sample): r for r in summary.records if r.method == by_itself}
+    answers = [r for r in summary.records if r.method == relay and r.outcome.calls]
     gained = [r for r in answers if r.is_right and not _is_right(student.get((r.problem, r.sample)))]
     lost = [r for r in answers if not r.is_right]
     shown = [*gained[: _EXAMPLES - 1], *lost[:1]]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from relay_core.evaluate.methods import without_label
+from relay_core.evaluate.methods import named
 from relay_core.evaluate.records import Record
 from relay_core.evaluate.report.comparisons import AgainstRouter, Difference, against_router, difference
 from relay_core.evaluate.report.figures import Answers, MethodFigures
@@ -35,8 +35,8 @@ class BenchmarkSummary:
 
     def method(self, spec: str) -> MethodFigures | None:
         """The figures of one method; its label and its limit do not count."""
-        exact = next((figures for figures in self.methods if figures.method == spec), None)
-        return exact or next((figures for figures in self.methods if without_label(figures.method) == spec), None)
+        found = named(spec, (figures.method for figures in self.methods))
+        return next((figures for figures in self.methods if figures.method == found), None)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; a value that is not a number is ``None``."""
@@ -82,13 +82,12 @@ def _benchmark(
     prices: Prices,
     speeds: Mapping[tuple[str, str], float],
 ) -> BenchmarkSummary:
-    alone = [r for spec, rows in methods.items() if without_label(spec) == "teacher" for r in rows]
-    prompts = {r.problem: r.outcome.usage.teacher_prompt_tokens for r in alone}
+    found = [named(spec, methods) or "" for spec in ("relay", "student", "teacher")]
+    prompts = {r.problem: r.outcome.usage.teacher_prompt_tokens for r in methods.get(found[-1], ())}
     problems = list(dict.fromkeys(record.problem for rows in methods.values() for record in rows))
     answers = {spec: Answers(rows, prices, prompts, problems) for spec, rows in methods.items()}
     resampling = Resampling(len(problems))
-    named = {without_label(spec): a for spec, a in reversed(answers.items())} | dict(answers)
-    relay, student, teacher = (named.get(spec) for spec in ("relay", "student", "teacher"))
+    relay, student, teacher = (answers.get(spec) for spec in found)
     others = [a for a in answers.values() if a is not relay]
     calling = [a for a in answers.values() if a is not student and a is not teacher and any(a.teacher)]
     return BenchmarkSummary(

@@ -91,10 +91,7 @@ def direction_table(
 def order_table(by_seed: Mapping[int, BenchmarkSummary], specs: Sequence[str]) -> Table:
     """The order of the methods by accuracy, for each seed; methods of one place differ by less than their intervals."""
     rows = []
-    answers = [
-        {s: _answers([r for r in summary.records if r.method == s], summary) for s in specs if summary.method(s)}
-        for summary in by_seed.values()
-    ]
+    answers = [_by_method(summary, specs) for summary in by_seed.values()]
     for spec in specs:
         found = [s.method(spec) for s in by_seed.values()]
         if all(f is not None for f in found):
@@ -123,8 +120,18 @@ def _found(summary: BenchmarkSummary, spec: str) -> MethodFigures | None:
     return min(curve, key=lambda m: abs(m.call_ratio.value - target))
 
 
-def _answers(records: Sequence[Record], summary: BenchmarkSummary) -> Answers:
-    return Answers(records, Prices(), {}, list(dict.fromkeys(record.problem for record in summary.records)))
+def _problems(summary: BenchmarkSummary) -> list[str]:
+    return list(dict.fromkeys(record.problem for record in summary.records))
+
+
+def _by_method(summary: BenchmarkSummary, specs: Sequence[str]) -> dict[str, Answers]:
+    """The answers of each of these methods that was measured."""
+    records: dict[str, list[Record]] = {spec: [] for spec in specs}
+    for record in summary.records:
+        if record.method in records:
+            records[record.method].append(record)
+    problems = _problems(summary)
+    return {spec: Answers(rows, Prices(), {}, problems) for spec, rows in records.items() if rows}
 
 
 def _difference(summary: BenchmarkSummary, direction: Direction, specs: Specs) -> Estimate | None:
@@ -140,7 +147,7 @@ def _difference(summary: BenchmarkSummary, direction: Direction, specs: Specs) -
         ]
         if not records:
             return None
-        pair.append(_answers(records, summary))
+        pair.append(Answers(records, Prices(), {}, _problems(summary)))
     made = difference(pair[0], pair[1], Resampling(len(pair[0].problems)))
     return made.accuracy if direction.what == "accuracy" else made.call_ratio
 
