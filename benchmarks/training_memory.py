@@ -115,12 +115,12 @@ def child(stage: str, shape: Shape) -> int:
 
 
 def _fine_tune(recipe: Recipe, source: Path, out: Path) -> None:
-    from relay_core.train import models, warmup
+    from relay_core.train import models, supervised
 
     model, tokenizer = models.load(str(source))
     ids = list(range(5, 5 + MAX_TOKENS))
     rows = [{"input_ids": ids, "labels": ids}] * (2 * recipe.warmup.batch_size)
-    warmup.fine_tune(model, tokenizer, rows, recipe.warmup, out, seed=0)
+    supervised.fine_tune(model, tokenizer, rows, recipe.warmup, out, seed=0, stage="warmup")
 
 
 def estimated(shape: Shape, stage: str) -> int:
@@ -128,7 +128,7 @@ def estimated(shape: Shape, stage: str) -> int:
     recipe = shape.recipe(Path("model"))
     student = memory.Student(shape.config(), recipe, "cpu", 1, 0 if stage == "warmup" else PROMPT_TOKENS)
     if stage == "warmup":
-        return sum(student.with_slack({**student.state, **student.warmup_pass()}).values())
+        return sum(student.with_slack({**student.state, **student.supervised_pass(recipe.warmup)}).values())
     cache = student.engine(16 * 2**30)["cache"]
     return cache + sum(student.with_slack({**student.state, **student.reference(), **student.grpo_pass()}).values())
 

@@ -1,7 +1,8 @@
-"""python -m relay_core.train check|warmup|filter|grpo|measure|all --recipe bundled|FILE [--seed N] [--out DIR] [--json]
+"""python -m relay_core.train STAGE --recipe bundled|FILE [--seed N] [--out DIR] [--json]
 
-`check` finds out whether a run will work; `all` runs warm-up, filter, GRPO and measurement. If a run is killed, the
-same command resumes it. A flag replaces a value of the recipe: --grpo.rollouts 40, --warmup.trainer.learning_rate 1e-4,
+STAGE is check, distill, warmup, filter, grpo, measure or all. `check` finds out whether a run will work; `all` runs
+distillation (where the recipe has one), warm-up, filter, GRPO and measurement. If a run is killed, the same command
+resumes it. A flag replaces a value of the recipe: --grpo.rollouts 40, --warmup.trainer.learning_rate 1e-4,
 --relay.max_tokens 300. Some have a short name: --task, --warmup random|guided|told, --reward
 difficulty_aware|simple|bill, --call-length learned|N|rest, --policy live|colocate|server, --no-independence-bonus,
 --no-exploration, --no-filter, --no-teacher (plain GRPO).
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from relay_core.evaluate.ray_data import Cluster
     from relay_core.train.stages import Run
 
-STAGES = ("check", "warmup", "filter", "grpo", "measure", "all")
+STAGES = ("check", "distill", "warmup", "filter", "grpo", "measure", "all")
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
@@ -159,7 +160,7 @@ def _result(run: Run, stage: str) -> tuple[dict[str, Any], str]:
             "rates": str(run.out / "filter" / "rates.jsonl") if run.recipe.filter.enabled else None,
         }
     else:
-        values = {"student": str(run.warmup() if stage == "warmup" else run.grpo())}
+        values = {"student": str(getattr(run, stage)())}
         if stage == "warmup" and run.blocked:
             values["blocked"] = run.blocked
     return values, "\n".join(f"{name}: {value}" for name, value in values.items())

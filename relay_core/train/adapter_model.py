@@ -19,7 +19,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from relay_core.engines import adapter_folder, base_sample, model_folder
 from relay_core.errors import ConfigurationError
-from relay_core.train.recipe import Lora
+from relay_core.train.sections import Lora
 
 
 class AdapterModel(PeftModelForCausalLM):  # type: ignore[misc]

@@ -108,14 +108,17 @@ def _about(recipe: Recipe, base: BaseModel) -> str:
 
 
 def _training(recipe: Recipe, base: BaseModel) -> str:
-    """Two sentences: the warm-up, and GRPO."""
+    """A sentence for each stage: distillation, warm-up, and GRPO."""
     grpo, teacher = recipe.grpo, public_spec(_teacher(recipe))
     source = {
         "random": "with commands inserted at random places",
         "guided": "with calls opened where the teacher would hardly have written the student's next token",
         "told": "in which instructions had told it when to call; the instructions were then left out",
     }[recipe.warmup.source]
-    with_calls = f"Supervised warm-up trained {base.name} on its own answers, {source}. " if grpo.calls else ""
+    distilled = f"{base.name} was first trained on right answers of {teacher}, to {recipe.distill.problems} problems. "
+    distilled = distilled if recipe.distills else ""
+    warmed = "it" if recipe.distills else base.name
+    with_calls = f"{distilled}Supervised warm-up trained {warmed} on its own answers, {source}. " if grpo.calls else ""
     answered = f"by the student and {teacher}, whose tokens are masked in the loss" if grpo.calls else "by the student"
     model = "it" if grpo.calls else base.name
     trained = f"a LoRA adapter of rank {recipe.lora.r} on {model}" if recipe.lora.r else model

@@ -21,8 +21,8 @@ from relay_core.events import TRUNCATED, RelayResult
 from relay_core.relay import Relay
 from relay_core.train import processes
 from relay_core.train.jobs import Job, JobFile, Row
-from relay_core.train.recipe import Filter
 from relay_core.train.sampling import sampled_rows
+from relay_core.train.sections import Filter
 
 
 def pass_rates(

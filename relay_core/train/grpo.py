@@ -19,11 +19,12 @@ from relay_core.train import processes
 from relay_core.train.checkpoints import disk_errors, last_checkpoint
 from relay_core.train.policies.base import Policy
 from relay_core.train.policies.choice import policy_for
-from relay_core.train.recipe import Grpo, Recipe
+from relay_core.train.recipe import Recipe
 from relay_core.train.records import RolloutFile
 from relay_core.train.rollout import Rollout
 from relay_core.train.rollout_log import RolloutLog, line
 from relay_core.train.scoring import GroupReward
+from relay_core.train.sections import Grpo
 from relay_core.train.trainer import TrainerProgress, arguments, common_values, full_state, stops_at_nan, train
 from relay_core.train.watch import RolloutWatch
 

@@ -36,11 +36,11 @@ from relay_core.settings import RelaySettings
 from relay_core.train import processes
 from relay_core.train.jobs import Job, JobFile, Row
 from relay_core.train.places import places, whole
-from relay_core.train.recipe import Warmup
 from relay_core.train.replay import Draft, draft_of, go_on
+from relay_core.train.sections import Warmup
 from relay_core.train.steps import Steps
+from relay_core.train.supervised import IGNORED
 from relay_core.train.trim import trimmed
-from relay_core.train.warmup import IGNORED
 from relay_core.transcript import Author, TrainingRow
 
 LIMIT = 64

@@ -4,8 +4,8 @@
                reference model; the engine that decodes during rollouts
     teacher    weights and cache, if it runs in this process (``engines/transformers/forecast.py``)
 
-A phase holds what is there at the same time: warm-up trains the student alone; during a rollout the student's engine
-works, and during an update the pass is there in its place.
+A phase holds what is there at the same time: distillation and warm-up train the student alone; during a rollout the
+student's engine works, and during an update the pass is there in its place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from relay_core.engines.transformers.forecast import forecast_specs
 from relay_core.engines.transformers.options import BatchingOptions
 from relay_core.errors import EngineError
 from relay_core.train import models
-from relay_core.train.recipe import Lora, Recipe
+from relay_core.train.recipe import Recipe
+from relay_core.train.sections import Lora, Supervised
 
 FLOAT32 = 4
 CUDA_CONTEXT = int(0.6 * GIB)
@@ -34,6 +35,7 @@ PROMPT_TOKENS = 512
 """The length of prompts, where nobody knows it."""
 VLLM_SHARE = {"student": 0.3, "teacher": 0.9}
 """vLLM's share of a GPU by default: TRL's default for the student, vLLM's own for a teacher."""
+_PHASES = {"distill": "distillation", "warmup": "warm-up"}
 _OPTIMIZER_BYTES = {"8bit": 2, "4bit": 1, "adafactor": 0, "sgd": 0, "adagrad": 4, "rmsprop": 4, "lion": 4}
 
 
@@ -70,7 +72,7 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, *, world: int = 1, prompt_tokens: int = PROMPT_TOKENS) -> Estimate:
-    """The memory of warm-up and GRPO, on the devices of this process.
+    """The memory of distillation, warm-up and GRPO, on the devices of this process.
 
     Args:
         recipe: the run's values.
@@ -88,9 +90,10 @@ def estimate(recipe: Recipe, *, world: int = 1, prompt_tokens: int = PROMPT_TOKE
         return Estimate(tuple(Phase("teacher", d, parts) for d, parts in teacher.items()), free, (*unknown, "student"))
     student = Student(config, recipe, device.type, world, prompt_tokens)
     engine = student.engine(free[name])
-    phases = []
-    if recipe.grpo.calls:
-        phases.append(Phase("warm-up", name, student.with_slack({**student.state, **student.warmup_pass()})))
+    phases = [
+        Phase(_PHASES[stage], name, student.with_slack({**student.state, **student.supervised_pass(section)}))
+        for stage, section in recipe.supervised.items()
+    ]
     held = {**student.state, **student.reference()}
     held_by_teacher = teacher.pop(name, {}) if recipe.grpo.calls else {}
     rollout = {part: size for part, size in held.items() if part != "gradients"}
@@ -174,10 +177,11 @@ class Student:
             return {**parts, "allocator": int(CPU_SLACK * sum(parts.values()))}
         return {**parts, "context": CUDA_CONTEXT}
 
-    def warmup_pass(self) -> dict[str, int]:
-        """The pass of warm-up: ``per_device_train_batch_size`` rows, or all of a batch, of at most ``max_length``."""
-        warmup, trainer = self._recipe.warmup, self._recipe.warmup.trainer
-        in_batch = max(1, warmup.batch_size // self._world)
+    def supervised_pass(self, section: Supervised) -> dict[str, int]:
+        """The pass of distillation or warm-up: ``per_device_train_batch_size`` rows, or all of a batch, of at most
+        ``max_length``."""
+        trainer = section.trainer
+        in_batch = max(1, section.batch_size // self._world)
         rows = int(trainer.get("per_device_train_batch_size", in_batch))
         length = min(self._length, int(trainer.get("max_length") or self._length))
         return self._pass(rows, length, trainer, rows < in_batch)

@@ -19,7 +19,8 @@ from relay_core.errors import ConfigurationError, MissingExtraError
 if TYPE_CHECKING:
     from relay_core.engines.base import Engine
     from relay_core.engines.transformers import TransformersEngine
-    from relay_core.train.recipe import Lora
+    from relay_core.tokenizer import Tokenizer
+    from relay_core.train.sections import Lora
 
 
 ROOM = {"max_batch_tokens": 1024, "cache_tokens": 128 * 512}
@@ -82,6 +83,16 @@ def base_of(spec: str) -> str:
         return folder
     base = dict(EngineSpec.parse(spec).options).get("base")
     return adapter_folder.base_of(Path(folder).expanduser(), None if base is None else str(base))
+
+
+def tokenizer_of(spec: str) -> Tokenizer:
+    """The tokenizer of a student to train.
+
+    Raises:
+        ConfigurationError: it cannot be read, or the student cannot be trained in this process.
+    """
+    folder, base = folder_of(spec), base_of(spec)
+    return ModelSource.of(folder, None if base == folder else base).load_tokenizer()
 
 
 def trainable(folder: str, lora: Lora, base: str, *, seed: int) -> tuple[Any, Any]:

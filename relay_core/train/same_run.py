@@ -9,7 +9,7 @@ from typing import Any
 from relay_core.errors import ConfigurationError
 from relay_core.train.models import is_saved
 
-STAGES = ("warmup", "filter", "grpo", "measure")
+STAGES = ("distill", "warmup", "filter", "grpo", "measure")
 _SHOWN = 4
 _NOT_SET = "not set"
 
@@ -59,7 +59,8 @@ def has_written(out: Path, stage: str) -> bool:
         trained = any(is_saved(out / name) for name in ("student-relay", "student-grpo"))
         rollouts = out / "grpo" / "rollouts.jsonl"
         return trained or (rollouts.exists() and rollouts.stat().st_size > 0) or any(out.glob("grpo/checkpoint-*"))
-    saved = stage == "warmup" and is_saved(out / "student-warm")
+    student = {"distill": "student-distilled", "warmup": "student-warm"}.get(stage)
+    saved = student is not None and is_saved(out / student)
     return saved or any(path.is_file() for path in (out / stage).rglob("*"))
 
 

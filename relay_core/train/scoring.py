@@ -15,8 +15,8 @@ from relay_core import command
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.task import Problem, Task, graded
 from relay_core.train import processes
-from relay_core.train.recipe import Grpo
 from relay_core.train.rewards import Outcome, Scenario, bill, difficulty_aware, scenario, simple
+from relay_core.train.sections import Grpo
 
 
 def groups(keys: Sequence[Hashable], size: int) -> list[range]:

@@ -1,6 +1,8 @@
 """The stages of a run, in order. They read and write files in one folder:
 
     recipe.yaml          every value of the run
+    distill/             answers.jsonl, of the teacher; rows.json; checkpoints, tensorboard (with `distill.problems`)
+    student-distilled/   a model folder
     warmup/              samples.jsonl, guided.jsonl or told.jsonl; rows.json, blocked.json; checkpoints, tensorboard
     student-warm/        a model folder
     filter/              answers.jsonl, and rates.jsonl: the teacher's pass rates
@@ -38,7 +40,19 @@ from relay_core.evaluate.store import read_rows, write_json, write_text
 from relay_core.evaluate.task import Problem, task_from_spec, up_to
 from relay_core.keys import Role
 from relay_core.relay import Relay
-from relay_core.train import blocked, card, data_filter, grpo, models, plot, processes, same_run, sources, warmup
+from relay_core.train import (
+    blocked,
+    card,
+    data_filter,
+    distill,
+    grpo,
+    models,
+    plot,
+    processes,
+    same_run,
+    sources,
+    supervised,
+)
 from relay_core.train.checkpoints import disk_errors
 from relay_core.train.jobs import jobs_for
 from relay_core.train.problems import training_problems
@@ -65,6 +79,7 @@ class Run:
 
         models.quiet()
         processes.start()
+        check_report_to(recipe.distill.trainer, "distill")
         check_report_to(recipe.warmup.trainer, "warmup")
         check_report_to(recipe.grpo.trainer)
         self.recipe, self.out = recipe, out
@@ -90,6 +105,16 @@ class Run:
         return self.out / "student-warm"
 
     @property
+    def distilled(self) -> Path:
+        """The folder of the distilled student."""
+        return self.out / "student-distilled"
+
+    @property
+    def start(self) -> str:
+        """The folder or hub id of the student that warm-up starts from."""
+        return str(self.distilled) if self.recipe.distills else models.folder_of(self.recipe.student)
+
+    @property
     def trained(self) -> Path:
         """The folder of the student after GRPO."""
         return self.out / ("student-relay" if self.recipe.grpo.calls else "student-grpo")
@@ -97,11 +122,39 @@ class Run:
     # -- stages --------------------------------------------------------------------------------------------
 
     def all(self) -> Comparison | None:
-        """Run every stage; plain GRPO (``grpo.calls: false``) needs no warm-up."""
+        """Run every stage; plain GRPO (``grpo.calls: false``) needs neither distillation nor warm-up."""
+        if self.recipe.distills:
+            self.distill()
         if self.recipe.grpo.calls:
             self.warmup()
         self.grpo()
         return self.measure()
+
+    def distill(self) -> Path:
+        """Train the student on the teacher's right answers (``distill.py``); returns the model folder.
+
+        Raises:
+            ConfigurationError: the recipe has no distillation, or the teacher answered no problem right.
+        """
+        config, folder = self.recipe.distill, self.out / "distill"
+        if not self.recipe.distills:
+            raise ConfigurationError(
+                "the recipe has no distillation: write distill.problems, such as 600, and no grpo.calls: false"
+            )
+        if models.is_saved(self.distilled):
+            processes.say(f"distill: skipped, for {self.distilled.name} is there")
+            return self.distilled
+        problems = training_problems(self.task, self.recipe, "distill")
+        jobs = jobs_for(problems, 1, run_seed=self.recipe.seed, stage="distill")
+        student, teacher = models.tokenizer_of(self.recipe.student), self._teacher()
+        try:
+            relay = Relay(teacher, None, self.recipe.settings())
+            rows = distill.training_rows(relay, student, self.task, jobs, folder, config, self.cluster)
+        finally:
+            portal.run(teacher.aclose)
+        model, tokenizer = self._trainable(models.folder_of(self.recipe.student))
+        self._fine_tune(model, tokenizer, rows, "distill", self.distilled)
+        return self.distilled
 
     def warmup(self) -> Path:
         """Make training rows of the student's own answers, with commands in them (``sources.py``), and train the
@@ -110,13 +163,16 @@ class Run:
         What that costs the student with calls blocked is measured and written to ``warmup/blocked.json``.
 
         Raises:
-            ConfigurationError: the source cannot work with the teacher, or no answer can be trained on.
+            ConfigurationError: the source cannot work with the teacher, no answer can be trained on, or warm-up starts
+                from the distilled student, and the run's folder has none.
         """
+        if self.recipe.distills and not models.is_saved(self.distilled):
+            raise ConfigurationError(f"{self.distilled} is not there: run the stage distill first, with the same --out")
         if models.is_saved(self.warm):
             processes.say(f"warmup: skipped, for {self.warm.name} is there")
         else:
             self._warm_up()
-        self._measure_blocked("before", models.folder_of(self.recipe.student))
+        self._measure_blocked("before", self.start)
         self._measure_blocked("after", str(self.warm))
         return self.warm
 
@@ -127,20 +183,19 @@ class Run:
             if teacher is not None:
                 engines.callback(portal.run, teacher.aclose)
             sources.check(self.recipe, teacher)
-            self._measure_blocked("before", models.folder_of(self.recipe.student))
-            model, tokenizer = self._trainable(models.folder_of(self.recipe.student))
+            self._measure_blocked("before", self.start)
+            model, tokenizer = self._trainable(self.start)
             cluster = self.cluster if sources.spreads(self.recipe) else None
             if cluster is None:
                 engine = models.engine_on(model, tokenizer, self.recipe.student)
             else:
-                engine = models.engine_for_actors(self.recipe.student, self.recipe.lora)
+                engine = models.engine_for_actors(self._spec_of(self.start), self.recipe.lora)
             engines.callback(portal.run, engine.aclose)
             problems = training_problems(self.task, self.recipe, "warmup")
             samples_each = -(-config.problems // len(problems))  # several, if the task has fewer problems
             jobs = jobs_for(problems, samples_each, run_seed=self.recipe.seed, stage="warmup")
             rows = sources.training_rows(self.recipe, self.task, engine, teacher, jobs, folder, cluster)
-        state = warmup.fine_tune(model, tokenizer, rows, config, folder, seed=self.recipe.seed)
-        self._save(model, tokenizer, self.warm, state)
+        self._fine_tune(model, tokenizer, rows, "warmup", self.warm)
 
     @property
     def blocked(self) -> dict[str, Any]:
@@ -221,7 +276,8 @@ class Run:
         teacher = self._teacher()
         add("teacher", Relay(teacher, None, settings), written_by="teacher")
         students = {"student-base": models.folder_of(self.recipe.student)}
-        students |= {folder.name: str(folder) for folder in (self.warm, self.trained) if models.is_saved(folder)}
+        made = (self.distilled, self.warm, self.trained)
+        students |= {folder.name: str(folder) for folder in made if models.is_saved(folder)}
         for name, folder in students.items():
             engine = self._student(folder)
             if name == "student-relay":
@@ -266,8 +322,21 @@ class Run:
         base = models.base_of(self.recipe.student) if is_adapter(Path(folder).expanduser()) else None
         return models.sampling_engine(folder, base)
 
+    def _spec_of(self, folder: str) -> str:
+        """The spec of a student of this run; that of an adapter names its base."""
+        if folder == models.folder_of(self.recipe.student):
+            return self.recipe.student
+        adapter = is_adapter(Path(folder).expanduser())
+        return f"{folder}?base={models.base_of(self.recipe.student)}" if adapter else folder
+
     def _trainable(self, source: str) -> tuple[Any, Any]:
         return models.trainable(source, self.recipe.lora, models.base_of(self.recipe.student), seed=self.recipe.seed)
+
+    def _fine_tune(self, model: Any, tokenizer: Any, rows: sources.TrainingRows, stage: str, folder: Path) -> None:
+        """Train a student with supervision, by the recipe's section of that name, and write it."""
+        section, seed = getattr(self.recipe, stage), self.recipe.seed
+        state = supervised.fine_tune(model, tokenizer, rows, section, self.out / stage, seed=seed, stage=stage)
+        self._save(model, tokenizer, folder, state)
 
     def _save(self, model: Any, tokenizer: Any, folder: Path, state: Mapping[str, Any] | None) -> None:
         """Write a model folder, in the main process; every process goes on when it is there."""

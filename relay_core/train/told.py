@@ -25,7 +25,7 @@ from relay_core.relay import Relay
 from relay_core.tokenizer import Tokenizer
 from relay_core.train.jobs import Job, JobFile, Row
 from relay_core.train.sampling import sampled_rows
-from relay_core.train.warmup import IGNORED
+from relay_core.train.supervised import IGNORED
 from relay_core.transcript import Author
 
 _FEW = 10  # answers whose calls failed, before their share counts

@@ -13,7 +13,7 @@ from relay_core.engines.adapter_folder import WEIGHTS
 from relay_core.errors import ConfigurationError
 from relay_core.train import models
 from relay_core.train.adapter_model import AdapterModel, fresh, resumed
-from relay_core.train.recipe import Lora
+from relay_core.train.sections import Lora
 
 LORA = Lora(r=4, merge=False)
 

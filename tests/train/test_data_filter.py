@@ -5,7 +5,7 @@ import pytest
 from relay_core import ConfigurationError, EngineError, Relay, RelaySettings, ScriptedEngine
 from relay_core.train.data_filter import kept, pass_rates
 from relay_core.train.jobs import jobs_for
-from relay_core.train.recipe import Filter
+from relay_core.train.sections import Filter
 from testing.graders import none_of_it
 from testing.tasks import FixedTask, problem
 

@@ -10,9 +10,9 @@ from relay_core.evaluate.task import task_from_spec
 from relay_core.train import guided
 from relay_core.train.guided import Guide, check, training_row
 from relay_core.train.jobs import jobs_for
-from relay_core.train.recipe import Warmup
 from relay_core.train.replay import Draft
-from relay_core.train.warmup import IGNORED
+from relay_core.train.sections import Warmup
+from relay_core.train.supervised import IGNORED
 from testing.graders import none_of_it
 from testing.reading_teacher import ReadingTeacher, follows
 from testing.tasks import FixedTask, problem

@@ -9,7 +9,8 @@ from benchmarks import training_memory
 from relay_core.engines.transformers import memory as free_memory
 from relay_core.engines.transformers.footprint import GIB, token_bytes
 from relay_core.train import memory
-from relay_core.train.recipe import Lora, build, load
+from relay_core.train.recipe import build, load
+from relay_core.train.sections import Lora
 
 
 def qwen3(hidden, layers, intermediate, heads, *, tied=True):

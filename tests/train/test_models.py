@@ -12,7 +12,7 @@ from relay_core import ConfigurationError, bundled
 from relay_core.engines.model_source import ModelSource
 from relay_core.train import models
 from relay_core.train.models import folder_of
-from relay_core.train.recipe import Lora
+from relay_core.train.sections import Lora
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import re
 import pytest
 
 from relay_core.errors import ConfigurationError
-from relay_core.train.recipe import Filter, Grpo, Lora, Measure, Recipe, Warmup, build, load, shipped
+from relay_core.train.recipe import Recipe, build, load, shipped
+from relay_core.train.sections import Filter, Grpo, Lora, Measure, Warmup
 
 
 def test_the_bundled_recipe_ships_and_holds_the_papers_values():

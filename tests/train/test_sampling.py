@@ -10,8 +10,8 @@ from relay_core import Relay, RelaySettings, ScriptedEngine
 from relay_core.evaluate.ray_data import Cluster
 from relay_core.train import models
 from relay_core.train.jobs import jobs_for
-from relay_core.train.recipe import Lora
 from relay_core.train.sampling import sample
+from relay_core.train.sections import Lora
 from testing import ray_answers
 from testing.tasks import problem
 

@@ -3,9 +3,9 @@
 import pytest
 
 from relay_core import ConfigurationError
-from relay_core.train.recipe import Grpo
 from relay_core.train.rewards import Outcome, Scenario
 from relay_core.train.scoring import GroupReward, score
+from relay_core.train.sections import Grpo
 from testing.graders import none_of_it
 from testing.tasks import FixedTask, problem
 

@@ -8,7 +8,7 @@ from relay_core import ConfigurationError, ScriptedEngine
 from relay_core.train import sources
 from relay_core.train.jobs import jobs_for
 from relay_core.train.recipe import build
-from relay_core.train.warmup import IGNORED
+from relay_core.train.supervised import IGNORED
 from testing.reading_teacher import ReadingTeacher, follows
 from testing.tasks import FixedTask, problem
 

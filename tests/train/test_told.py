@@ -5,8 +5,8 @@ import pytest
 from relay_core import ConfigurationError, EngineError, Relay, RelaySettings, ScriptedEngine, TeacherUnavailable
 from relay_core.instructions import CALCULATIONS
 from relay_core.train.jobs import jobs_for
+from relay_core.train.supervised import IGNORED
 from relay_core.train.told import answers, instructions, training_rows
-from relay_core.train.warmup import IGNORED
 from testing.graders import none_of_it
 from testing.tasks import FixedTask, problem
 

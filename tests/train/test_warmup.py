@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from relay_core import ConfigurationError
 from relay_core.command import Call, CommandScanner, Malformed, Text
 from relay_core.train.__main__ import main
-from relay_core.train.recipe import Warmup
 from relay_core.train.sampling import Sample
-from relay_core.train.warmup import IGNORED, draw_n, rows, trainer_values, with_commands
+from relay_core.train.sections import Warmup
+from relay_core.train.supervised import IGNORED, trainer_values
+from relay_core.train.warmup import draw_n, rows, with_commands
 
 TEXT = "We know that a cup costs 47 coins. So we multiply: 47 * 6 = 282."
 
@@ -86,7 +87,7 @@ def test_the_stage_with_calls_where_the_teacher_objects(tmp_path, capsys):
 
 def test_the_batch_is_shared_by_the_processes(tmp_path):
     def values(world, **trainer):
-        made = trainer_values(Warmup(batch_size=32, trainer=trainer), tmp_path, seed=0, world=world)
+        made = trainer_values(Warmup(batch_size=32, trainer=trainer), tmp_path, seed=0, world=world, stage="warmup")
         return made["per_device_train_batch_size"], made["gradient_accumulation_steps"]
 
     assert values(1) == (32, 1) and values(4) == (8, 1) and values(2, per_device_train_batch_size=4) == (4, 4)

@@ -34,7 +34,7 @@ def data(inspection: Inspection) -> Found:
             f"a rollout takes grpo.prompts = {prompts} problems, and the split train has {len(drawn['filter'])}: lower "
             "grpo.prompts",
         )
-    training = {_prompt(p) for stage in ("warmup", "filter") for p in drawn.get(stage, ())}
+    training = {_prompt(p) for stage in ("distill", "warmup", "filter") for p in drawn.get(stage, ())}
     shared = sum(_prompt(problem) in training for problem in drawn["measure"])
     if shared:
         yield Level.WARNING, f"{shared} of {len(drawn['measure'])} prompts of the split test are trained on"

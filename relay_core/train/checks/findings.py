@@ -79,7 +79,8 @@ class Inspection:
     def problems(self) -> Mapping[str, list[Problem]]:
         """The problems of each stage, as the stages draw them."""
         recipe, task = self.recipe, self.task
-        drawn = {"warmup": training_problems(task, recipe, "warmup")} if recipe.grpo.calls else {}
+        drawn = {"distill": training_problems(task, recipe, "distill")} if recipe.distills else {}
+        drawn |= {"warmup": training_problems(task, recipe, "warmup")} if recipe.grpo.calls else {}
         drawn["filter"] = training_problems(task, recipe, "filter")
         return {**drawn, "measure": list(up_to(task, "test", recipe.measure.problems))}
 

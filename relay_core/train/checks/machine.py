@@ -60,11 +60,11 @@ def disk(inspection: Inspection) -> Found:
     parameters = parameter_count(inspection.config)
     trained = adapter_count(inspection.config, recipe.lora) if recipe.lora.r else parameters
     needed = 0
-    for section, is_run in ((recipe.warmup, recipe.grpo.calls), (recipe.grpo, True)):
-        kept = int(section.trainer.get("save_total_limit") or 2) + 1  # one more while it is written
-        optimizer = optimizer_bytes(str(section.trainer.get("optim", "adamw")))
+    for trainer in (*(section.trainer for section in recipe.supervised.values()), recipe.grpo.trainer):
+        kept = int(trainer.get("save_total_limit") or 2) + 1  # one more while it is written
+        optimizer = optimizer_bytes(str(trainer.get("optim", "adamw")))
         folder = FLOAT32 * (parameters if recipe.lora.merge or not recipe.lora.r else trained)
-        needed += is_run * (kept * trained * (FLOAT32 + optimizer) + folder)
+        needed += kept * trained * (FLOAT32 + optimizer) + folder
     grpo = recipe.grpo
     tokens = grpo.rollouts * grpo.prompts * grpo.group_size * recipe.settings().max_tokens
     needed += tokens * _TOKEN_BYTES // 2  # answers are half as long as they may be, say

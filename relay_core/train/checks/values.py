@@ -8,12 +8,13 @@ from importlib.util import find_spec
 
 from relay_core import extras
 from relay_core.errors import ConfigurationError
-from relay_core.train import grpo, models, warmup
+from relay_core.train import grpo, models
 from relay_core.train.checks.findings import Check, Inspection, Level
 from relay_core.train.memory import is_sharded
 from relay_core.train.policies.base import Policy
 from relay_core.train.policies.choice import policy_for
 from relay_core.train.reporting import check_report_to
+from relay_core.train.supervised import trainer_values
 from relay_core.train.trainer import arguments
 
 Found = Iterator[tuple[Level, str]]
@@ -29,7 +30,8 @@ def packages(inspection: Inspection) -> Found:
     recipe = inspection.recipe
     if recipe.lora.r and find_spec("peft") is None:
         yield Level.ERROR, f"lora.r is {recipe.lora.r}, which needs peft: {extras.install_line('train')}"
-    for section, trainer in (("warmup", recipe.warmup.trainer), ("grpo", recipe.grpo.trainer)):
+    for section in ("distill", "warmup", "grpo"):
+        trainer = getattr(recipe, section).trainer
         check_report_to(trainer, section)
         if "8bit" in str(trainer.get("optim", "")) and find_spec("bitsandbytes") is None:
             yield Level.ERROR, f"{section}.trainer.optim is {trainer['optim']}, which needs: pip install bitsandbytes"
@@ -102,10 +104,10 @@ def trl_values(inspection: Inspection) -> Found:
     from relay_core.train.processes import world_size
 
     recipe, out = inspection.recipe, inspection.out
-    if recipe.grpo.calls:
-        warmup.trainer_values(recipe.warmup, out / "warmup", seed=recipe.seed, world=inspection.world)
-        values = warmup.trainer_values(recipe.warmup, out / "warmup", seed=recipe.seed, world=world_size())
-        arguments(SFTConfig, "warmup", values)
+    for stage, section in recipe.supervised.items():
+        for world in (inspection.world, world_size()):
+            values = trainer_values(section, out / stage, seed=recipe.seed, world=world, stage=stage)
+        arguments(SFTConfig, stage, values)
     values = {**_policy(inspection).trainer_values, **grpo.trainer_values(recipe, out / "grpo", world_size())}
     accepted = arguments(GRPOConfig, "grpo", values)
     if accepted.mask_truncated_completions:
@@ -113,7 +115,7 @@ def trl_values(inspection: Inspection) -> Found:
             "grpo.trainer.mask_truncated_completions must be false: an answer that the teacher ended has no end token, "
             "and would be masked"
         )
-    yield Level.OK, "TRL accepts warmup.trainer and grpo.trainer"
+    yield Level.OK, f"TRL accepts {' and '.join(f'{stage}.trainer' for stage in (*recipe.supervised, 'grpo'))}"
 
 
 CHECKS = (

@@ -20,7 +20,7 @@ from relay_core.engines.base import Engine
 from relay_core.train import models
 from relay_core.train.policies.colocate import ColocatePolicy
 from relay_core.train.policies.live import LivePolicy
-from relay_core.train.recipe import Lora
+from relay_core.train.sections import Lora
 from relay_core.train.trainer import arguments, common_values
 
 QUESTIONS = [[{"role": "user", "content": f"What is {n} * {n + 5}?"}] for n in range(8)]

@@ -13,7 +13,8 @@ from relay_core import ConfigurationError, Prompt, Sampling, portal
 from relay_core.train import models
 from relay_core.train.policies.choice import policy_for
 from relay_core.train.policies.copied import CopiedPolicy, copy_weights
-from relay_core.train.recipe import Lora, build
+from relay_core.train.recipe import build
+from relay_core.train.sections import Lora
 from testing.streams import collect
 
 UNSHARDED = SimpleNamespace(state=SimpleNamespace())

@@ -1,4 +1,7 @@
-"""TRL's trainer for warm-up, with an order of the rows that survives a resume and does not depend on the processes."""
+"""TRL's trainer for the supervised stages.
+
+The order of its rows survives a resume, and does not depend on the number of processes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from trl import SFTTrainer
 from relay_core.train.epoch_sampler import RowSampler
 
 
-class WarmupTrainer(SFTTrainer):  # type: ignore[misc]
+class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]
     """See the module. ``train_sampling_strategy`` may be ``random`` or ``group_by_length``; others are TRL's own."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
