@@ -16,18 +16,29 @@ class Progress:
         done: the steps that an earlier, killed run did.
         every_s: seconds between plain lines.
         shown: ``False`` shows nothing, as in all processes of a run but one.
+        bar: ``False`` writes lines to a terminal, too.
     """
 
-    def __init__(self, label: str, total: int, *, done: int = 0, every_s: float = 15.0, shown: bool = True) -> None:
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        *,
+        done: int = 0,
+        every_s: float = 15.0,
+        shown: bool = True,
+        bar: bool = True,
+    ) -> None:
         from rich.console import Console
 
         self._label, self._total, self._done = label, total, done
         self._every_s, self._printed_at, self._began = every_s, 0.0, time.monotonic()
         self._console = Console(stderr=True, quiet=not shown)
         self._bar: Any = None
+        self._has_bar = bar and self._console.is_terminal
 
     def __enter__(self) -> Progress:
-        if self._console.is_terminal:
+        if self._has_bar:
             self._bar = self._new_bar()
             self._bar.start()
         return self

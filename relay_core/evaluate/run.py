@@ -55,6 +55,16 @@ def shown(label: str, total: int, done: int) -> Iterator[Callable[[], object]]:
         yield progress.step
 
 
+@contextmanager
+def lines(prefix: str, label: str, total: int, done: int) -> Iterator[Callable[[], object]]:
+    """:func:`shown` for one of several processes that share a terminal: only lines, each with a prefix."""
+    if total == done:
+        yield lambda: None
+        return
+    with Progress(f"{prefix}{label}", total, done=done, bar=False) as progress:
+        yield progress.step
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One method on one benchmark: how many answers this run made, their tokens, and how long they took together."""

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from relay_core.errors import RelayError
+from relay_core.evaluate.reproduce.beside import check_processes
 from relay_core.evaluate.reproduce.pairs import PAIRS, pair_named
 from relay_core.evaluate.reproduce.reproduction import PAGES, Reproduction
 
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--teacher", help="another place of its teacher")
     parser.add_argument("--data-dir", type=Path, help="a folder with the benchmarks' files, instead of the hub")
     parser.add_argument("--limit", type=int, help="the most problems of each benchmark")
+    parser.add_argument("--processes", type=int, help="seeds evaluated beside each other; default: the pair's own")
     parser.add_argument("--no-train", action="store_true", help="end with an error where a student is missing")
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(given)
@@ -59,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             data_dir=options.data_dir,
             student=options.student,
             teacher=options.teacher,
+            processes=check_processes(pair.processes if options.processes is None else options.processes),
         )
         page = reproduction.write()
     except RelayError as error:

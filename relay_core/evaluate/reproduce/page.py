@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ def write_page(
     *,
     command: str,
     took: str,
+    answers: Sequence[Path] = (),
 ) -> Path:
     """Write the page and its pictures.
 
@@ -35,6 +37,7 @@ def write_page(
         pictures: the folder with the pictures of the first seed's report on the pair's own task.
         command: the command that made it.
         took: how long it took, as a sentence; the training of missing students is left out.
+        answers: the files of all answers, which are packed into the page's folder; each lies in its seed's folder.
     """
     first = next(iter(by_seed.values()))
     out.mkdir(parents=True, exist_ok=True)
@@ -60,6 +63,24 @@ def write_page(
     for table in tables:
         if table.rows:
             lines += [f"## {table.title}", "", *table_lines(table), "", table.note, ""]
+    if answers:
+        lines += ["## Answers", "", _ANSWERS.format(files=", ".join(f"`{name}`" for name in _packed(answers, out))), ""]
     path = out / "README.md"
     write_text(path, "\n".join(lines))
     return path
+
+
+_ANSWERS = (
+    "Every answer that these tables are made of, one JSON object a line: {files}. Unpacked as "
+    "`WORK/seed-S/answers.jsonl`, the command above goes on from them with `--work WORK`, where the models have the "
+    "same specs and weights."
+)
+
+
+def _packed(answers: Sequence[Path], out: Path) -> list[str]:
+    """Write ``answers-seed-S.jsonl.gz`` for each file; the same answers always give the same bytes."""
+    names = []
+    for file in answers:
+        names.append(f"answers-{file.parent.name}.jsonl.gz")
+        (out / names[-1]).write_bytes(gzip.compress(file.read_bytes(), mtime=0))
+    return names

@@ -28,6 +28,9 @@ class Pair:
         limit: problems of the pair's own task.
         settings: of every answer.
         seeds: an evaluation for each of them, unless the caller names others.
+        processes: the seeds that are evaluated beside each other, unless the caller says otherwise: several for models
+            that are too small for more than one core each.
+        keeps_answers: whether all answers are committed beside the page, because to make them takes hours.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Pair:
     limit: int = 1000
     settings: Mapping[str, object] = field(default_factory=dict)
     seeds: Sequence[int] = (0, 1)
+    processes: int = 1
+    keeps_answers: bool = False
 
 
 BUNDLED = Pair(
@@ -72,6 +77,7 @@ BUNDLED = Pair(
     recipe=("--recipe", "bundled", "--grpo.rollouts", "32"),
     weak_teachers={"the untrained model": "bundled:student-base", "plain GRPO": "bundled:student-grpo"},
     settings={"max_tokens": 288},
+    processes=2,
 )  # fmt: skip
 #: Two pretrained models, without training: all methods that need none. Bounds and rates are written here, since the
 #: benchmark's training problems are not at hand where only its file of test problems is.
@@ -91,6 +97,7 @@ SMOLLM2 = Pair(
     limit=200,
     settings={"max_tokens": 512, "temperature": 0.0},
     seeds=(0,),
+    keeps_answers=True,
 )  # fmt: skip
 PAIRS = {pair.name: pair for pair in (BUNDLED, SMOLLM2)}
 

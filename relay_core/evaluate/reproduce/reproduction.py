@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from relay_core.evaluate.evaluator import evaluate
 from relay_core.evaluate.prices import EXAMPLE_PRICES
 from relay_core.evaluate.report.summary import BenchmarkSummary
 from relay_core.evaluate.report.tables import Table, tables
+from relay_core.evaluate.reproduce.beside import for_each_seed
 from relay_core.evaluate.reproduce.page import write_page
 from relay_core.evaluate.reproduce.pairs import Pair
 from relay_core.evaluate.reproduce.paper import directions
@@ -23,7 +25,7 @@ from relay_core.evaluate.reproduce.sections import (
     router_table,
 )
 from relay_core.evaluate.reproduce.students import ablation_students, citer_head
-from relay_core.evaluate.run import shown
+from relay_core.evaluate.run import lines, shown
 
 PAGES = Path("docs/reproduction")
 """The folder of the committed pages, seen from the root of the repository."""
@@ -44,6 +46,7 @@ class Reproduction:
         command: the command that made it, for the page.
         data_dir: the files of the benchmarks, instead of the hub.
         student, teacher: where these models lie, if not where the pair says.
+        processes: the most seeds that are evaluated beside each other, one process each.
     """
 
     pair: Pair
@@ -56,6 +59,7 @@ class Reproduction:
     data_dir: Path | None = None
     student: str | None = None
     teacher: str | None = None
+    processes: int = 1
 
     def write(self) -> Path:
         """Train what is missing, evaluate with every seed, and write the page; returns its path.
@@ -65,19 +69,16 @@ class Reproduction:
         """
         pair = self.pair
         specs = self._specs()
-        trained = [spec for name, spec in specs.items() if name != "citer"]
         resumed = any(self.work.glob("seed-*/answers.jsonl"))
         began = time.monotonic()
-        by_seed: dict[int, Sequence[BenchmarkSummary]] = {}
-        for seed in self.seeds:
-            own = self._measured([pair.benchmark], [*pair.methods, *trained], pair.limit, seed, specs)
-            others = self._measured(pair.others, pair.others_methods, pair.others_limit, seed, specs)
-            by_seed[seed] = [*own, *others]
+        evaluated = partial(self._evaluated, specs=specs)
+        by_seed = for_each_seed(evaluated, self.seeds, processes=self.processes)
         minutes = (time.monotonic() - began) / 60
         took = "It was made in several runs." if resumed else f"The evaluation took {minutes:.0f} minutes."
         made = _tables(pair, by_seed, lambda name: specs.get(name, name))
         pictures = self.work / f"seed-{self.seeds[0]}" / "pictures"
-        return write_page(self.out, pair, by_seed, made, pictures, command=self.command, took=took)
+        answers = [self.work / f"seed-{seed}" / "answers.jsonl" for seed in self.seeds] if pair.keeps_answers else []
+        return write_page(self.out, pair, by_seed, made, pictures, command=self.command, took=took, answers=answers)
 
     def _specs(self) -> dict[str, str]:
         """From the names in the paper's tables (:data:`Specs`) to methods; trains what is missing."""
@@ -90,6 +91,13 @@ class Reproduction:
             **{f"weak:{name}": f"relay,teacher={spec},label=with {name}" for name, spec in weak},
             **({"citer": f"citer:{citer_head(pair, *places, train=self.train)}"} if "{citer}" in pair.methods else {}),
         }
+
+    def _evaluated(self, seed: int, specs: Mapping[str, str]) -> Sequence[BenchmarkSummary]:
+        """The pair's own task, and the others."""
+        pair = self.pair
+        trained = [spec for name, spec in specs.items() if name != "citer"]
+        own = self._measured([pair.benchmark], [*pair.methods, *trained], pair.limit, seed, specs)
+        return [*own, *self._measured(pair.others, pair.others_methods, pair.others_limit, seed, specs)]
 
     def _measured(
         self, benchmarks: Sequence[str], methods: Sequence[str], most: int, seed: int, specs: Mapping[str, str]
@@ -111,7 +119,7 @@ class Reproduction:
             data_dir=self.data_dir,
             title=f"{pair.name}, seed {seed}",
             command=self.command,
-            stage=shown,
+            stage=shown if self.processes == 1 or len(self.seeds) == 1 else partial(lines, f"seed {seed}, "),
         ).summaries
 
 

@@ -1,11 +1,12 @@
 """The page of a pair, on the bundled models and a few problems; and its tables, on records whose figures are known."""
 
+import gzip
 import json
 from dataclasses import replace
 
 import pytest
 
-from relay_core import Prices, bundled
+from relay_core import Prices, Relay, bundled
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.report import summarize
 from relay_core.evaluate.reproduce import __main__ as command_line
@@ -31,7 +32,7 @@ def test_the_page_of_a_pair(tmp_path):
         place.symlink_to(bundled.path("student-relay"))
     places = {"out": tmp_path / "page", "work": tmp_path / "work"}
     page = Reproduction(
-        pair=PAIR, **places, seeds=[0, 1], limit=5, train=False, command="python -m this"
+        pair=PAIR, **places, seeds=[0, 1], limit=5, train=False, command="python -m this", processes=2
     ).write()  # fmt: skip
     text = page.read_text()
     assert page == tmp_path / "page" / "README.md" and text.startswith("# The paper's tables on the pair `bundled`")
@@ -47,6 +48,28 @@ def test_the_page_of_a_pair(tmp_path):
     ):
         assert f"## {heading}" in text
     assert "| seed 0 | seed 1 |" in text and "python -m this" in text and "49.52" in text
+
+
+def test_the_answers_of_a_long_run_lie_beside_its_page(tmp_path):
+    pair = replace(PAIR, methods=("student", "teacher"), ablations={}, keeps_answers=True)
+    places = {"out": tmp_path / "page", "work": tmp_path / "work"}
+    text = Reproduction(pair=pair, **places, seeds=[3], limit=2, command="python -m this").write().read_text()
+    packed = tmp_path / "page" / "answers-seed-3.jsonl.gz"
+    assert f"`{packed.name}`" in text and packed.name not in (tmp_path / "page").joinpath("README.md").read_text()[:500]
+    rows = [json.loads(line) for line in gzip.decompress(packed.read_bytes()).splitlines()]
+    assert sorted(row["method"] for row in rows) == ["student", "student", "teacher", "teacher"]
+    before = packed.read_bytes()
+
+    def answered(*_, **__):
+        raise AssertionError("all answers are there")
+
+    (tmp_path / "again" / "seed-3").mkdir(parents=True)
+    (tmp_path / "again" / "seed-3" / "answers.jsonl").write_bytes(gzip.decompress(before))
+    again = {"out": tmp_path / "other", "work": tmp_path / "again"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Relay, "agenerate", answered)
+        Reproduction(pair=pair, **again, seeds=[3], limit=2, command="python -m this").write()
+    assert (tmp_path / "other" / packed.name).read_bytes() == before
 
 
 def test_a_missing_student_says_how_to_train_it(tmp_path, capsys, monkeypatch):
