@@ -39,6 +39,29 @@ def download_options(source: str) -> dict[str, Any]:
     return {"local_files_only": True}
 
 
+def check_dataset(path: str) -> None:
+    """Refuse a dataset that cannot be had, before the hub's client retries for half a minute.
+
+    Args:
+        path: a hub id, or a folder.
+
+    Raises:
+        ConfigurationError: the hub does not answer, and the cache of ``datasets`` does not hold the dataset.
+    """
+    from datasets import config
+    from huggingface_hub import constants
+
+    is_cached = any((Path(config.HF_DATASETS_CACHE) / path.replace("/", "___")).glob("*"))
+    if Path(path).expanduser().exists() or is_cached:
+        return
+    if constants.HF_HUB_OFFLINE or not _is_reachable(constants.ENDPOINT):
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"it did not answer within {DEADLINE_S:g} s"
+        raise ConfigurationError(
+            f"{path} is not in the cache of datasets, and the hub ({constants.ENDPOINT}) cannot be asked ({why}): "
+            "write a file with its rows (for a benchmark --data-dir DIR), or connect to the network"
+        )
+
+
 def folder_with(source: str, name: str, patterns: Iterable[str]) -> str | None:
     """Download the files of a model on the hub that match ``patterns``, if the file ``name`` is among its files.
 

@@ -46,6 +46,23 @@ async def test_a_hub_that_does_not_answer_costs_seconds_not_half_a_minute(dead_e
     assert time.monotonic() - began < 10
 
 
+def test_a_dataset_that_cannot_be_had_costs_seconds_too(dead_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datasets import config
+
+    from relay_core.evaluate.dataset_rows import hub_rows
+
+    began = time.monotonic()
+    with pytest.raises(ConfigurationError, match=rf"some/data is not in the cache.*{dead_endpoint}.*--data-dir DIR"):
+        hub_rows("some/data", None, "test")
+    assert time.monotonic() - began < 5
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigurationError, match="HF_HUB_OFFLINE is set"):
+        hub.check_dataset("some/data")
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", Path(constants.HF_HUB_CACHE))
+    (Path(constants.HF_HUB_CACHE) / "some___data" / "default").mkdir(parents=True)
+    hub.check_dataset("some/data")
+
+
 def test_what_is_cached_is_loaded_without_the_hub(
     dead_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

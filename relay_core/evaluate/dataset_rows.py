@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from relay_core import hub
 from relay_core.errors import ConfigurationError, MissingExtraError
 
 Row = dict[str, Any]
@@ -100,6 +101,7 @@ def hub_rows(path: str, config: str | None, split: str) -> list[Row]:
         from datasets import load_dataset
     except ImportError as error:
         raise MissingExtraError("a task from the hub (datasets)", "eval") from error
+    hub.check_dataset(path)
     try:
         rows = [dict(row) for row in load_dataset(path, config, split=split)]
     except Exception as error:  # the hub client raises errors of many packages

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from inspect import getattr_static
 from pathlib import Path
@@ -169,7 +170,9 @@ def task_from_spec(spec: str | Mapping[str, Any] | Task) -> Task:
         return DatasetTask.from_mapping({"path": spec} if isinstance(spec, str) else spec)
     if has_members(spec, *_MEMBERS):
         return cast(Task, spec)
-    raise ConfigurationError(f"task is {spec!r}: write {ACCEPTED}")
+    near = get_close_matches(spec, _NAMED, n=1) if isinstance(spec, str) else []
+    hint = f"did you mean {near[0]}? Otherwise write " if near else "write "
+    raise ConfigurationError(f"task is {spec!r}: {hint}{ACCEPTED}")
 
 
 def names_a_class(spec: str) -> bool:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from relay_core import ConfigurationError
+from relay_core import ConfigurationError, hub
 from relay_core.evaluate import dataset
 from relay_core.evaluate.dataset import DatasetTask
 from relay_core.evaluate.task import Task, task_from_spec
@@ -121,6 +121,7 @@ def test_the_hub(monkeypatch):
         return datasets.Dataset.from_list(ROWS[:20] if split == "train" else ROWS[20:])
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(hub, "check_dataset", lambda path: None)
     task = task_from_spec({"path": "openai/gsm8k", "config": "main", "grader": "number"})
     assert task.name == "openai/gsm8k" and loaded == []
     assert (len(task.problems("train")), len(task.problems("test", 4))) == (20, 4)
@@ -129,6 +130,13 @@ def test_the_hub(monkeypatch):
     assert len(shared.problems("test")) == 10
     with pytest.raises(ConfigurationError, match="split 'nothing' of a/b cannot be loaded: Unknown split"):
         DatasetTask(path="a/b", splits={"test": "nothing"}).problems("test")
+
+
+def test_a_misspelled_task_names_the_nearest_one():
+    with pytest.raises(ConfigurationError, match=r"task is 'gsm8': did you mean gsm8k\? Otherwise write bundled, "):
+        task_from_spec("gsm8")
+    with pytest.raises(ConfigurationError, match="task is 'xyz': write bundled, "):
+        task_from_spec("xyz")
 
 
 @pytest.mark.parametrize(
