@@ -17,6 +17,7 @@ paged_attention.py   attention over the paged cache, for models without a flash 
 attention_plan.py    locates the queries and keys of a step
 attention_setup.py   installs our attention in a model, and lays out the cache for this attention
 lent_model.py        prepares a model object that the caller passed in, and restores it afterwards
+precision.py         which precision suits a processor
 options.py           checks the options of batching and of the cache
 cache_size.py        computes the size of the cache, and says what would fit
 footprint.py         computes from a model's folder how much memory the model needs

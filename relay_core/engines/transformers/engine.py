@@ -33,6 +33,7 @@ from relay_core.engines.transformers.lent_model import LentModel
 from relay_core.engines.transformers.model_memory import ModelMemory
 from relay_core.engines.transformers.options import BatchingOptions
 from relay_core.engines.transformers.plain_model import PlainModel
+from relay_core.engines.transformers.precision import why_batches_are_slow
 from relay_core.engines.transformers.request import Request
 from relay_core.errors import ConfigurationError, ContextOverflow
 from relay_core.template import missing_end
@@ -63,8 +64,7 @@ class TransformersEngine(InProcessEngine):
         page_size: tokens per page of the cache; requests share prefixes in whole pages.
         cache_tokens: the number of tokens that the cache holds for all requests together, which also limits a single
             request; ``None`` makes room for one whole context or for many short requests, within ``cache_gib``.
-        cache_gib: the most memory, in GiB, that an automatically sized cache takes; ``None`` means a size that suits
-            the model and the free memory (``cache_size.py``).
+        cache_gib: the most GiB of an automatically sized cache; ``None`` suits model and memory (``cache_size.py``).
         max_batch_tokens: the most tokens in one step, prompts included.
         max_requests: the most requests in one step; further requests wait.
         cuda_graphs: whether to capture the steps as CUDA graphs; only for a CUDA device.
@@ -194,10 +194,10 @@ class TransformersEngine(InProcessEngine):
                     raise
                 self._manager = manager
             self._shares_prefixes = manager.unshared is None
-            self._warn(manager.unshared, missing_end(self.tokenizer, self._end_ids))
-            context, room = model_folder.context_in(self._model.config.to_dict()), self._manager.max_request_tokens
-            self._context = room if context is None else min(context, room)
-            self._retire = weakref.finalize(self, self._manager.retire)
+            self._warn(manager.unshared, missing_end(self.tokenizer, self._end_ids), why_batches_are_slow(self._model))
+            contexts = model_folder.context_in(self._model.config.to_dict()), manager.max_request_tokens
+            self._context = min(filter(None, contexts))
+            self._retire = weakref.finalize(self, manager.retire)
             self._retire.atexit = False
 
     def _warn(self, *reasons: str | None) -> None:
