@@ -34,10 +34,8 @@ def verdict(summary: BenchmarkSummary) -> str:
                 f"For the same accuracy, a random router needs {in_words(against.share)} of the prompts; the relay "
                 f"saves {in_words(against.saved)} of that router's teacher tokens."
             )
-        gain = against.gain_at_cost
-        side = "ahead of" if gain.value >= 0 else "behind"
-        said.append(f"At equal cost, it is {abs(100 * gain.value):.1f} points {side} the router "
-                    f"({in_words(gain, signed=True)}).")  # fmt: skip
+        gain = in_words(against.gain_at_cost, signed=True)
+        said.append(f"Its accuracy minus that of the router with the same bill is {gain}.")
     ahead: list[str] = []
     behind: list[str] = []
     open_: list[str] = []
