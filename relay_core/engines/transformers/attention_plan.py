@@ -18,20 +18,33 @@ class Reading(NamedTuple):
     end_of_keys: int
 
 
+class Decoding(NamedTuple):
+    """Requests that decode one token, computed together.
+
+    ``rows``: the rows of their queries, shape [B]; ``None`` if they are all queries of the step. ``pages``: positions
+    of their keys in the cache, padded to a common length, shape [B * length]. ``mask``: false on padding, shape
+    [B, 1, 1, length].
+    """
+
+    rows: torch.Tensor | None
+    pages: torch.Tensor
+    mask: torch.Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The keys to which the queries of a step attend.
 
-    ``decoding``: rows of the queries of the B requests that decode one token, shape [B]; ``None`` if all rows are.
-    ``pages``: positions of these requests' keys in the cache, padded to a common length, shape [B * length].
-    ``mask``: false on padding, shape [B, 1, 1, length].
-    ``reading``: every other request.
+    ``decoding``: the requests that decode one token, in groups of about the same length. ``reading``: every other
+    request.
     """
 
-    decoding: torch.Tensor | None
-    pages: torch.Tensor
-    mask: torch.Tensor
+    decoding: tuple[Decoding, ...]
     reading: tuple[Reading, ...]
+
+
+LEAST_SAVED = 4096
+"""Keys of padding that a further group has to save; a group takes some 50 microseconds a layer."""
 
 
 def make_plan(ends_q: list[int], ends_k: list[int], read_index: torch.Tensor, window: int | None) -> Plan:
@@ -44,27 +57,42 @@ def make_plan(ends_q: list[int], ends_k: list[int], read_index: torch.Tensor, wi
         window: the number of tokens to which a query attends, including its own; ``None`` means all. Keys that are
             outside every query's window are left out.
     """
-    rows: list[int] = []
-    starts: list[int] = []
-    lengths: list[int] = []
+    decoding: list[tuple[int, int, int]] = []  # of each request: its number of keys, the first of them, and its row
     reading: list[Reading] = []
     for q, q_end, k, k_end in zip(ends_q, ends_q[1:], ends_k, ends_k[1:], strict=False):
         if window is not None:
             k = max(k, k_end - (q_end - q) - window + 1)
         if q_end - q == 1 and k_end - k > 1:
-            rows.append(q)
-            starts.append(k)
-            lengths.append(k_end - k)
+            decoding.append((k_end - k, k, q))
         elif q_end > q:
             reading.append(Reading(q, q_end, k, k_end))
+    groups = _groups(decoding)
+    is_all = len(groups) == 1 and not reading
+    return Plan(tuple(_decoding(group, read_index, is_all=is_all) for group in groups), tuple(reading))
+
+
+def _groups(decoding: list[tuple[int, int, int]]) -> list[list[tuple[int, int, int]]]:
+    """Requests of about the same length, where that saves enough padding; one group is in the given order."""
+    if not decoding:
+        return []
+    longest_first = sorted(decoding, reverse=True)
+    groups: list[list[tuple[int, int, int]]] = [[]]
+    for i, request in enumerate(longest_first):
+        group = groups[-1]
+        if group and (group[0][0] - request[0]) * (len(longest_first) - i) >= LEAST_SAVED:
+            groups.append([request])
+        else:
+            group.append(request)
+    return groups if len(groups) > 1 else [decoding]
+
+
+def _decoding(group: list[tuple[int, int, int]], read_index: torch.Tensor, *, is_all: bool) -> Decoding:
     device = read_index.device
-    length = max(lengths, default=0)
-    column = torch.arange(length, device=device)
-    positions = torch.tensor(starts, device=device).unsqueeze(1) + column
-    mask = column < torch.tensor(lengths, device=device).unsqueeze(1)
-    pages = read_index[positions.clamp_(max=max(0, len(read_index) - 1))].flatten() if rows else read_index[:0]
-    decoding = None if not reading else torch.tensor(rows, device=device)
-    return Plan(decoding, pages, mask[:, None, None, :], tuple(reading))
+    lengths, starts, rows = (torch.tensor(values, device=device) for values in zip(*group, strict=True))
+    column = torch.arange(max(length for length, _, _ in group), device=device)
+    positions = (starts.unsqueeze(1) + column).clamp_(max=max(0, len(read_index) - 1))
+    mask = column < lengths.unsqueeze(1)
+    return Decoding(None if is_all else rows, read_index[positions].flatten(), mask[:, None, None, :])
 
 
 def causal_mask(new: int, total: int, window: int | None, device: torch.device) -> torch.Tensor:

@@ -2,9 +2,12 @@
 
 transformers' ``sdpa`` computes the scores of every query in a batch with every key in the batch, and masks the scores
 with keys of other requests. With 64 requests, this is 64 times the necessary work, and takes most of a step's time.
-:func:`paged_attention` computes each request's queries only with that request's keys. Decoding requests are padded to a
-common length and computed together; prompts, of which a step has few, are computed one by one. The result is the same
-up to rounding.
+:func:`paged_attention` computes each request's queries only with that request's keys. Decoding requests of about the
+same length are padded to a common length and computed together; prompts, of which a step has few, are computed one by
+one. The result is the same up to rounding.
+
+On a CPU, all layers gather many keys and values into the same two buffers. New ones for each layer would be larger than
+what the C library keeps for reuse, and the system would map their pages anew (``benchmarks/attention.py``).
 
 A layer with a sliding window attends only to the last keys. Its older keys stay in the cache (``attention_setup.py``
 says why), but are not read. Layers with soft-capped scores (Gemma 2) or attention sinks (gpt-oss) are computed with the
@@ -29,6 +32,8 @@ from relay_core.engines.transformers.attention_plan import Plan, causal_mask, ma
 
 NAME = "relay_paged"
 IN_PLACE_OF_EAGER = "relay_paged_eager"  # the same function; the name says which attention the model had before
+LARGE = 8 << 20
+"""Bytes of keys from which on a CPU gathers them into a buffer that is kept."""
 #: arguments of other attention functions that would change the result and are not implemented here
 UNSUPPORTED = ("position_bias", "indices", "block_indices")
 
@@ -78,29 +83,22 @@ def paged_attention(
     keys.index_copy_(0, write_index, key[0].transpose(0, 1))  # [tokens, key heads, head_dim]
     values.index_copy_(0, write_index, value[0].transpose(0, 1))
     if layer == allocator.layer_indices[0]:
-        cache.relay_step = _Step(allocator, kwargs)
-    plan, read_index = cache.relay_step.plan(sliding_window), cache.relay_step.read_index
-    formula = _Formula(scaling, softcap, s_aux)
-    out = torch.empty_like(query[0].transpose(0, 1))  # [tokens, heads, head_dim]
-    if len(plan.mask):
-        decoded = _decode(query[0].transpose(0, 1), keys, values, plan, formula)
-        if plan.decoding is None:
-            out = decoded
-        else:
-            out[plan.decoding] = decoded
-    for q, q_end, k, k_end in plan.reading:
-        positions = read_index[k:k_end]
-        mask = causal_mask(q_end - q, k_end - k, sliding_window, query.device)
-        out[q:q_end] = _read(query[0, :, q:q_end], keys[positions], values[positions], mask, formula)
+        cache.relay_step = _Step(allocator, kwargs, cache.__dict__.setdefault("relay_buffers", {}))
+    step: _Step = cache.relay_step
+    out = step.attend(query[0], keys, values, sliding_window, _Formula(scaling, softcap, s_aux))
     return out.unsqueeze(0), None
 
 
 class _Step:
-    """The data that the layers share in one step: the ranges of its requests, and a plan for each window."""
+    """The data that the layers share in one step: the ranges of its requests, and a plan for each window.
 
-    __slots__ = ("_ends_k", "_ends_q", "_plans", "read_index")
+    ``buffers`` outlive the step.
+    """
 
-    def __init__(self, allocator: Any, kwargs: dict[str, Any]) -> None:
+    __slots__ = ("_buffers", "_ends_k", "_ends_q", "_plans", "read_index")
+
+    def __init__(self, allocator: Any, kwargs: dict[str, Any], buffers: dict[str, torch.Tensor]) -> None:
+        self._buffers = buffers
         self._ends_q: list[int] = kwargs["cu_seq_lens_q"].tolist()
         self._ends_k: list[int] = kwargs["cu_seq_lens_k"][allocator.layer_type].tolist()
         self.read_index: torch.Tensor = kwargs["read_index"][allocator.index]
@@ -108,11 +106,57 @@ class _Step:
             self.read_index = kwargs["write_index"][allocator.index]
         self._plans: dict[int | None, Plan] = {}
 
-    def plan(self, window: int | None) -> Plan:
+    def attend(
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, window: int | None, formula: _Formula
+    ) -> torch.Tensor:
+        """A layer's output.
+
+        Args:
+            query: shape [heads, tokens, head_dim].
+            keys, values: the layer's whole cache, shape [cache tokens, key heads, head_dim].
+            window: the number of tokens to which a query attends; ``None`` means all.
+            formula: how scores become weights.
+
+        Returns:
+            Shape [tokens, heads, head_dim].
+        """
+        plan = self._plan(window)
+        rows = query.transpose(0, 1)
+        out = torch.empty_like(rows)
+        for part in plan.decoding:
+            k, v = self._gathered(keys, values, part.pages)
+            if part.rows is None:
+                return _decode(rows, k, v, part.mask, formula)
+            out[part.rows] = _decode(rows[part.rows], k, v, part.mask, formula)
+        for first, end, first_key, end_of_keys in plan.reading:
+            positions = self.read_index[first_key:end_of_keys]
+            mask = causal_mask(end - first, end_of_keys - first_key, window, query.device)
+            out[first:end] = _read(query[:, first:end], keys[positions], values[positions], mask, formula)
+        return out
+
+    def _plan(self, window: int | None) -> Plan:
         """The plan of the layers with this window."""
         if window not in self._plans:
             self._plans[window] = make_plan(self._ends_q, self._ends_k, self.read_index, window)
         return self._plans[window]
+
+    def _gathered(
+        self, keys: torch.Tensor, values: torch.Tensor, pages: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The keys and values at ``pages``, until the next call."""
+        if keys.device.type != "cpu" or len(pages) * keys[0].nbytes < LARGE:
+            return keys.index_select(0, pages), values.index_select(0, pages)
+        k, v = self._buffer("keys", keys, len(pages)), self._buffer("values", values, len(pages))
+        return torch.index_select(keys, 0, pages, out=k), torch.index_select(values, 0, pages, out=v)
+
+    def _buffer(self, name: str, like: torch.Tensor, rows: int) -> torch.Tensor:
+        """A buffer for ``rows`` rows of ``like``, which may hold anything."""
+        size = rows * like[0].numel()
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.numel() < size or buffer.dtype is not like.dtype:
+            with torch.inference_mode(False):  # the next step may run without it
+                buffer = self._buffers[name] = torch.empty(size + size // 4, dtype=like.dtype)
+        return buffer[:size].view(rows, *like.shape[1:])
 
 
 class _Formula:
@@ -153,29 +197,26 @@ class _Formula:
 
 
 def _decode(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, plan: Plan, formula: _Formula
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, formula: _Formula
 ) -> torch.Tensor:
     """One new token of each of B requests; query heads that share a key head become rows of one query.
 
     Args:
-        query: shape [tokens, heads, head_dim].
-        keys, values: the layer's whole cache, shape [cache tokens, key heads, head_dim].
+        query: shape [B, heads, head_dim].
+        keys, values: of all requests, padded to a common length, shape [B * length, key heads, head_dim].
+        mask: false on padding, shape [B, 1, 1, length].
 
     Returns:
-        Shape [B, heads, head_dim].
+        The shape of ``query``.
     """
-    if plan.decoding is not None:
-        query = query[plan.decoding]
     batch, heads, dim = query.shape
     groups = keys.shape[1]
-    shape = (batch, -1, groups, dim)
-    k = keys.index_select(0, plan.pages).view(shape).transpose(1, 2)
-    v = values.index_select(0, plan.pages).view(shape).transpose(1, 2)
+    k, v = (tensor.view(batch, -1, groups, dim).transpose(1, 2) for tensor in (keys, values))
     q = query.reshape(batch, groups, heads // groups, dim)
     if formula.is_plain:
-        out = scaled_dot_product_attention(q, k, v, attn_mask=plan.mask, scale=formula.scaling)
+        out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=formula.scaling)
     else:
-        out = formula.attend(q.unsqueeze(3), k, v, plan.mask.unsqueeze(1))
+        out = formula.attend(q.unsqueeze(3), k, v, mask.unsqueeze(1))
     return out.reshape(batch, heads, dim)
 
 
