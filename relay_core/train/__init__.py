@@ -1,12 +1,16 @@
-"""Training a student to call: warm-up, data filter, GRPO (paper, section 3); `python -m relay_core.train --help`.
+"""Training a student to call: distillation, warm-up, data filter, GRPO (paper, section 3); `python -m relay_core.train --help`.
 
     __main__.py      the command line
     recipe.py        a run's values, from a YAML file and flags; recipes/ holds the recipes that ship
+    sections.py      the sections of a recipe, with what each value means
     stages.py        the stages of a run; each reads and writes files
     processes.py     the processes of a run, and what they tell each other
     jobs.py          many answers to sample, kept as they come; sampling.py: a model's own answers,
                      in this process (sampling_here.py) or in actors (sampling_over_ray.py)
-    warmup.py        stage 1: commands at random places of the student's samples, and supervised training on these
+    distill.py       before stage 1, if the recipe says so: rows of the teacher's own right answers
+    warmup.py        stage 1: commands at random places of the student's samples; sources.py: or rows from
+                     guided.py (places.py, replay.py, trim.py) or told.py; blocked.py: what warm-up costs
+    supervised.py    supervised training on the rows of either, with supervised_trainer.py
     problems.py      the training problems that each stage draws
     data_filter.py   stage 2: the problems that the teacher can answer
     grpo.py          stage 3: GRPO with TRL, put together from:
