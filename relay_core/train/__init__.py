@@ -1,4 +1,4 @@
-"""Training a student to call: distillation, warm-up, data filter, GRPO (paper, section 3); `python -m relay_core.train --help`.
+"""Training a student to call: warm-up, data filter, GRPO (paper, section 3); `python -m relay_core.train --help`.
 
     __main__.py      the command line
     recipe.py        a run's values, from a YAML file and flags; recipes/ holds the recipes that ship
