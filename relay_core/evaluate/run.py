@@ -46,22 +46,15 @@ def no_stage(label: str, total: int, done: int) -> AbstractContextManager[Callab
 
 
 @contextmanager
-def shown(label: str, total: int, done: int) -> Iterator[Callable[[], object]]:
-    """A :data:`Stage` on standard error: a bar on a terminal, elsewhere a line every few seconds."""
+def shown(label: str, total: int, done: int, *, process: str = "") -> Iterator[Callable[[], object]]:
+    """A :data:`Stage` on standard error: a bar on a terminal, elsewhere a line every few seconds.
+
+    ``process`` names one of several processes that share a terminal: it writes lines there, too, which begin with it.
+    """
     if total == done:
         yield lambda: None
         return
-    with Progress(label, total, done=done) as progress:
-        yield progress.step
-
-
-@contextmanager
-def lines(prefix: str, label: str, total: int, done: int) -> Iterator[Callable[[], object]]:
-    """:func:`shown` for one of several processes that share a terminal: only lines, each with a prefix."""
-    if total == done:
-        yield lambda: None
-        return
-    with Progress(f"{prefix}{label}", total, done=done, bar=False) as progress:
+    with Progress(f"{process}{label}", total, done=done, bar=not process) as progress:
         yield progress.step
 
 

@@ -1,10 +1,9 @@
 """Distillation: the student learns to answer as the teacher does, from the teacher's own right answers.
 
 It comes before warm-up and teaches nothing of calls. A small pretrained student that has never written an answer of
-this kind goes wrong in its first sentence, where a call of a few tokens does not help; and where it goes wrong, the
-teacher would have begun otherwise. A student that writes as its teacher does needs the teacher only for what it cannot
-learn, such as the digits of a product. This is sequence-level distillation (Kim and Rush 2016, arXiv:1606.07947); the
-paper has no such stage.
+this kind may go wrong in its first sentence, where a call of a few tokens does not help. A student that writes as its
+teacher does should need the teacher only for what it cannot learn, such as the digits of a product. This is
+sequence-level distillation (Kim and Rush 2016, arXiv:1606.07947); the paper has no such stage.
 
 The student that comes of it is also the honest rival of the relay: what the same teacher's answers give without a call.
 """
@@ -14,9 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from relay_core.chat import Conversation, render
 from relay_core.errors import ConfigurationError
-from relay_core.evaluate.objections import asked
 from relay_core.evaluate.ray_data import Cluster
 from relay_core.evaluate.store import write_json
 from relay_core.evaluate.task import Task, graded
@@ -27,9 +24,7 @@ from relay_core.train import processes
 from relay_core.train.jobs import Job, JobFile, Row
 from relay_core.train.sampling import sampled_rows
 from relay_core.train.sections import Distill
-from relay_core.train.supervised import IGNORED
-
-TrainingRows = list[dict[str, list[int]]]
+from relay_core.train.supervised import TrainingRows, row_behind
 
 
 def training_rows(
@@ -87,8 +82,6 @@ def training_rows(
 
 
 def _row(student: Tokenizer, job: Job, text: str, *, enable_thinking: bool) -> dict[str, list[int]]:
-    messages, tools = asked(job.problem)
-    prompt_ids = render(student, Conversation.of(messages, tools=tools, enable_thinking=enable_thinking)).token_ids
     end = student.hf.eos_token_id
     ids = [*student.encode(text), *([] if end is None else [int(end)])]
-    return {"input_ids": [*prompt_ids, *ids], "labels": [IGNORED] * len(prompt_ids) + ids}
+    return row_behind(job.problem, student, ids, ids, enable_thinking=enable_thinking)

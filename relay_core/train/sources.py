@@ -21,8 +21,7 @@ from relay_core.train import guided, processes, sampling, told, warmup
 from relay_core.train.jobs import Job, Row
 from relay_core.train.recipe import Recipe
 from relay_core.train.replay import Draft
-
-TrainingRows = list[dict[str, list[int]]]
+from relay_core.train.supervised import TrainingRows
 
 
 def check(recipe: Recipe, teacher: Engine | None) -> None:

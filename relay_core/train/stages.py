@@ -332,7 +332,7 @@ class Run:
     def _trainable(self, source: str) -> tuple[Any, Any]:
         return models.trainable(source, self.recipe.lora, models.base_of(self.recipe.student), seed=self.recipe.seed)
 
-    def _fine_tune(self, model: Any, tokenizer: Any, rows: sources.TrainingRows, stage: str, folder: Path) -> None:
+    def _fine_tune(self, model: Any, tokenizer: Any, rows: supervised.TrainingRows, stage: str, folder: Path) -> None:
         """Train a student with supervision, by the recipe's section of that name, and write it."""
         section, seed = getattr(self.recipe, stage), self.recipe.seed
         state = supervised.fine_tune(model, tokenizer, rows, section, self.out / stage, seed=seed, stage=stage)

@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from relay_core.chat import Conversation, render
 from relay_core.errors import ConfigurationError
+from relay_core.evaluate.objections import asked
+from relay_core.evaluate.task import Problem
+from relay_core.tokenizer import Tokenizer
 from relay_core.train import processes
 from relay_core.train.checkpoints import disk_errors, last_checkpoint
 from relay_core.train.sections import Supervised
@@ -14,6 +18,17 @@ from relay_core.train.trainer import TrainerProgress, arguments, common_values, 
 
 IGNORED = -100
 """The label of a token without loss."""
+TrainingRows = list[dict[str, list[int]]]
+"""Rows of ``input_ids`` and ``labels``."""
+
+
+def row_behind(
+    problem: Problem, student: Tokenizer, ids: list[int], labels: list[int], *, enable_thinking: bool
+) -> dict[str, list[int]]:
+    """The row of an answer behind the student's own prompt, which has no loss."""
+    messages, tools = asked(problem)
+    prompt_ids = render(student, Conversation.of(messages, tools=tools, enable_thinking=enable_thinking)).token_ids
+    return {"input_ids": [*prompt_ids, *ids], "labels": [IGNORED] * len(prompt_ids) + labels}
 
 
 def fine_tune(

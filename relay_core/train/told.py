@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from relay_core import command
-from relay_core.chat import Conversation, render
 from relay_core.errors import ConfigurationError, TeacherUnavailable, did_you_mean
-from relay_core.evaluate.objections import asked, texts_of
+from relay_core.evaluate.objections import texts_of
 from relay_core.evaluate.ray_data import Cluster
 from relay_core.evaluate.task import Task, graded
 from relay_core.events import TRUNCATED, RelayResult
@@ -25,7 +24,7 @@ from relay_core.relay import Relay
 from relay_core.tokenizer import Tokenizer
 from relay_core.train.jobs import Job, JobFile, Row
 from relay_core.train.sampling import sampled_rows
-from relay_core.train.supervised import IGNORED
+from relay_core.train.supervised import IGNORED, TrainingRows, row_behind
 from relay_core.transcript import Author
 
 _FEW = 10  # answers whose calls failed, before their share counts
@@ -134,15 +133,11 @@ def untold(result: RelayResult, tokenizer: Tokenizer) -> tuple[list[int], list[i
 
 def training_rows(
     rows: Sequence[Row], jobs: Sequence[Job], tokenizer: Tokenizer, *, enable_thinking: bool
-) -> list[dict[str, list[int]]]:
+) -> TrainingRows:
     """Rows of ``input_ids`` and ``labels`` for the answers that can be trained on, behind the prompt without
     instructions."""
-    data = []
-    for row, job in zip(rows, jobs, strict=True):
-        if row["token_ids"] is not None:
-            messages, tools = asked(job.problem)
-            conversation = Conversation.of(messages, tools=tools, enable_thinking=enable_thinking)
-            prompt_ids = render(tokenizer, conversation).token_ids
-            labels = [IGNORED] * len(prompt_ids) + row["labels"]
-            data.append({"input_ids": [*prompt_ids, *row["token_ids"]], "labels": labels})
-    return data
+    return [
+        row_behind(job.problem, tokenizer, row["token_ids"], row["labels"], enable_thinking=enable_thinking)
+        for row, job in zip(rows, jobs, strict=True)
+        if row["token_ids"] is not None
+    ]

@@ -104,10 +104,24 @@ def test_warm_up_starts_from_the_distilled_student(tmp_path, capsys, model_folde
     card = (tmp_path / "student-relay" / "README.md").read_text()
     assert re.search(r"was first trained on right answers of bundled:teacher, to 6 problems\. Supervised", card)
     assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["distill"]["problems"] == 6
+    _starts_in_actors(tmp_path)
     assert torch.is_grad_enabled() and main(["distill", *flags]) == 0
     assert "distill: skipped, for student-distilled is there" in capsys.readouterr().err
     assert main(["all", *flags, "--distill.problems", "5"]) == 2
     assert "another recipe (distill.problems: 6 -> 5)" in capsys.readouterr().err
+
+
+def _starts_in_actors(out):
+    """The student that warm-up starts from, as each process of a cluster loads it."""
+    from relay_core import portal
+    from relay_core.train import models
+    from relay_core.train.stages import Run
+
+    run = Run(build(yaml.safe_load((out / "recipe.yaml").read_text())), out)
+    engine = models.engine_for_actors(run._spec_of(run.start), run.recipe.lora)
+    portal.run(engine.start)
+    assert "student-distilled" in engine.spec
+    portal.run(engine.aclose)
 
 
 def test_a_recipe_without_it_says_what_to_write(tmp_path, capsys):

@@ -25,7 +25,7 @@ from relay_core.evaluate.reproduce.sections import (
     router_table,
 )
 from relay_core.evaluate.reproduce.students import ablation_students, citer_head
-from relay_core.evaluate.run import lines, shown
+from relay_core.evaluate.run import shown
 
 PAGES = Path("docs/reproduction")
 """The folder of the committed pages, seen from the root of the repository."""
@@ -119,7 +119,7 @@ class Reproduction:
             data_dir=self.data_dir,
             title=f"{pair.name}, seed {seed}",
             command=self.command,
-            stage=shown if self.processes == 1 or len(self.seeds) == 1 else partial(lines, f"seed {seed}, "),
+            stage=shown if self.processes == 1 or len(self.seeds) == 1 else partial(shown, process=f"seed {seed}, "),
         ).summaries
 
 
