@@ -27,6 +27,7 @@ def write(
     measured: Mapping[str, Any] | None = None,
     rollouts: Sequence[Mapping[str, Any]] = (),
     plot: Path | None = None,
+    cost: str = "",
 ) -> None:
     """Write the card into a student's folder, and the plot beside it; both replace earlier ones atomically.
 
@@ -36,6 +37,7 @@ def write(
         measured: the content of the run's ``measured.json``; ``None`` if the stage has not run.
         rollouts: the rows of ``rollouts.jsonl``; the last one is shown if nothing is measured.
         plot: the run's ``training.png``.
+        cost: a sentence on what training took.
     """
     has_plot = plot is not None and plot.is_file()
     if plot is not None and has_plot:
@@ -48,6 +50,7 @@ def write(
         is_adapter=(folder / "adapter_config.json").is_file(),
         figures=_measured(measured) if measured else _sampled(rollouts),
         plot=PLOT if has_plot else None,
+        cost=cost,
     )
     temporary = folder / ".README.md.tmp"
     temporary.write_text(text, encoding="utf-8")
@@ -55,7 +58,14 @@ def write(
 
 
 def card(
-    recipe: Recipe, base: BaseModel, *, name: str, is_adapter: bool, figures: str = "", plot: str | None = None
+    recipe: Recipe,
+    base: BaseModel,
+    *,
+    name: str,
+    is_adapter: bool,
+    figures: str = "",
+    plot: str | None = None,
+    cost: str = "",
 ) -> str:
     """The text of a card.
 
@@ -66,6 +76,7 @@ def card(
         is_adapter: whether the folder holds an adapter of peft's instead of a whole model.
         figures: a table in Markdown; empty to leave it out.
         plot: the name of the plot's file; ``None`` to leave it out.
+        cost: a sentence on what training took; empty to leave it out.
     """
     import yaml
 
@@ -78,7 +89,7 @@ def card(
         _about(recipe, base),
         f"The licence of {base.name} {terms}.",
         "## How it was trained",
-        _training(recipe, base),
+        " ".join(filter(None, (_training(recipe, base), cost))),
         *(["## Figures", figures] if figures else []),
         *([f"![Figures of the rollouts during training]({plot})"] if plot else []),
         "## Use",

@@ -48,7 +48,11 @@ def pass_rates(
     def row(job: Job, result: RelayResult) -> Row:
         truncated = result.finish_reason in TRUNCATED
         correct = False if truncated else graded(task, result.text, job.problem)
-        return {"correct": correct, "truncated": truncated, "text": result.text, "seed": job.seed}
+        usage = result.usage
+        return {
+            "correct": correct, "truncated": truncated, "text": result.text, "seed": job.seed,
+            "tokens": usage.student_tokens, "read": usage.student_prompt_tokens,
+        }  # fmt: skip
 
     file = JobFile(folder / "answers.jsonl", jobs)
     sampling: dict[str, Any] = {"temperature": config.temperature, "top_p": config.top_p, "top_k": None}

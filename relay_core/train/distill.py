@@ -58,7 +58,9 @@ def training_rows(
     def row(job: Job, result: RelayResult) -> Row:
         ended = result.finish_reason is FinishReason.STOP
         right = graded(task, result.text, job.problem) if ended else False
-        return {"right": right, "ended": ended, "text": result.text, "tokens": result.usage.student_tokens}
+        usage = result.usage
+        counted = {"tokens": usage.student_tokens, "read": usage.student_prompt_tokens}
+        return {"right": right, "ended": ended, "text": result.text, **counted}
 
     file = JobFile(folder / "answers.jsonl", jobs)
     sampling = {"temperature": config.temperature, "top_p": 1.0, "top_k": None}

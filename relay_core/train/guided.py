@@ -252,24 +252,29 @@ class _Search:
         self._count += 1
         guide, job = self._guide, self._job
 
-        async def sample() -> dict[str, Any] | None:
+        async def sample() -> dict[str, Any]:
             seed = answer_seed(guide.run_seed, "warmup", number, job.problem.id, job.k)
             settings = guide.settings.merged({"seed": seed})
             result = await go_on(guide.student, guide.teacher, job.problem, settings, basis, opening)
             kept = 0 if basis is None or opening is None else sum(call.at < opening[0] for call in basis.calls)
             draft = draft_of(result, kept + (opening is not None))
-            if draft is None:
-                return None
-            cut_off = result.finish_reason in TRUNCATED
+            cut_off = draft is None or result.finish_reason in TRUNCATED
             right = False if cut_off else graded(guide.task, result.text, job.problem)
-            return {"ungraded": True} if right is None else replace(draft, right=right).as_dict()
+            usage = result.usage
+            return {
+                "draft": None if draft is None or right is None else replace(draft, right=right).as_dict(),
+                "ungraded": right is None,
+                "read": usage.teacher_prompt_tokens,
+                "wrote": 0 if opening is None else result.calls[-1].received if result.calls else 0,
+            }
 
         values = await self._steps.step(job, number, "answer", sample)
-        if values is None or "ungraded" in values:
-            self._ungraded += values is not None
+        self._ungraded += values["ungraded"]
+        self._read_tokens += values["read"]
+        self._written_tokens += values["wrote"]
+        if values["draft"] is None:
             return None
-        draft = Draft.from_dict(values)
-        self._written_tokens += len(draft.calls[-1].ids) if draft.calls else 0
+        draft = Draft.from_dict(values["draft"])
         self._numbers[draft] = number
         return draft
 
@@ -294,5 +299,5 @@ class _Search:
                 return None
 
         self._nats[number] = await self._steps.step(self._job, number, "nats", read)
-        self._read_tokens += len(ids)
+        self._read_tokens += len(draft.prompt_ids) + len(ids)
         return self._nats[number]

@@ -6,10 +6,12 @@ With a recipe's section ``lora``, the model is a base with an adapter, of which 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from relay_core import portal
 from relay_core.engines import adapter_folder
 from relay_core.engines.model_folder import INDEX, save_model
 from relay_core.engines.model_source import ModelSource
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from relay_core.tokenizer import Tokenizer
     from relay_core.train.sections import Lora
 
+E = TypeVar("E", bound="Engine | None")
 
 ROOM = {"max_batch_tokens": 1024, "cache_tokens": 128 * 512}
 """Options of an engine in this process that has a cache with room for a rollout's requests."""
@@ -192,6 +195,16 @@ def sampling_engine(spec: str | EngineSpec, base: str | None = None) -> Engine:
     engine = engine_from_spec(parsed, role="teacher", **room, **({} if base is None else {"base": base}))
     engine.warns_without_commands = False  # the hint to train the student would be circular here
     return engine
+
+
+@contextmanager
+def closing(engine: E) -> Iterator[E]:
+    """The engine, which is closed at the end; ``None`` is taken as it is."""
+    try:
+        yield engine
+    finally:
+        if engine is not None:
+            portal.run(engine.aclose)
 
 
 def is_saved(folder: Path) -> bool:

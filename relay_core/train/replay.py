@@ -8,7 +8,8 @@ every other answer, and nothing that was sampled before is sampled again.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -142,7 +143,15 @@ class PlayedBack(Wrapped):
     def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
         if prompt.turn >= len(self._turns):
             return self.inner.stream(prompt, sampling)
-        return ScriptedEngine(self._turns, self.inner.tokenizer, chunk=64).stream(prompt, sampling)
+        return self._unread(ScriptedEngine(self._turns, self.inner.tokenizer, chunk=64).stream(prompt, sampling))
+
+    @staticmethod
+    async def _unread(chunks: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
+        """The chunks of a turn that is played back, for which no model reads the prompt."""
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                usage = chunk.usage
+                yield chunk if usage is None else replace(chunk, usage=replace(usage, prompt_tokens=0))
 
 
 async def go_on(

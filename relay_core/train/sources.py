@@ -166,6 +166,7 @@ def _told(
         **_calls([row["calls"] for row in found if row["token_ids"] is not None]),
         "failed_calls": sum(row["failed_calls"] for row in found),
         "teacher_wrote": sum(row["teacher_wrote"] for row in found),
+        "teacher_read": sum(row["teacher_read"] for row in found),
     }
 
 

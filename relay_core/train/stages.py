@@ -9,7 +9,8 @@
     grpo/                rollouts.jsonl (figures), rollouts/ (answers), checkpoints, tensorboard
     student-relay/       a model folder with a model card (with `grpo.calls: false`: student-grpo, and no warm-up)
     training.png         the plot of the run
-    measured.json        figures on held-out problems
+    clock.json           the seconds that each stage took
+    measured.json        figures on held-out problems, and what training cost
 
 Each stage can be run, repeated or resumed separately. In a run of several processes (``processes.py``), all of them
 sample and train, and the main process writes.
@@ -20,7 +21,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,7 @@ from relay_core.relay import Relay
 from relay_core.train import (
     blocked,
     card,
+    cost,
     data_filter,
     distill,
     grpo,
@@ -136,7 +138,6 @@ class Run:
         Raises:
             ConfigurationError: the recipe has no distillation, or the teacher answered no problem right.
         """
-        config, folder = self.recipe.distill, self.out / "distill"
         if not self.recipe.distills:
             raise ConfigurationError(
                 "the recipe has no distillation: write distill.problems, such as 600, and no grpo.calls: false"
@@ -144,17 +145,20 @@ class Run:
         if models.is_saved(self.distilled):
             processes.say(f"distill: skipped, for {self.distilled.name} is there")
             return self.distilled
+        with cost.timed(self.out, "distill"):
+            self._distill()
+        return self.distilled
+
+    def _distill(self) -> None:
+        config, folder = self.recipe.distill, self.out / "distill"
         problems = training_problems(self.task, self.recipe, "distill")
         jobs = jobs_for(problems, 1, run_seed=self.recipe.seed, stage="distill")
-        student, teacher = models.tokenizer_of(self.recipe.student), self._teacher()
-        try:
+        student = models.tokenizer_of(self.recipe.student)
+        with models.closing(self._teacher()) as teacher:
             relay = Relay(teacher, None, self.recipe.settings())
             rows = distill.training_rows(relay, student, self.task, jobs, folder, config, self.cluster)
-        finally:
-            portal.run(teacher.aclose)
         model, tokenizer = self._trainable(models.folder_of(self.recipe.student))
         self._fine_tune(model, tokenizer, rows, "distill", self.distilled)
-        return self.distilled
 
     def warmup(self) -> Path:
         """Make training rows of the student's own answers, with commands in them (``sources.py``), and train the
@@ -168,12 +172,13 @@ class Run:
         """
         if self.recipe.distills and not models.is_saved(self.distilled):
             raise ConfigurationError(f"{self.distilled} is not there: run the stage distill first, with the same --out")
-        if models.is_saved(self.warm):
-            processes.say(f"warmup: skipped, for {self.warm.name} is there")
-        else:
-            self._warm_up()
-        self._measure_blocked("before", self.start)
-        self._measure_blocked("after", str(self.warm))
+        with cost.timed(self.out, "warmup"):
+            if models.is_saved(self.warm):
+                processes.say(f"warmup: skipped, for {self.warm.name} is there")
+            else:
+                self._warm_up()
+            self._measure_blocked("before", self.start)
+            self._measure_blocked("after", str(self.warm))
         return self.warm
 
     def _warm_up(self) -> None:
@@ -217,12 +222,9 @@ class Run:
         if not config.enabled:
             return problems
         jobs = jobs_for(problems, config.samples, run_seed=self.recipe.seed, stage="filter")
-        engine = self._teacher()
-        try:
+        with cost.timed(self.out, "filter"), models.closing(self._teacher()) as engine:
             relay = Relay(engine, None, self.recipe.settings())
             rates = data_filter.pass_rates(relay, self.task, jobs, self.out / "filter", config, self.cluster)
-        finally:
-            portal.run(engine.aclose)
         return data_filter.kept(problems, rates, config.keep)
 
     def grpo(self) -> Path:
@@ -241,19 +243,19 @@ class Run:
         problems = self.filter()
         if self.recipe.grpo.calls and not models.is_saved(self.warm):
             raise ConfigurationError(f"{self.warm} is not there: run the stage warmup first, with the same --out")
+        with cost.timed(self.out, "grpo"):
+            self._grpo(problems)
+        self._write_card()
+        return self.trained
+
+    def _grpo(self, problems: Sequence[Problem]) -> None:
         source = str(self.warm) if self.recipe.grpo.calls else models.folder_of(self.recipe.student)
         model, tokenizer = self._trainable(source)
-        teacher = self._teacher() if self.recipe.grpo.calls else None
-        try:
+        with models.closing(self._teacher() if self.recipe.grpo.calls else None) as teacher:
             rows, state = grpo.run(model, tokenizer, teacher, self.task, problems, self.recipe, self.out / "grpo")
-        finally:
-            if teacher is not None:
-                portal.run(teacher.aclose)
         if processes.is_main():
             plot.draw(rows, self.out / "training.png", f"GRPO, seed {self.recipe.seed}")
         self._save(model, tokenizer, self.trained, state)
-        self._write_card()
-        return self.trained
 
     def measure(self) -> Comparison | None:
         """Measure every model of the run and the relay on held-out problems; writes ``measured.json``.
@@ -273,18 +275,16 @@ class Run:
             measured[name] = portal.run(Method(name, relay, written_by).measure, self.task, problems)
 
         processes.say(f"measure: {len(problems)} problems for each model of the run, and for the relay")
-        teacher = self._teacher()
-        add("teacher", Relay(teacher, None, settings), written_by="teacher")
         students = {"student-base": models.folder_of(self.recipe.student)}
         made = (self.distilled, self.warm, self.trained)
         students |= {folder.name: str(folder) for folder in made if models.is_saved(folder)}
-        for name, folder in students.items():
-            engine = self._student(folder)
-            if name == "student-relay":
-                add("relay", Relay(engine, teacher, settings))
-            add(name, Relay(engine, None, settings))
-            portal.run(engine.aclose)
-        portal.run(teacher.aclose)
+        with models.closing(self._teacher()) as teacher:
+            add("teacher", Relay(teacher, None, settings), written_by="teacher")
+            for name, folder in students.items():
+                with models.closing(self._student(folder)) as engine:
+                    if name == "student-relay":
+                        add("relay", Relay(engine, teacher, settings))
+                    add(name, Relay(engine, None, settings))
         labels = {name: name for name in measured}
         if "relay" in measured:
             labels |= {"relay": "relay (student-relay, calls allowed)", "student-relay": "student-relay, calls refused"}
@@ -295,9 +295,10 @@ class Run:
         return comparison
 
     def report(self, comparison: Comparison) -> dict[str, Any]:
-        """The comparison as plain values, with the run's seed and the recovered share of the gap."""
+        """The comparison as plain values, with the run's seed, the recovered share of the gap, and training's cost."""
         recovered = {"recovered": comparison.recovered} if "relay" in comparison.methods else {}
-        return {"seed": self.recipe.seed, **comparison.as_dict(), **recovered}
+        training = cost.of_training(self.out)
+        return {"seed": self.recipe.seed, **comparison.as_dict(), **recovered, "training": training}
 
     def _write_card(self) -> None:
         """Write the trained student's model card, with the figures that the run has so far."""
@@ -311,6 +312,7 @@ class Run:
                 measured=json.loads(file.read_text(encoding="utf-8")) if file.exists() else None,
                 rollouts=read_rows(self.out / "grpo" / "rollouts.jsonl"),
                 plot=self.out / "training.png",
+                cost=cost.sentence(cost.of_training(self.out)),
             )
 
     def _teacher(self) -> Engine:

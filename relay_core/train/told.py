@@ -61,7 +61,7 @@ def answers(
     A row holds ``right`` (``None`` if the answer could not be graded), ``token_ids`` and ``labels`` (``None`` for an
     answer that cannot be trained on: it is not right, a call failed or brought nothing, or a command was refused or
     malformed), ``calls`` (the tokens that each brought),
-    ``failed_calls`` and ``teacher_wrote``.
+    ``failed_calls``, ``teacher_read`` and ``teacher_wrote``.
 
     Args:
         relay: the student and the teacher.
@@ -89,10 +89,10 @@ def answers(
         trained = untold(result, tokenizer) if right else None
         ids, labels = trained if trained is not None else (None, None)
         calls = [call.received for call in result.calls]
-        written = result.usage.teacher_tokens
         return {
             "right": right, "token_ids": ids, "labels": labels, "calls": calls,
-            "failed_calls": len(result.failures), "teacher_wrote": written,
+            "failed_calls": len(result.failures), "teacher_read": result.usage.teacher_prompt_tokens,
+            "teacher_wrote": result.usage.teacher_tokens,
         }  # fmt: skip
 
     file = JobFile(folder / "told.jsonl", jobs)

@@ -101,6 +101,8 @@ def test_warm_up_starts_from_the_distilled_student(tmp_path, capsys, model_folde
     assert sources == [str(model_folder), *(str(tmp_path / name) for name in names[1:3])]
     made = json.loads((tmp_path / "distill" / "rows.json").read_text())
     assert made["answers"] == 6 and 0 < made["rows"] <= 6 and made["teacher_wrote"] > 100
+    training = json.loads((tmp_path / "measured.json").read_text())["training"]
+    assert training["distill"]["teacher_wrote"] == made["teacher_wrote"] and training["distill"]["teacher_read"] > 60
     card = (tmp_path / "student-relay" / "README.md").read_text()
     assert re.search(r"was first trained on right answers of bundled:teacher, to 6 problems\. Supervised", card)
     assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["distill"]["problems"] == 6

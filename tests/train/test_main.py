@@ -112,6 +112,21 @@ def test_all_stages_in_miniature(tmp_path, capsys, model_folder):
     with Relay(str(tmp_path / "student-relay"), str(model_folder)) as relay:
         assert relay.generate("How much is 2 + 3?", max_tokens=8).usage.completion_tokens <= 8
     _check_what_people_look_at(tmp_path, rollouts, capsys)
+    _check_what_it_cost(tmp_path, report["training"])
+
+
+def _check_what_it_cost(out, training):
+    """The teacher's tokens are those of its answers in the filter and of its calls in the rollouts."""
+    from pyarrow import parquet
+
+    assert list(training) == ["warmup", "filter", "grpo"] and all(one["seconds"] > 0 for one in training.values())
+    answers = [json.loads(line) for line in (out / "filter" / "answers.jsonl").read_text().splitlines()]
+    assert training["warmup"]["teacher_wrote"] == 0, "random warm-up needs no teacher"
+    assert training["filter"]["teacher_wrote"] == sum(answer["tokens"] for answer in answers) > 0
+    assert training["filter"]["teacher_read"] > 6 * 5, "six prompts"
+    calls = [n for f in (out / "grpo").rglob("*.parquet") for n in parquet.read_table(f)["teacher_tokens"].to_pylist()]
+    assert training["grpo"]["teacher_wrote"] == sum(calls)
+    assert "Training took " in (out / "student-relay" / "README.md").read_text()
 
 
 def _check_what_people_look_at(out, figures, capsys):

@@ -41,12 +41,16 @@ def test_random_takes_the_samples_and_no_teacher(qwen3, tmp_path):
 
 
 def test_guided_reports_what_it_took(qwen3, tmp_path):
-    (row,) = rows(recipe("guided"), *guided_pair(qwen3), tmp_path)
+    student, teacher = guided_pair(qwen3)
+    (row,) = rows(recipe("guided"), student, teacher, tmp_path)
     assert "It is <call>3</call>282." in qwen3.decode(row["input_ids"])
+    prompt = row["labels"].index(next(label for label in row["labels"] if label != IGNORED))
+    in_call = prompt + len(qwen3.encode("It is "))
+    read = prompt + len(qwen3.encode(ALONE)) + 1 + in_call  # with the end token; then for the call
     assert json.loads((tmp_path / "rows.json").read_text()) == {
         "source": "guided", "answers": 1, "rows": 1, "right_alone": 0, "rows_with_calls": 1, "calls": 1,
         "mean_n": 3.0, "unaided": 0, "unsolved": 0, "samples": 2, "ungraded": 0, "teacher_wrote": 3,
-        "teacher_read": len(qwen3.encode(ALONE)) + 1,
+        "teacher_read": read,
     }  # fmt: skip
 
 

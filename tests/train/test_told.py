@@ -37,7 +37,7 @@ def test_the_instructions_are_dropped_and_n_is_what_came(qwen3, tmp_path):
             "labels": [*[IGNORED] * len(prompt), *before, *[IGNORED] * 3, *after],
         }
     ]
-    assert rows[0]["calls"] == [3] and rows[0]["teacher_wrote"] == 3
+    assert rows[0]["calls"] == [3] and rows[0]["teacher_wrote"] == 3 and rows[0]["teacher_read"] > 3
     asked = student.requests[0]
     assert CALCULATIONS in asked[0].text and asked[1].temperature == 0.7 and asked[1].seed is not None
     student.requests.clear()
