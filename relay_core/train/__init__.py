@@ -25,7 +25,7 @@
     checkpoints.py   the newest whole checkpoint, and what a full disk leaves
     models.py        a student's weights: the folder of an engine spec, the loaded model, an engine on it
     adapter_model.py a student whose LoRA adapter is trained
-    plot.py          the plot of a run
+    plot.py          the plot of a run; cost.py: its time, and what the teacher read and wrote
     live_table.py    the last rollouts' figures on a terminal; reporting.py: TensorBoard, W&B and others
     selection.py     which of a run's recorded answers to show (`relay rollouts`)
     card.py          the model card of the trained student; base_model.py: what is known of its base; published.py: what
