@@ -91,7 +91,7 @@ SMOLLM2 = Pair(
         "student", "teacher", "random-router:0.1", "random-router:0.25", "random-router:0.5",
         "cascade:mean,-0.7", "cascade:mean,-0.5", "cascade:mean,-0.4", "cascade:mean,-0.3",
         "told", "told,base={teacher},label=told (1.5B as the student)",
-        "uncertain:0.1,8", "uncertain:0.2,8", "random-tokens:0.012,8",
+        "uncertain:0.1,8", "uncertain:0.2,8", "random-tokens:0.012,8,limit=100",
         "speculative:5,limit=25",
     ),
     limit=200,
