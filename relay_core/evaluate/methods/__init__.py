@@ -26,6 +26,7 @@ __all__ = [
     "Method",
     "Models",
     "Question",
+    "has_other_base",
     "method_from_spec",
     "methods_from",
     "named",
@@ -76,6 +77,11 @@ def methods_from(specs: Iterable[str], models: Models) -> list[Method]:
         if other != method.spec and any(",label=" in spec for spec in (other, method.spec)):
             raise ConfigurationError(f"the methods {other!r} and {method.spec!r} have one label: write another ,label=")
     return methods
+
+
+def has_other_base(spec: str) -> bool:
+    """Whether a method names another base student (``,base=``) than the run's."""
+    return any(match[1] == "base" for match in _CHANGE.finditer(spec))
 
 
 def without_label(spec: str) -> str:

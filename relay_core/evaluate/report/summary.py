@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from relay_core.evaluate.methods import named
+from relay_core.evaluate.methods import has_other_base, named
 from relay_core.evaluate.records import Record
 from relay_core.evaluate.report.comparisons import AgainstRouter, Difference, against_router, difference
 from relay_core.evaluate.report.figures import Answers, MethodFigures
@@ -21,7 +21,8 @@ class BenchmarkSummary:
 
     ``methods``: the figures of each method, in the order of the run. ``differences``: the relay minus each other
     method; empty without the method ``relay``. ``router``: each method that calls against the random router; empty
-    without ``student`` and ``teacher``. ``records``: all records.
+    without ``student`` and ``teacher``, and without methods of another base student, whose gap is another one.
+    ``records``: all records.
     """
 
     name: str
@@ -89,7 +90,11 @@ def _benchmark(
     resampling = Resampling(len(problems))
     relay, student, teacher = (answers.get(spec) for spec in found)
     others = [a for a in answers.values() if a is not relay]
-    calling = [a for a in answers.values() if a is not student and a is not teacher and any(a.teacher)]
+    calling = [
+        a
+        for spec, a in answers.items()
+        if a is not student and a is not teacher and any(a.teacher) and not has_other_base(spec)
+    ]
     return BenchmarkSummary(
         name=name,
         title=title,

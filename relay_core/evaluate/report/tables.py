@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from relay_core.evaluate.methods import has_other_base
 from relay_core.evaluate.prices import EXAMPLE_PRICES
 from relay_core.evaluate.report.figures import MethodFigures
 from relay_core.evaluate.report.resampling import Estimate
@@ -96,6 +97,9 @@ def _costs(summary: BenchmarkSummary, prices: Prices) -> Table:
         f"{prices.teacher_input:g} in, {_cached(prices.teacher_cached_input, prices.teacher_input)} cached, "
         f"{prices.teacher_output:g} out."
     )
+    others = [m.label for m in summary.methods if has_other_base(m.method)]
+    if others:
+        note += f" {' and '.join(others)}: with the prices of the run's student, whose place another one takes there."
     return Table(
         "Cost", ["method", "read and written", "cached", "written only", "tokens read by the teacher"], rows, note
     )

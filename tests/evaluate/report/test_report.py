@@ -51,6 +51,19 @@ def test_accuracy_gap_and_router():
     assert against.gain_at_cost.value == pytest.approx(0.85 - (0.4 + (own - cheap) / (dear - cheap) * 0.5))
 
 
+def test_a_method_with_another_base_student_has_another_gap_and_other_prices():
+    spec = "told,base=./larger,label=told with a larger student"
+    usage = {"teacher_tokens": 1, "calls": 1}
+    (summary,) = summarize([*three(), *(record(spec, i, i % 10 < 7, **usage) for i in range(100))], PRICES)
+    assert [against.method for against in summary.router] == ["relay"]
+    notes = {table.title: table.note for table in tables(summary, PRICES)}
+    assert f"{spec}: with the prices of the run's student" in notes["Cost"]
+    assert "the prices of the run's student" not in tables(summarize(three(), PRICES)[0], PRICES)[1].note
+    trained = "relay,student=./trained,label=trained"
+    (summary,) = summarize([*three(), *(record(trained, i, True, **usage) for i in range(100))], PRICES)
+    assert [against.method for against in summary.router] == ["relay", trained]
+
+
 def test_differences_are_paired():
     (summary,) = summarize(three(), PRICES)
     against = {d.method: d for d in summary.differences}
