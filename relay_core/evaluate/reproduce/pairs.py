@@ -92,7 +92,7 @@ SMOLLM2 = Pair(
         "cascade:mean,-0.7", "cascade:mean,-0.5", "cascade:mean,-0.4", "cascade:mean,-0.3",
         "told", "told,base={teacher},label=told (1.5B as the student)",
         "uncertain:0.1,8", "uncertain:0.2,8", "random-tokens:0.012,8,limit=100",
-        "speculative:5,limit=25",
+        "speculative:5,limit=15",
     ),
     limit=200,
     settings={"max_tokens": 512, "temperature": 0.0},
