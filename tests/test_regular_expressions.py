@@ -169,7 +169,7 @@ def superlinear(pattern: re.Pattern[Any], method: str) -> str | None:
             if seconds(pattern, method, text) < FAST_S:
                 continue
             best = [math.inf, math.inf]
-            for _ in range(8):  # a busy machine slows some of them, a quadratic expression is slow in all
+            for _ in range(5):  # a busy machine slows some of them, a quadratic expression is slow in all
                 best = [min(b, seconds(pattern, method, t)) for b, t in zip(best, (text, double), strict=True)]
                 if best[1] <= 3 * best[0]:
                     break
