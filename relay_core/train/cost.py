@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,12 @@ def of_training(out: Path) -> dict[str, dict[str, float | None]]:
     """What each stage that has run has cost: ``seconds``, and the tokens ``teacher_read`` and ``teacher_wrote``.
 
     ``teacher_read`` counts a context again for every request that holds it, also where the teacher had it in its cache.
+    ``None``: not counted, by an earlier version.
 
     Args:
         out: the run's folder.
     """
-    counted = {
+    counted: dict[str, Callable[[], tuple[int | None, int | None]]] = {
         "distill": lambda: _answers(out / "distill" / "answers.jsonl"),
         "warmup": lambda: _warmup(out / "warmup"),
         "filter": lambda: _answers(out / "filter" / "answers.jsonl"),
@@ -82,8 +83,11 @@ def sentence(costs: Mapping[str, Mapping[str, float | None]]) -> str:
     if not costs:
         return ""
     hours = sum(cost["seconds"] or 0.0 for cost in costs.values()) / 3600
-    read, wrote = (sum(cost[name] or 0 for cost in costs.values()) for name in ("teacher_read", "teacher_wrote"))
     taken = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+    counts = [[cost[name] for cost in costs.values()] for name in ("teacher_read", "teacher_wrote")]
+    if any(None in count for count in counts):
+        return f"Training took {taken}."
+    read, wrote = (sum(n or 0 for n in count) for count in counts)
     return f"Training took {taken}, in which the teacher read {read:,.0f} tokens and wrote {wrote:,.0f}."
 
 
@@ -92,9 +96,11 @@ def _seconds(out: Path) -> dict[str, float]:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def _answers(file: Path) -> tuple[int, int]:
-    """The teacher's own answers."""
+def _answers(file: Path) -> tuple[int | None, int | None]:
+    """The teacher's own answers; not known for a file from before they were counted."""
     rows = read_rows(file)
+    if any("read" not in row for row in rows):
+        return None, None
     return sum(row["read"] for row in rows), sum(row["tokens"] for row in rows)
 
 

@@ -43,6 +43,15 @@ def test_only_stages_that_ran_have_a_cost(tmp_path):
     }  # fmt: skip
 
 
+def test_answers_that_were_not_counted_have_no_cost(tmp_path):
+    with cost.timed(tmp_path, "filter"):
+        (tmp_path / "filter").mkdir()
+    (tmp_path / "filter" / "answers.jsonl").write_text('{"text": "4", "tokens": 2}\n')
+    costs = cost.of_training(tmp_path)
+    assert costs["filter"]["teacher_read"] is None and costs["filter"]["teacher_wrote"] is None
+    assert cost.sentence(costs) == "Training took 0 minutes."
+
+
 def test_the_sentence_adds_up_the_stages():
     costs = {
         "warmup": {"seconds": 5000.0, "teacher_read": 1200, "teacher_wrote": 34},
