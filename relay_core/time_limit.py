@@ -11,6 +11,7 @@ import ctypes
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -121,10 +122,14 @@ def call(function: Callable[[], T], limit_s: float) -> T:
 async def call_async(function: Callable[[], T], limit_s: float) -> T:
     """:func:`call` without blocking the event loop. If the caller is cancelled, the function still has its time."""
     helper, future = _begin(function)
-    # this also ends the function at its limit if the caller has been cancelled
-    watch = asyncio.get_running_loop().call_later(limit_s, helper.abandon, future)
-    done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=limit_s)
-    watch.cancel()
+    ends = time.monotonic() + limit_s
+    try:
+        done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=limit_s)
+    except BaseException:  # cancelled, or its loop has ended: nobody but a thread can end the function at its limit
+        watch = threading.Timer(max(0.0, ends - time.monotonic()), helper.abandon, [future])
+        watch.daemon = True
+        watch.start()
+        raise
     if done:
         return done.pop().result()
     helper.abandon(future)

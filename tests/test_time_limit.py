@@ -55,6 +55,29 @@ async def test_a_cancelled_call_ends_its_function_in_time() -> None:
     await ended()
 
 
+@pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "dropped"])
+def test_a_function_ends_in_time_although_its_callers_loop_has_ended(is_cancelled: bool) -> None:
+    """A deadline cancels the caller, and ``asyncio.run`` returns before the function's own limit."""
+    running = threading.Event()
+
+    def endless() -> None:
+        running.set()
+        loop_without_end()
+
+    async def caller() -> None:
+        task = asyncio.ensure_future(time_limit.call_async(endless, 0.3))
+        while not running.is_set():
+            await asyncio.sleep(0.005)
+        if is_cancelled:
+            task.cancel()
+
+    asyncio.run(caller())
+    helpers = [t for t in threading.enumerate() if isinstance(t, time_limit._Helper) and t._current is not None]
+    assert len(helpers) == 1
+    helpers[0].join(30)
+    assert not helpers[0].is_alive()
+
+
 async def test_threads_that_cannot_be_ended_are_bounded() -> None:
     go_on = threading.Event()
     try:
