@@ -18,6 +18,7 @@ from typing import Any
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.store import read_rows, write_json
 from relay_core.train import processes, records
+from relay_core.usage import Usage
 
 EVERY_S = 20.0
 STAGES = ("distill", "warmup", "filter", "grpo")
@@ -54,6 +55,11 @@ def timed(out: Path, stage: str, *, every_s: float = EVERY_S) -> Iterator[None]:
         write()
 
 
+def counted(usage: Usage) -> dict[str, int]:
+    """The tokens of a teacher's own answer, for its row: the teacher answers in the student's place there."""
+    return {"tokens": usage.student_tokens, "read": usage.student_prompt_tokens}
+
+
 def of_training(out: Path) -> dict[str, dict[str, float | None]]:
     """What each stage that has run has cost: ``seconds``, and the tokens ``teacher_read`` and ``teacher_wrote``.
 
@@ -63,7 +69,7 @@ def of_training(out: Path) -> dict[str, dict[str, float | None]]:
     Args:
         out: the run's folder.
     """
-    counted: dict[str, Callable[[], tuple[int | None, int | None]]] = {
+    tokens_of: dict[str, Callable[[], tuple[int | None, int | None]]] = {
         "distill": lambda: _answers(out / "distill" / "answers.jsonl"),
         "warmup": lambda: _warmup(out / "warmup"),
         "filter": lambda: _answers(out / "filter" / "answers.jsonl"),
@@ -74,7 +80,7 @@ def of_training(out: Path) -> dict[str, dict[str, float | None]]:
         stage: {"seconds": seconds[stage], "teacher_read": tokens[0], "teacher_wrote": tokens[1]}
         for stage in STAGES
         if stage in seconds
-        for tokens in [counted[stage]()]
+        for tokens in [tokens_of[stage]()]
     }
 
 
@@ -97,7 +103,7 @@ def _seconds(out: Path) -> dict[str, float]:
 
 
 def _answers(file: Path) -> tuple[int | None, int | None]:
-    """The teacher's own answers; not known for a file from before they were counted."""
+    """The teacher's own answers, with :func:`counted`; not known for a file from before they were counted."""
     rows = read_rows(file)
     if any("read" not in row for row in rows):
         return None, None
@@ -119,5 +125,6 @@ def _rollouts(folder: Path) -> tuple[int, int]:
         files = records.files(folder)
     except ConfigurationError:  # none yet
         return 0, 0
-    usages = [usage for file in files.values() for usage in parquet.read_table(file)["usage"].to_pylist()]
+    columns = (parquet.read_table(file, columns=["usage"])["usage"] for file in files.values())
+    usages = [usage for column in columns for usage in column.to_pylist()]
     return sum(u["teacher_prompt_tokens"] for u in usages), sum(u["teacher_tokens"] for u in usages)

@@ -19,7 +19,7 @@ from relay_core.evaluate.store import write_rows
 from relay_core.evaluate.task import Problem, Task, graded
 from relay_core.events import TRUNCATED, RelayResult
 from relay_core.relay import Relay
-from relay_core.train import processes
+from relay_core.train import cost, processes
 from relay_core.train.jobs import Job, JobFile, Row
 from relay_core.train.sampling import sampled_rows
 from relay_core.train.sections import Filter
@@ -48,11 +48,8 @@ def pass_rates(
     def row(job: Job, result: RelayResult) -> Row:
         truncated = result.finish_reason in TRUNCATED
         correct = False if truncated else graded(task, result.text, job.problem)
-        usage = result.usage
-        return {
-            "correct": correct, "truncated": truncated, "text": result.text, "seed": job.seed,
-            "tokens": usage.student_tokens, "read": usage.student_prompt_tokens,
-        }  # fmt: skip
+        graded_answer = {"correct": correct, "truncated": truncated, "text": result.text, "seed": job.seed}
+        return {**graded_answer, **cost.counted(result.usage)}
 
     file = JobFile(folder / "answers.jsonl", jobs)
     sampling: dict[str, Any] = {"temperature": config.temperature, "top_p": config.top_p, "top_k": None}

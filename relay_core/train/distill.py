@@ -20,7 +20,7 @@ from relay_core.evaluate.task import Task, graded
 from relay_core.events import FinishReason, RelayResult
 from relay_core.relay import Relay
 from relay_core.tokenizer import Tokenizer
-from relay_core.train import processes
+from relay_core.train import cost, processes
 from relay_core.train.jobs import Job, JobFile, Row
 from relay_core.train.sampling import sampled_rows
 from relay_core.train.sections import Distill
@@ -58,9 +58,7 @@ def training_rows(
     def row(job: Job, result: RelayResult) -> Row:
         ended = result.finish_reason is FinishReason.STOP
         right = graded(task, result.text, job.problem) if ended else False
-        usage = result.usage
-        counted = {"tokens": usage.student_tokens, "read": usage.student_prompt_tokens}
-        return {"right": right, "ended": ended, "text": result.text, **counted}
+        return {"right": right, "ended": ended, "text": result.text, **cost.counted(result.usage)}
 
     file = JobFile(folder / "answers.jsonl", jobs)
     sampling = {"temperature": config.temperature, "top_p": 1.0, "top_k": None}

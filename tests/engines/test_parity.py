@@ -16,7 +16,7 @@ from relay_core.events import RelayResult
 from relay_core.relay import Relay
 from relay_core.usage import Usage
 
-PROBLEMS = 100
+PROBLEMS = 200
 pytestmark = pytest.mark.timeout(900)
 
 
