@@ -167,8 +167,8 @@ def superlinear(pattern: re.Pattern[Any], method: str) -> str | None:
         for text, double in zip(worst_texts(pattern, size), worst_texts(pattern, 2 * size), strict=True):
             if seconds(pattern, method, text) < FAST_S:
                 continue
-            for rounds in (3, 6):  # again, and longer: a busy machine is slow for a while
-                taken = [min(seconds(pattern, method, t) for _ in range(rounds)) for t in (text, double)]
+            for _ in range(2):  # once more: a busy machine is slow for a while
+                taken = [min(seconds(pattern, method, t) for _ in range(3)) for t in (text, double)]
                 if taken[1] <= 3 * taken[0]:
                     break
             else:
