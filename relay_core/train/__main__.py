@@ -55,7 +55,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     machines.add_argument("--ray-gpus", type=float, help="GPUs of each actor (default: 1, if there are any)")
     short = parser.add_argument_group("short names of values of the recipe")
     short.add_argument("--task", type=yaml.safe_load, help="a file, a hub id, a task or benchmark, or MODULE:CLASS")
-    short.add_argument("--warmup", dest="warmup.source", help="random, guided or told")
+    short.add_argument("--warmup", dest="warmup.source", help="random, guided, told or answers")
     short.add_argument("--reward", dest="grpo.reward", help="difficulty_aware, simple or bill")
     short.add_argument("--policy", dest="grpo.policy", help="live, colocate or server")
     short.add_argument("--call-length", dest="relay.trigger", type=_trigger, help="learned, a number, or rest")

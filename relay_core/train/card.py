@@ -122,14 +122,15 @@ def _training(recipe: Recipe, base: BaseModel) -> str:
     """A sentence for each stage: distillation, warm-up, and GRPO."""
     grpo, teacher = recipe.grpo, public_spec(_teacher(recipe))
     source = {
-        "random": "with commands inserted at random places",
-        "guided": "with calls opened where the teacher would hardly have written the student's next token",
-        "told": "in which instructions had told it when to call; the instructions were then left out",
+        "random": "its own answers, with commands inserted at random places",
+        "guided": "its own answers, with calls opened where the teacher would hardly have written the next token",
+        "told": "its own answers, in which instructions had told it when to call; the instructions were then left out",
+        "answers": f"right answers of {teacher}, with calls opened where the student was not sure how they go on",
     }[recipe.warmup.source]
     distilled = f"{base.name} was first trained on right answers of {teacher}, to {recipe.distill.problems} problems. "
     distilled = distilled if recipe.distills else ""
     warmed = "it" if recipe.distills else base.name
-    with_calls = f"{distilled}Supervised warm-up trained {warmed} on its own answers, {source}. " if grpo.calls else ""
+    with_calls = f"{distilled}Supervised warm-up trained {warmed} on {source}. " if grpo.calls else ""
     answered = f"by the student and {teacher}, whose tokens are masked in the loss" if grpo.calls else "by the student"
     model = "it" if grpo.calls else base.name
     trained = f"a LoRA adapter of rank {recipe.lora.r} on {model}" if recipe.lora.r else model

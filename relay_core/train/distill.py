@@ -13,18 +13,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from relay_core.errors import ConfigurationError
 from relay_core.evaluate.ray_data import Cluster
 from relay_core.evaluate.store import write_json
-from relay_core.evaluate.task import Task, graded
-from relay_core.events import FinishReason, RelayResult
+from relay_core.evaluate.task import Task
 from relay_core.relay import Relay
 from relay_core.tokenizer import Tokenizer
-from relay_core.train import cost, processes
-from relay_core.train.jobs import Job, JobFile, Row
-from relay_core.train.sampling import sampled_rows
+from relay_core.train import processes
+from relay_core.train.jobs import Job
 from relay_core.train.sections import Distill
 from relay_core.train.supervised import TrainingRows, row_behind
+from relay_core.train.teacher_answers import answered
 
 
 def training_rows(
@@ -54,27 +52,14 @@ def training_rows(
         ConfigurationError: the teacher answered no problem right, or the folder holds answers to other problems.
         EngineError: the teacher failed; all earlier answers are kept.
     """
-
-    def row(job: Job, result: RelayResult) -> Row:
-        ended = result.finish_reason is FinishReason.STOP
-        right = graded(task, result.text, job.problem) if ended else False
-        return {"right": right, "ended": ended, "text": result.text, **cost.counted(result.usage)}
-
-    file = JobFile(folder / "answers.jsonl", jobs)
-    sampling = {"temperature": config.temperature, "top_p": 1.0, "top_k": None}
-    answers = sampled_rows(file, teacher, row, label="distill", cluster=cluster, **sampling)
+    file = folder / "answers.jsonl"
+    answers = answered(teacher, task, jobs, file, temperature=config.temperature, label="distill", cluster=cluster)
     thinking = teacher.settings.enable_thinking
     rows = [
         _row(student, job, str(answer["text"]), enable_thinking=thinking)
         for job, answer in zip(jobs, answers, strict=True)
         if answer["right"]
     ]
-    if not rows:
-        cut_off = sum(not answer["ended"] for answer in answers)
-        raise ConfigurationError(
-            f"the teacher answers none of {len(answers)} problems right ({cut_off} answers were cut off): use another "
-            "teacher, other problems or another task.grader, or raise relay.max_tokens"
-        )
     if processes.is_main():
         wrote = sum(answer["tokens"] for answer in answers)
         write_json(folder / "rows.json", {"answers": len(answers), "rows": len(rows), "teacher_wrote": wrote})

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -58,11 +59,12 @@ class Warmup:
         source: where the training rows come from: ``random`` inserts commands at random places of the student's own
             samples (the paper's way, ``warmup.py``); ``guided`` opens a call where the teacher would hardly have
             written what the student wrote (``guided.py``); ``told`` keeps the right answers of a student that
-            instructions tell when to call (``told.py``).
+            instructions tell when to call (``told.py``); ``answers`` opens calls in the teacher's own answers, where
+            the student is not sure how they go on (``answers.py``).
         problems: the number of problems; the student samples one answer to each. If the task has fewer, it samples
             several answers to each.
         mix: the share of each group of problems; ``None`` leaves the shares to the task.
-        temperature: the temperature of the samples.
+        temperature: the temperature of the samples; of the teacher's answers (``answers``).
         draws: the number of training rows from each sample, each with other random commands (``random``).
         max_commands: the most commands that are inserted into a sample (``random``).
         powers: exponents; the n of a command is a digit times 10 to the power of one of them (``random``).
@@ -77,13 +79,17 @@ class Warmup:
         unsolved: for this share of the problems that no call solved, train on the student's own answer, so that it
             does not call in vain (``guided``).
         instructions: the name of shipped instructions, or a text of your own (``told``).
+        below: a call is opened before a token of the teacher's answer to which the student gives a lower probability
+            than this (``answers``).
+        matching: a regular expression; only a token in whose text it is found opens a call. With ``'[0-9]'``, a call
+            brings a number; ``None``: any token (``answers``).
         blocked_problems: warm-up's cost is measured on this many problems of the split ``train``: the student's
             accuracy before and after warm-up, with calls blocked; 0 measures nothing.
         batch_size: rows of an update, over all processes.
         trainer: values of ``trl.SFTConfig``; ``per_device_train_batch_size`` bounds the rows of a pass.
     """
 
-    source: Literal["random", "guided", "told"] = "random"
+    source: Literal["random", "guided", "told", "answers"] = "random"
     problems: Count = 2400
     mix: Mapping[str, NotNegative] | None = None
     temperature: NotNegative = 1.0
@@ -97,6 +103,8 @@ class Warmup:
     unaided: NotNegative = 0.0
     unsolved: NotNegative = 0.0
     instructions: str = "calculations"
+    below: Positive = 0.5
+    matching: str | None = None
     blocked_problems: CountOrNone = 100
     batch_size: Count = 32
     trainer: Mapping[str, Any] = field(default_factory=dict)
@@ -105,9 +113,16 @@ class Warmup:
         check_fields("warmup", self)
         if not self.powers:
             raise ConfigurationError("warmup.powers is empty: write a list of exponents, such as [0, 1]")
-        for name, share in (("unaided", self.unaided), ("unsolved", self.unsolved)):
+        for name, share in (("unaided", self.unaided), ("unsolved", self.unsolved), ("below", self.below)):
             if share > 1:
                 raise ConfigurationError(f"warmup.{name} is {share!r}: write at most 1")
+        try:
+            re.compile(self.matching or "")
+        except re.error as error:
+            raise ConfigurationError(
+                f"warmup.matching is {self.matching!r}, which is no regular expression ({error}): write one, such as "
+                "'[0-9]'"
+            ) from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Where warm-up's training rows come from: `warmup.source` is `random`, `guided` or `told`.
+"""Where warm-up's training rows come from: `warmup.source` is `random`, `guided`, `told` or `answers`.
 
 Whichever it is, a row holds ``input_ids`` and ``labels``, and ``rows.json`` in the stage's folder says how many rows
 there are, how many calls they hold, and what the teacher wrote and read for them.
@@ -17,7 +17,8 @@ from relay_core.evaluate.ray_data import Cluster
 from relay_core.evaluate.store import write_json
 from relay_core.evaluate.task import Task
 from relay_core.relay import Relay
-from relay_core.train import guided, processes, sampling, told, warmup
+from relay_core.tokenizer import Tokenizer
+from relay_core.train import answers, guided, processes, sampling, told, warmup
 from relay_core.train.jobs import Job, Row
 from relay_core.train.recipe import Recipe
 from relay_core.train.replay import Draft
@@ -43,8 +44,8 @@ def calls_teacher(recipe: Recipe) -> bool:
 
 
 def spreads(recipe: Recipe) -> bool:
-    """Whether the recipe's source can sample in actors of a cluster; the search of `guided` runs in this process."""
-    return recipe.warmup.source != "guided"
+    """Whether the recipe's source can sample in actors of a cluster; `guided` and `answers` run in this process."""
+    return recipe.warmup.source in ("random", "told")
 
 
 def training_rows(
@@ -60,7 +61,7 @@ def training_rows(
 
     Args:
         recipe: the run's values.
-        task: grades the answers of `guided` and `told`.
+        task: grades the answers, but for `random`.
         student: the engine on the student that is trained.
         teacher: needed where :func:`calls_teacher`.
         jobs: the answers to sample.
@@ -79,6 +80,8 @@ def training_rows(
         assert teacher is not None
         if source == "guided":
             rows, report = _guided(recipe, task, student, teacher, jobs, folder)
+        elif source == "answers":
+            rows, report = _answers(recipe, task, student, teacher, jobs, folder)
         else:
             rows, report = _told(recipe, task, student, teacher, jobs, folder, cluster)
         if not report["calls"]:
@@ -93,6 +96,8 @@ _NO_CALL = {
     "warmup.margin, raise warmup.rounds or warmup.call_tokens, or use problems that the teacher can solve",
     "told": "warmup.source is told, and {rows} of {answers} answers ended right, none of them with a call: write other "
     "warmup.instructions, or use a larger student or --warmup.source guided",
+    "answers": "warmup.source is answers, and {rows} of {answers} answers can be trained on, none of them with a call: "
+    "raise warmup.below or relay.max_calls, or write another warmup.matching",
 }
 
 
@@ -116,18 +121,12 @@ def _guided(
     found = guide.transcripts(jobs, folder)
     tokenizer = student.tokenizer
     assert tokenizer is not None
-    drafts = [Draft.from_dict(row["draft"]) for row in found if row["right"]]
-    rows = [guided.training_row(draft, tokenizer.encode) for draft in drafts]
-    fitting = [
-        (row, draft)
-        for row, draft in zip(rows, drafts, strict=True)
-        if len(row["input_ids"]) - len(draft.prompt_ids) <= guide.settings.max_tokens  # commands are tokens, too
-    ]
+    rows, calls = _fitting([Draft.from_dict(row["draft"]) for row in found if row["right"]], tokenizer, recipe)
     unaided, unsolved = (_own(recipe, found, solved=solved) for solved in (True, False))
     own = [guided.training_row(draft, tokenizer.encode) for draft in (*unaided, *unsolved)]
-    return [row for row, _ in fitting] + own, {
+    return rows + own, {
         "right_alone": sum(row["alone"] for row in found),
-        **_calls([[len(call.ids) for call in draft.calls] for _, draft in fitting]),
+        **calls,
         "unaided": len(unaided),
         "unsolved": len(unsolved),
         "samples": sum(row["samples"] for row in found),
@@ -135,6 +134,26 @@ def _guided(
         "teacher_wrote": sum(row["teacher_wrote"] for row in found),
         "teacher_read": sum(row["teacher_read"] for row in found),
     }
+
+
+def _answers(
+    recipe: Recipe, task: Task, student: Engine, teacher: Engine, jobs: Sequence[Job], folder: Path
+) -> tuple[TrainingRows, dict[str, Any]]:
+    found, drafts = answers.transcripts(student, teacher, task, jobs, folder, recipe.warmup, recipe.settings())
+    assert student.tokenizer is not None
+    rows, calls = _fitting(drafts, student.tokenizer, recipe)
+    return rows, {**answers.report(found), **calls}
+
+
+def _fitting(drafts: Sequence[Draft], tokenizer: Tokenizer, recipe: Recipe) -> tuple[TrainingRows, dict[str, Any]]:
+    """The rows of the drafts that fit in the student's answer with their commands, and figures of their calls."""
+    rows = [guided.training_row(draft, tokenizer.encode) for draft in drafts]
+    fitting = [
+        (row, draft)
+        for row, draft in zip(rows, drafts, strict=True)
+        if len(row["input_ids"]) - len(draft.prompt_ids) <= recipe.settings().max_tokens
+    ]
+    return [row for row, _ in fitting], _calls([[len(call.ids) for call in draft.calls] for _, draft in fitting])
 
 
 def _own(recipe: Recipe, found: Sequence[Row], *, solved: bool) -> list[Draft]:

@@ -90,7 +90,7 @@ def test_an_adapter_is_told_by_its_rank_and_the_hub_id_of_its_base():
     assert head_of(text)["base_model"] == "owner/base" and "trained a LoRA adapter of rank 8 on it" in text
 
 
-@pytest.mark.parametrize("source", ["random", "guided", "told"])
+@pytest.mark.parametrize("source", ["random", "guided", "told", "answers"])
 def test_each_warm_up_is_told_in_a_sentence(source):
     recipe = load("bundled", {"warmup.source": source})
     text = card.card(recipe, base_model(recipe.student), name="student-relay", is_adapter=False)

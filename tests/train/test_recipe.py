@@ -78,7 +78,7 @@ def test_a_task_from_a_mapping(tmp_path):
         ({"warmup": {"powers": 1}}, "warmup.powers is 1: write a list"),
         ({"warmup": {"powers": [0, "one"]}}, r"warmup.powers.1. is 'one': write a whole number"),
         ({"warmup": {"powers": []}}, "warmup.powers is empty"),
-        ({"warmup": {"source": "guess"}}, "write random, guided or told"),
+        ({"warmup": {"source": "guess"}}, "write random, guided, told or answers"),
         ({"warmup": {"mix": {"easy": "half"}}}, "warmup.mix.easy is 'half': write a number"),
         ({"filter": {"samples": 0}}, "filter.samples is 0: write 1 or more"),
         ({"filter": {"keep": 50}}, "filter.keep is 50: write at most 1"),

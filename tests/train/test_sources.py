@@ -103,6 +103,23 @@ def test_told_takes_right_answers(qwen3, tmp_path):
     assert (report["right"], report["calls"], report["teacher_wrote"]) == (1, 1, 3)
 
 
+def test_answers_takes_the_teachers(qwen3, tmp_path):
+    student = ReadingTeacher("", qwen3, {"It is 282.": ["It is "]})
+    config = recipe("answers")
+    (row,) = rows(config, student, ScriptedEngine("It is 282.", qwen3), tmp_path)
+    assert "It is <call>3</call>282." in qwen3.decode(row["input_ids"])
+    ids, labels = row["input_ids"], row["labels"]
+    assert qwen3.decode([i for i in labels if i != IGNORED]) == "It is <call>3</call>."
+    assert labels[-1] == qwen3.hf.eos_token_id
+    assert all(label in (IGNORED, i) for label, i in zip(labels, ids, strict=True))
+    report = json.loads((tmp_path / "rows.json").read_text())
+    wrote = len(qwen3.encode("It is 282.")) + 1
+    assert (report["right"], report["calls"], report["teacher_wrote"]) == (1, 1, wrote)
+    longest = len(qwen3.encode("It is 282.")) + 1 + len(qwen3.encode("<call>3</call>"))
+    with pytest.raises(ConfigurationError, match=r"0 of 1 answers can be trained on.*raise warmup\.below"):
+        rows(recipe("answers", max_tokens=longest - 1), student, ScriptedEngine("It is 282.", qwen3), tmp_path / "cut")
+
+
 def test_rows_without_a_single_call_teach_nothing(qwen3, tmp_path):
     with pytest.raises(ConfigurationError, match=r"1 of 1 answers ended right, none.*--warmup.source guided"):
         rows(recipe("told"), ScriptedEngine("It is 282.", qwen3), ScriptedEngine("", qwen3), tmp_path)
