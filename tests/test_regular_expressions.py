@@ -24,6 +24,8 @@ PACKAGES = ("relay_core", "langchain_relay", "llamaindex_relay")
 #: calls of ``re`` whose pattern is no constant, in functions; each is escaped or given by a user
 BUILT = {
     "relay_core/evaluate/graders.py",  # a user's own pattern
+    "relay_core/train/answers.py",  # a recipe's own pattern, for single tokens
+    "relay_core/train/sections.py",  # the same; it is compiled only
     "relay_core/engines/openai/redaction.py",  # alternatives of escaped secrets
     "relay_core/engines/openai/refusals.py",  # names of our own parameters
     "relay_core/engines/openai/overflow.py",  # rows of a module's table, which is searched

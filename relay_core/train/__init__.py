@@ -8,8 +8,9 @@
     jobs.py          many answers to sample, kept as they come; sampling.py: a model's own answers,
                      in this process (sampling_here.py) or in actors (sampling_over_ray.py)
     distill.py       before stage 1, if the recipe says so: rows of the teacher's own right answers
+                     (teacher_answers.py)
     warmup.py        stage 1: commands at random places of the student's samples; sources.py: or rows from
-                     guided.py (places.py, replay.py, trim.py) or told.py; blocked.py: what warm-up costs
+                     guided.py (places.py, replay.py, trim.py), told.py or answers.py; blocked.py: what warm-up costs
     supervised.py    supervised training on the rows of either, with supervised_trainer.py
     problems.py      the training problems that each stage draws
     data_filter.py   stage 2: the problems that the teacher can answer
