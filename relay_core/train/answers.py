@@ -2,9 +2,10 @@
 
 The teacher answers each problem alone, as for distillation. The student reads each right answer in one forward pass. A
 call opens before a token to which the student gives a probability below `warmup.below`, and ends where the student is
-sure again; it never splits a number or a character. The loss falls on all but the words of the calls, and on the
-commands, whose n is the number of the teacher's tokens. So the student learns in one go to answer as its teacher does,
-and to call for what it does not know.
+sure again, after at least `warmup.fewest` tokens: it cannot know how long a result will be that it does not know. A
+call never splits a number or a character. The loss falls on all but the words of the calls, and on the commands, whose
+n is the number of the teacher's tokens. So the student learns in one go to answer as its teacher does, and to call for
+what it does not know.
 
 Nothing is searched: the teacher writes each answer once, and reads the question only. The answers are not the student's
 own, however, as they are in `guided`.
@@ -118,7 +119,7 @@ def with_calls(reading: Row, student: Tokenizer, teacher: Tokenizer, config: War
     Args:
         reading: ``text``, ``prompt_ids``, ``ids`` and ``logprobs``, which the student gives the ids.
         student, teacher: the tokenizers.
-        config: ``below`` and ``matching``.
+        config: ``below``, ``matching`` and ``fewest``.
     """
     prompt_ids, ids = tuple(reading["prompt_ids"]), reading["ids"]
     texts = texts_of(student, prompt_ids, ids)
@@ -130,7 +131,7 @@ def with_calls(reading: Row, student: Tokenizer, teacher: Tokenizer, config: War
     own: list[int] = []
     calls: list[Opened] = []
     end = 0
-    for begin, next_end in spans(opens, ids, texts, student):
+    for begin, next_end in spans(opens, ids, texts, student, fewest=config.fewest):
         own += ids[end:begin]
         end = next_end
         words = ids[begin:end]
@@ -142,7 +143,7 @@ def with_calls(reading: Row, student: Tokenizer, teacher: Tokenizer, config: War
 
 
 def spans(
-    opens: Sequence[bool], ids: Sequence[int], texts: Sequence[str], tokenizer: Tokenizer
+    opens: Sequence[bool], ids: Sequence[int], texts: Sequence[str], tokenizer: Tokenizer, *, fewest: int = 1
 ) -> Iterator[tuple[int, int]]:
     """The places at which each call begins and ends; there is at least one token between two calls.
 
@@ -150,6 +151,7 @@ def spans(
         opens: for each token, whether a call is needed for it.
         ids, texts: the tokens, and what each adds to the text.
         tokenizer: the student's.
+        fewest: the fewest tokens of a call, unless the text ends before.
     """
     last: tuple[int, int] | None = None
     place = 0
@@ -161,7 +163,7 @@ def spans(
         begin, end = place, place + 1
         while begin > least and not can_open(begin, ids, texts, tokenizer):
             begin -= 1
-        while end < len(ids) and (opens[end] or not can_open(end, ids, texts, tokenizer)):
+        while end < len(ids) and (end < begin + fewest or opens[end] or not can_open(end, ids, texts, tokenizer)):
             end += 1
         if last is not None and begin == last[1]:  # no token of the student is between the two
             begin = last[0]

@@ -83,6 +83,8 @@ class Warmup:
             than this (``answers``).
         matching: a regular expression; only a token in whose text it is found opens a call. With ``'[0-9]'``, a call
             brings a number; ``None``: any token (``answers``).
+        fewest: the fewest tokens of a call, in the student's vocabulary; 3 for a number of unknown length, for example
+            (``answers``).
         blocked_problems: warm-up's cost is measured on this many problems of the split ``train``: the student's
             accuracy before and after warm-up, with calls blocked; 0 measures nothing.
         batch_size: rows of an update, over all processes.
@@ -105,6 +107,7 @@ class Warmup:
     instructions: str = "calculations"
     below: Positive = 0.5
     matching: str | None = None
+    fewest: Count = 1
     blocked_problems: CountOrNone = 100
     batch_size: Count = 32
     trainer: Mapping[str, Any] = field(default_factory=dict)

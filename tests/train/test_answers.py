@@ -59,6 +59,13 @@ def test_tokens_that_do_not_match_open_no_call(qwen3):
     assert calls_in(qwen3, TEXT, unsure, matching="[0-9]") == "Given: 6 boxes, 47 each. So 6 * 47 = [282]. It is 282."
 
 
+def test_a_call_can_have_a_least_length(qwen3):
+    unsure = {"Given", "Given: 6 boxes, 47 each. So 6 * 47 = "}
+    shown = calls_in(qwen3, TEXT, unsure, fewest=4)
+    assert shown == "Given[: 6 boxes], 47 each. So 6 * 47 = [282.] It is 282."
+    assert calls_in(qwen3, "It is 282.", {"It is "}, fewest=9) == "It is [282.]"  # the answer ends before
+
+
 @pytest.mark.parametrize(("below", "calls"), [(0.04, 0), (0.06, 1), (0.9, 1), (0.91, 2)])
 def test_the_bound_is_a_probability(qwen3, below, calls):
     ids = qwen3.encode("it is so")
@@ -75,7 +82,9 @@ def test_calls_cover_what_is_needed_and_split_neither_numbers_nor_characters(qwe
     text = "".join(pieces)
     ids = qwen3.encode(text)
     opens = data.draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids)))
-    found = list(spans(opens, ids, texts_of(qwen3, (), ids), qwen3))
+    fewest = data.draw(st.integers(1, 4))
+    found = list(spans(opens, ids, texts_of(qwen3, (), ids), qwen3, fewest=fewest))
+    assert all(end - begin >= fewest or end == len(ids) for begin, end in found)
     covered = {i for begin, end in found for i in range(begin, end)}
     assert covered >= {i for i, needed in enumerate(opens) if needed} and bool(covered) == any(opens)
     for (_, end), (begin, _) in pairwise(found):
