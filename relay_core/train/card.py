@@ -24,6 +24,7 @@ def write(
     folder: Path,
     recipe: Recipe,
     *,
+    is_reinforced: bool = True,
     measured: Mapping[str, Any] | None = None,
     rollouts: Sequence[Mapping[str, Any]] = (),
     plot: Path | None = None,
@@ -34,6 +35,7 @@ def write(
     Args:
         folder: the folder of the trained student, or of its adapter.
         recipe: the run's values.
+        is_reinforced: whether the student was trained with GRPO; otherwise it comes from warm-up.
         measured: the content of the run's ``measured.json``; ``None`` if the stage has not run.
         rollouts: the rows of ``rollouts.jsonl``; the last one is shown if nothing is measured.
         plot: the run's ``training.png``.
@@ -48,7 +50,8 @@ def write(
         base_model(recipe.student),
         name=folder.name,
         is_adapter=(folder / "adapter_config.json").is_file(),
-        figures=_measured(measured) if measured else _sampled(rollouts),
+        is_reinforced=is_reinforced,
+        figures=_measured(measured, folder.name) if measured else _sampled(rollouts),
         plot=PLOT if has_plot else None,
         cost=cost,
     )
@@ -63,6 +66,7 @@ def card(
     *,
     name: str,
     is_adapter: bool,
+    is_reinforced: bool = True,
     figures: str = "",
     plot: str | None = None,
     cost: str = "",
@@ -74,13 +78,16 @@ def card(
         base: the model that training started from.
         name: the name of the student's folder.
         is_adapter: whether the folder holds an adapter of peft's instead of a whole model.
+        is_reinforced: whether the student was trained with GRPO.
         figures: a table in Markdown; empty to leave it out.
         plot: the name of the plot's file; ``None`` to leave it out.
         cost: a sentence on what training took; empty to leave it out.
     """
     import yaml
 
-    head = yaml.safe_dump(_head(recipe, base, is_adapter=is_adapter), sort_keys=False, allow_unicode=True)
+    head = yaml.safe_dump(
+        _head(recipe, base, is_adapter=is_adapter, is_reinforced=is_reinforced), sort_keys=False, allow_unicode=True
+    )
     values = yaml.safe_dump(published(recipe.as_dict()), sort_keys=False, allow_unicode=True)
     licence = base.licence.get("license_name", base.licence["license"])
     terms = f"is {licence}" if licence != "unknown" else "is unknown: look it up before you publish this model"
@@ -89,7 +96,7 @@ def card(
         _about(recipe, base),
         f"The licence of {base.name} {terms}.",
         "## How it was trained",
-        " ".join(filter(None, (_training(recipe, base), cost))),
+        " ".join(filter(None, (_training(recipe, base, is_reinforced=is_reinforced), cost))),
         *(["## Figures", figures] if figures else []),
         *([f"![Figures of the rollouts during training]({plot})"] if plot else []),
         "## Use",
@@ -100,12 +107,12 @@ def card(
     return f"---\n{head}---\n\n" + "\n\n".join(parts) + "\n"
 
 
-def _head(recipe: Recipe, base: BaseModel, *, is_adapter: bool) -> dict[str, Any]:
+def _head(recipe: Recipe, base: BaseModel, *, is_adapter: bool, is_reinforced: bool) -> dict[str, Any]:
     head: dict[str, Any] = dict(base.licence)
     if hub_id := recipe.lora.base or base.hub_id:
         head |= {"base_model": hub_id, "base_model_relation": "adapter" if is_adapter else "finetune"}
     head |= {"library_name": "peft" if is_adapter else "transformers", "pipeline_tag": "text-generation"}
-    return {**head, "tags": ["relay-decoding", "relayllm", "grpo", "trl"]}
+    return {**head, "tags": ["relay-decoding", "relayllm", *(["grpo"] if is_reinforced else []), "trl"]}
 
 
 def _about(recipe: Recipe, base: BaseModel) -> str:
@@ -118,7 +125,7 @@ def _about(recipe: Recipe, base: BaseModel) -> str:
     )
 
 
-def _training(recipe: Recipe, base: BaseModel) -> str:
+def _training(recipe: Recipe, base: BaseModel, *, is_reinforced: bool) -> str:
     """A sentence for each stage: distillation, warm-up, and GRPO."""
     grpo, teacher = recipe.grpo, public_spec(_teacher(recipe))
     source = {
@@ -131,6 +138,8 @@ def _training(recipe: Recipe, base: BaseModel) -> str:
     distilled = distilled if recipe.distills else ""
     warmed = "it" if recipe.distills else base.name
     with_calls = f"{distilled}Supervised warm-up trained {warmed} on {source}. " if grpo.calls else ""
+    if not is_reinforced:
+        return f"{with_calls}It was not trained with GRPO."
     answered = f"by the student and {teacher}, whose tokens are masked in the loss" if grpo.calls else "by the student"
     model = "it" if grpo.calls else base.name
     trained = f"a LoRA adapter of rank {recipe.lora.r} on {model}" if recipe.lora.r else model
@@ -182,7 +191,7 @@ def _teacher(recipe: Recipe) -> str:
     return recipe.teacher if isinstance(recipe.teacher, str) else recipe.teacher[0]
 
 
-def _measured(measured: Mapping[str, Any]) -> str:
+def _measured(measured: Mapping[str, Any], student: str) -> str:
     """The table of ``measured.json``: each method on held-out problems, with greedy decoding."""
     methods: Mapping[str, Mapping[str, Any]] = measured["methods"]
     groups = list(next(iter(methods.values()))["bands"])
@@ -192,7 +201,7 @@ def _measured(measured: Mapping[str, Any]) -> str:
         calls = "" if name == "teacher" else f"{m['calls']:.2f}"
         lines.append([name, *accuracies, f"{m['call_ratio']:.2%}", calls])
     recovered = measured.get("recovered")
-    about = " `relay` is `student-relay` with calls allowed; in every other row, a model answers alone, calls refused."
+    about = f" `relay` is `{student}` with calls allowed; in every other row, a model answers alone, calls refused."
     about = about if "relay" in methods else ""
     about += "" if recovered is None else f" The relay recovers {recovered:.0%} of the gap between student and teacher."
     return f"{measured['problems']} held-out problems, greedy decoding.{about}\n\n{_markdown(lines)}"

@@ -4,7 +4,7 @@
     distill/             answers.jsonl, of the teacher; rows.json; checkpoints, tensorboard (with `distill.problems`)
     student-distilled/   a model folder
     warmup/              samples.jsonl, guided.jsonl or told.jsonl; rows.json, blocked.json; checkpoints, tensorboard
-    student-warm/        a model folder
+    student-warm/        a model folder with a model card
     filter/              answers.jsonl, and rates.jsonl: the teacher's pass rates
     grpo/                rollouts.jsonl (figures), rollouts/ (answers), checkpoints, tensorboard
     student-relay/       a model folder with a model card (with `grpo.calls: false`: student-grpo, and no warm-up)
@@ -121,6 +121,12 @@ class Run:
         """The folder of the student after GRPO."""
         return self.out / ("student-relay" if self.recipe.grpo.calls else "student-grpo")
 
+    @property
+    def calling(self) -> Path:
+        """The folder of the student that calls: the one after GRPO if it is there, otherwise the warmed-up one."""
+        is_trained = self.recipe.grpo.calls and models.is_saved(self.trained)
+        return self.trained if is_trained else self.warm
+
     # -- stages --------------------------------------------------------------------------------------------
 
     def all(self) -> Comparison | None:
@@ -179,6 +185,7 @@ class Run:
                 self._warm_up()
             self._measure_blocked("before", self.start)
             self._measure_blocked("after", str(self.warm))
+        self._write_card(self.warm)
         return self.warm
 
     def _warm_up(self) -> None:
@@ -238,14 +245,14 @@ class Run:
         """
         if models.is_saved(self.trained):
             processes.say(f"filter and grpo: skipped, for {self.trained.name} is there")
-            self._write_card()  # a run that was killed may lack it
+            self._write_card(self.trained)  # a run that was killed may lack it
             return self.trained
         problems = self.filter()
         if self.recipe.grpo.calls and not models.is_saved(self.warm):
             raise ConfigurationError(f"{self.warm} is not there: run the stage warmup first, with the same --out")
         with cost.timed(self.out, "grpo"):
             self._grpo(problems)
-        self._write_card()
+        self._write_card(self.trained)
         return self.trained
 
     def _grpo(self, problems: Sequence[Problem]) -> None:
@@ -258,7 +265,8 @@ class Run:
         self._save(model, tokenizer, self.trained, state)
 
     def measure(self) -> Comparison | None:
-        """Measure every model of the run and the relay on held-out problems; writes ``measured.json``.
+        """Measure every model of the run, and the relay of the last one that calls, on held-out problems; writes
+        ``measured.json``.
 
         Both models decode greedily. An answer that a limit cut off is graded as it is.
 
@@ -278,20 +286,22 @@ class Run:
         students = {"student-base": models.folder_of(self.recipe.student)}
         made = (self.distilled, self.warm, self.trained)
         students |= {folder.name: str(folder) for folder in made if models.is_saved(folder)}
+        caller = self.calling.name
         with models.closing(self._teacher()) as teacher:
             add("teacher", Relay(teacher, None, settings), written_by="teacher")
             for name, folder in students.items():
                 with models.closing(self._student(folder)) as engine:
-                    if name == "student-relay":
+                    if name == caller:
                         add("relay", Relay(engine, teacher, settings))
                     add(name, Relay(engine, None, settings))
         labels = {name: name for name in measured}
         if "relay" in measured:
-            labels |= {"relay": "relay (student-relay, calls allowed)", "student-relay": "student-relay, calls refused"}
+            labels |= {"relay": f"relay ({caller}, calls allowed)", caller: f"{caller}, calls refused"}
         comparison = Comparison(measured, labels, seconds=time.monotonic() - began, student="student-base")
         write_json(self.out / "measured.json", self.report(comparison))
-        if models.is_saved(self.trained):
-            self._write_card()
+        for made_here in (self.warm, self.trained):
+            if models.is_saved(made_here):
+                self._write_card(made_here)
         return comparison
 
     def report(self, comparison: Comparison) -> dict[str, Any]:
@@ -300,19 +310,22 @@ class Run:
         training = cost.of_training(self.out)
         return {"seed": self.recipe.seed, **comparison.as_dict(), **recovered, "training": training}
 
-    def _write_card(self) -> None:
-        """Write the trained student's model card, with the figures that the run has so far."""
+    def _write_card(self, folder: Path) -> None:
+        """Write a student's model card; that of the run's last student has the figures that the run has so far."""
         if not processes.is_main():
             return
         file = self.out / "measured.json"
+        is_reinforced = folder == self.trained
+        is_last = is_reinforced or folder == self.calling
         with disk_errors(self.out):
             card.write(
-                self.trained,
+                folder,
                 self.recipe,
-                measured=json.loads(file.read_text(encoding="utf-8")) if file.exists() else None,
-                rollouts=read_rows(self.out / "grpo" / "rollouts.jsonl"),
-                plot=self.out / "training.png",
-                cost=cost.sentence(cost.of_training(self.out)),
+                is_reinforced=is_reinforced,
+                measured=json.loads(file.read_text(encoding="utf-8")) if is_last and file.exists() else None,
+                rollouts=read_rows(self.out / "grpo" / "rollouts.jsonl") if is_reinforced else (),
+                plot=self.out / "training.png" if is_reinforced else None,
+                cost=cost.sentence(cost.of_training(self.out)) if is_last else "",
             )
 
     def _teacher(self) -> Engine:

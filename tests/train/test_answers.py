@@ -142,14 +142,22 @@ def test_a_pattern_that_is_none_is_refused():
 
 
 def test_the_stage_reads_with_the_student_that_is_trained(tmp_path, capsys):
-    command = [
-        "warmup", "--warmup", "answers", "--warmup.problems", "16", "--warmup.temperature", "0",
-        "--warmup.blocked_problems", "0", "--warmup.below", "0.7", "--out", str(tmp_path), "--json",
+    flags = [
+        "--warmup", "answers", "--warmup.problems", "16", "--warmup.temperature", "0",
+        "--warmup.blocked_problems", "0", "--warmup.below", "0.7", "--measure.problems", "4", "--out", str(tmp_path),
+        "--json",
     ]  # fmt: skip
-    assert main(command) == 0
+    assert main(["warmup", *flags]) == 0
     assert json.loads(capsys.readouterr().out) == {"student": str(tmp_path / "student-warm")}
     report = json.loads((tmp_path / "warmup" / "rows.json").read_text())
     assert (
         report["source"] == "answers" and report["answers"] == 16 and report["calls"] >= report["rows_with_calls"] > 3
     )
     assert report["right"] >= report["rows"] and report["teacher_read"] > 16 * 20 and report["teacher_wrote"] > 16 * 20
+    card = tmp_path / "student-warm" / "README.md"
+    assert "on right answers of bundled" in card.read_text() and "It was not trained with GRPO." in card.read_text()
+    assert "grpo" not in card.read_text().partition("---\n\n")[0] and "held-out" not in card.read_text()
+    assert main(["measure", *flags]) == 0  # the relay is that of the warmed-up student
+    measured = json.loads(capsys.readouterr().out)
+    assert [*measured["methods"]] == ["teacher", "student-base", "relay", "student-warm"]
+    assert "4 held-out problems, greedy decoding. `relay` is `student-warm` with calls allowed" in card.read_text()
