@@ -1,6 +1,7 @@
 """The pair of models that ships with the package, the task that it solves, and the build that made it.
 
-:func:`path` returns the folder of a model. These modules make the problems:
+:func:`path` returns the folder of a model. ``smollm2-135m-relay`` is no model of the pair: it is an adapter for
+SmolLM2-135M-Instruct, trained by the recipe ``smollm2-135m`` (docs/real-models.md). These modules make the problems:
 
     task               the bundled task: draws problems, grades answers
     arithmetic         draws the numbers of a problem, which determine its split
@@ -35,6 +36,7 @@ NAMES: tuple[str, ...] = (
     "student-warm",
     "student-relay",
     "student-grpo",
+    "smollm2-135m-relay",
 )
 # Each model's folder holds its own copy of the shared tokenizer, so that it is an ordinary model folder wherever the
 # package is installed. The four extra copies take 237 kB on disk, and 43 kB in a wheel of 8.2 MB. With a single copy,

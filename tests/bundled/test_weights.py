@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from relay_core import bundled
+from relay_core.engines import base_sample
+from relay_core.engines.adapter_folder import base_of
 from relay_core.errors import ConfigurationError
 
 LIMIT_BYTES = 12_000_000
@@ -39,6 +41,13 @@ def test_every_folder_is_complete_and_named() -> None:
 
 def test_all_weights_fit_the_limit() -> None:
     assert sum((f / "model.safetensors").stat().st_size for f in built()) <= LIMIT_BYTES
+
+
+def test_the_adapter_of_a_pretrained_student_is_small_and_names_its_base() -> None:
+    folder = bundled.path("smollm2-135m-relay")
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 25_000_000
+    assert base_of(folder) == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert base_sample.read(folder) and (folder / "README.md").is_file() and not (folder / "model.safetensors").exists()
 
 
 def test_the_pair_shares_tokenizer_and_template() -> None:
