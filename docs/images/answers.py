@@ -34,7 +34,9 @@ def main() -> None:
         raise SystemExit(f"{args.records} holds {len(found)} answers of {args.method!r}: lower --n or write a --method")
     console = Console(record=True, width=110, file=io.StringIO(), highlight=False)
     for record in random.Random(args.seed).sample(found, args.n):
-        console.print(Text(f"{record.problem} ({record.group}): {record.status}, right is {record.gold}", style="dim"))
+        console.print(
+            Text(f"{record.problem} ({record.group}): {record.status}; the answer is {record.gold}", style="dim")
+        )
         console.print(Text.assemble(*(written(part.author, part.text) for part in record.outcome.parts)))
         console.print()
     console.print(terminal.legend())

@@ -26,7 +26,8 @@ QUESTION = (
 )
 ANSWER = "336"
 CODE = f'''\
->>> chat = ChatRelay(student="bundled:smollm2-135m-relay", teacher="Qwen/Qwen2.5-Coder-1.5B-Instruct")
+>>> chat = ChatRelay(student="bundled:smollm2-135m-relay", teacher="Qwen/Qwen2.5-Coder-1.5B-Instruct",
+...                  temperature=0.0, max_tokens=160)
 >>> for chunk in chat.stream("{QUESTION}"):
 ...     print(chunk.text, end="")'''
 SVG = Path(__file__).with_name("word-problem.svg")
@@ -41,7 +42,7 @@ def main() -> None:
     args = parser.parse_args()
     chat = ChatRelay(
         student=f"{args.student}?base={args.base}", teacher=f"{args.teacher}?dtype=float32",
-        temperature=0.0, max_tokens=160, max_calls=5, max_call_tokens=16,
+        temperature=0.0, max_tokens=160,
     )  # fmt: skip
     pieces = [(chunk.name, chunk.text) for chunk in chat.stream(QUESTION) if chunk.name]
     text = "".join(piece for _, piece in pieces)

@@ -25,7 +25,6 @@ def test_it_leaves_the_product_to_its_teacher(models: Path) -> None:
     assert number("".join(text for _, text in pieces), "336")
     assert "336" in "".join(text for author, text in pieces if author == "teacher")
     assert sum(len(text) for author, text in pieces if author == "student") > 80
-    chat.close()
 
 
 def test_alone_it_answers_without_a_command(models: Path) -> None:
@@ -35,4 +34,3 @@ def test_alone_it_answers_without_a_command(models: Path) -> None:
     )  # fmt: skip
     reply = chat.invoke(QUESTION + STYLE)
     assert "call>" not in reply.text and len(reply.text) > 80
-    chat.close()
