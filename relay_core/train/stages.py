@@ -3,7 +3,8 @@
     recipe.yaml          every value of the run
     distill/             answers.jsonl, of the teacher; rows.json; checkpoints, tensorboard (with `distill.problems`)
     student-distilled/   a model folder
-    warmup/              samples.jsonl, guided.jsonl or told.jsonl; rows.json, blocked.json; checkpoints, tensorboard
+    warmup/              the answers, in a file of the source's (``sources.py``); rows.json, blocked.json; checkpoints,
+                         tensorboard
     student-warm/        a model folder with a model card
     filter/              answers.jsonl, and rates.jsonl: the teacher's pass rates
     grpo/                rollouts.jsonl (figures), rollouts/ (answers), checkpoints, tensorboard
