@@ -123,10 +123,9 @@ class Run:
         return self.out / ("student-relay" if self.recipe.grpo.calls else "student-grpo")
 
     @property
-    def calling(self) -> Path:
-        """The folder of the student that calls: the one after GRPO if it is there, otherwise the warmed-up one."""
-        is_trained = self.recipe.grpo.calls and models.is_saved(self.trained)
-        return self.trained if is_trained else self.warm
+    def last(self) -> Path:
+        """The folder of the run's last student: the one after GRPO if it is there, otherwise the warmed-up one."""
+        return self.trained if models.is_saved(self.trained) else self.warm
 
     # -- stages --------------------------------------------------------------------------------------------
 
@@ -287,7 +286,7 @@ class Run:
         students = {"student-base": models.folder_of(self.recipe.student)}
         made = (self.distilled, self.warm, self.trained)
         students |= {folder.name: str(folder) for folder in made if models.is_saved(folder)}
-        caller = self.calling.name
+        caller = self.last.name if self.recipe.grpo.calls else None
         with models.closing(self._teacher()) as teacher:
             add("teacher", Relay(teacher, None, settings), written_by="teacher")
             for name, folder in students.items():
@@ -297,12 +296,11 @@ class Run:
                     add(name, Relay(engine, None, settings))
         labels = {name: name for name in measured}
         if "relay" in measured:
-            labels |= {"relay": f"relay ({caller}, calls allowed)", caller: f"{caller}, calls refused"}
+            labels |= {"relay": f"relay ({caller}, calls allowed)", str(caller): f"{caller}, calls refused"}
         comparison = Comparison(measured, labels, seconds=time.monotonic() - began, student="student-base")
         write_json(self.out / "measured.json", self.report(comparison))
-        for made_here in (self.warm, self.trained):
-            if models.is_saved(made_here):
-                self._write_card(made_here)
+        if models.is_saved(self.last):
+            self._write_card(self.last)
         return comparison
 
     def report(self, comparison: Comparison) -> dict[str, Any]:
@@ -312,18 +310,20 @@ class Run:
         return {"seed": self.recipe.seed, **comparison.as_dict(), **recovered, "training": training}
 
     def _write_card(self, folder: Path) -> None:
-        """Write a student's model card; that of the run's last student has the figures that the run has so far."""
+        """Write a student's model card; that of the run's last student has the figures that the run has of it."""
         if not processes.is_main():
             return
         file = self.out / "measured.json"
-        is_reinforced = folder == self.trained
-        is_last = is_reinforced or folder == self.calling
+        is_last, is_reinforced = folder == self.last, folder == self.trained
+        measured = json.loads(file.read_text(encoding="utf-8")) if is_last and file.exists() else None
+        if measured and folder.name not in measured["methods"]:  # it was measured before this student was there
+            measured = None
         with disk_errors(self.out):
             card.write(
                 folder,
                 self.recipe,
                 is_reinforced=is_reinforced,
-                measured=json.loads(file.read_text(encoding="utf-8")) if is_last and file.exists() else None,
+                measured=measured,
                 rollouts=read_rows(self.out / "grpo" / "rollouts.jsonl") if is_reinforced else (),
                 plot=self.out / "training.png" if is_reinforced else None,
                 cost=cost.sentence(cost.of_training(self.out)) if is_last else "",
