@@ -19,22 +19,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from relay_core import portal
 from relay_core.chat import Conversation, encode_text_async, render_async
-from relay_core.concurrency import map_concurrently
 from relay_core.engines.base import Engine
 from relay_core.evaluate.objections import asked, scores, texts_of
-from relay_core.evaluate.progress import Progress
 from relay_core.evaluate.task import Task
 from relay_core.relay import Relay
 from relay_core.settings import RelaySettings
 from relay_core.tokenizer import Tokenizer
-from relay_core.train import processes, teacher_answers
-from relay_core.train.jobs import Job, JobFile, Row
+from relay_core.train import teacher_answers
+from relay_core.train.jobs import Job, JobFile, Row, concurrently
 from relay_core.train.places import can_open
 from relay_core.train.replay import Draft, Opened
 from relay_core.train.sections import Warmup
@@ -97,20 +94,8 @@ def _readings(student: Engine, answers: Sequence[tuple[Job, str]], path: Path, s
         rounded = [round(max(-100.0, logprob), 4) for logprob in logprobs]
         return {"text": text, "prompt_ids": [*prompt_ids], "ids": [*ids], "logprobs": rounded}
 
-    def answer(mine: Sequence[Job], keep: Callable[[Job, Row], None]) -> None:
-        async def run() -> None:
-            await student.start()
-            with Progress("read", len(mine), shown=processes.is_main()) as progress:
-
-                async def one(job: Job) -> None:
-                    keep(job, await read(job))
-                    progress.step()
-
-                await map_concurrently(one, mine, limit=LIMIT)
-
-        portal.run(run)
-
-    return JobFile(path, [job for job, _ in answers]).run(answer)
+    file = JobFile(path, [job for job, _ in answers])
+    return file.run(concurrently(read, label="read", limit=LIMIT, done=len(file.known), engines=[student]))
 
 
 def with_calls(reading: Row, student: Tokenizer, teacher: Tokenizer, config: Warmup) -> Draft:

@@ -23,18 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from relay_core import command, portal
-from relay_core.concurrency import map_concurrently
 from relay_core.engines.base import Engine
 from relay_core.engines.scores import Scorer
 from relay_core.errors import ConfigurationError, ContextOverflow
 from relay_core.evaluate.objections import objections, scores, scores_texts
-from relay_core.evaluate.progress import Progress
 from relay_core.evaluate.seeds import answer_seed
 from relay_core.evaluate.task import Task, graded
 from relay_core.events import TRUNCATED
 from relay_core.settings import RelaySettings
 from relay_core.train import processes
-from relay_core.train.jobs import Job, JobFile, Row
+from relay_core.train.jobs import Job, JobFile, Row, concurrently
 from relay_core.train.places import places, whole
 from relay_core.train.replay import Draft, draft_of, go_on
 from relay_core.train.sections import Warmup
@@ -124,21 +122,11 @@ class Guide:
         file = JobFile(folder / "guided.jsonl", jobs)
         steps = Steps(folder / "guided.steps")
 
-        def answer(mine: Sequence[Job], keep: Callable[[Job, Row], None]) -> None:
-            async def run() -> None:
-                await self.student.start()
-                await self.teacher.start()
-                with Progress("guided", len(mine), shown=processes.is_main()) as progress:
+        async def answer(job: Job) -> Row:
+            return await _Search(self, job, steps).run()
 
-                    async def one(job: Job) -> None:
-                        keep(job, await _Search(self, job, steps).run())
-                        progress.step()
-
-                    await map_concurrently(one, mine, limit=LIMIT)
-
-            portal.run(run)
-
-        rows = file.run(answer)
+        engines = (self.student, self.teacher)
+        rows = file.run(concurrently(answer, label="guided", limit=LIMIT, engines=engines))
         if processes.is_main():
             steps.remove()
         return rows

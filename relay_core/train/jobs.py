@@ -9,12 +9,16 @@ A killed run begins where it was: it reads the parts of all processes, whatever 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from relay_core import portal
+from relay_core.concurrency import map_concurrently
+from relay_core.engines.base import Engine
 from relay_core.errors import ConfigurationError
+from relay_core.evaluate.progress import Progress
 from relay_core.evaluate.seeds import answer_seed
 from relay_core.evaluate.store import Journal, read_rows, write_rows
 from relay_core.evaluate.task import Problem
@@ -40,6 +44,36 @@ def jobs_for(problems: Sequence[Problem], samples: int, *, run_seed: int, stage:
         for i, problem in enumerate(problems)
         for k in range(samples)
     ]
+
+
+def concurrently(
+    answer: Callable[[Job], Awaitable[Row]], *, label: str, limit: int, done: int = 0, engines: Sequence[Engine] = ()
+) -> Callable[[Sequence[Job], Callable[[Job, Row], None]], None]:
+    """Answers jobs in this process, each kept as soon as it is there: an argument of :meth:`JobFile.run`.
+
+    Args:
+        answer: makes the values of a job's row; its errors end the function that is returned.
+        label, done: the progress: its name, and the answers of an earlier, killed run. The main process shows its own
+            share.
+        limit: how many answers run at a time.
+        engines: are started before.
+    """
+
+    def answer_all(jobs: Sequence[Job], keep: Callable[[Job, Row], None]) -> None:
+        async def run() -> None:
+            for engine in engines:
+                await engine.start()
+            with Progress(label, done + len(jobs), done=done, shown=processes.is_main()) as progress:
+
+                async def one(job: Job) -> None:
+                    keep(job, await answer(job))
+                    progress.step()
+
+                await map_concurrently(one, jobs, limit=limit)
+
+        portal.run(run)
+
+    return answer_all
 
 
 class JobFile:

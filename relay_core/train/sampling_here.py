@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from relay_core import portal
-from relay_core.concurrency import map_concurrently
-from relay_core.evaluate.progress import Progress
 from relay_core.events import RelayResult
 from relay_core.relay import Relay
-from relay_core.train import processes
-from relay_core.train.jobs import Job, Row
+from relay_core.train.jobs import Job, Row, concurrently
 
 
 def local(
@@ -36,17 +32,8 @@ def local(
     The function that it returns raises EngineError if the engine failed; all earlier answers are kept.
     """
 
-    def answer_all(jobs: Sequence[Job], keep: Callable[[Job, Row], None]) -> None:
-        async def run() -> None:
-            with Progress(label, done + len(jobs), done=done, shown=processes.is_main()) as progress:
+    async def answer(job: Job) -> Row:
+        options = {"calls": False, "seed": job.seed, **overrides}
+        return row(job, await relay.agenerate(job.problem.messages, **options))
 
-                async def answer(job: Job) -> None:
-                    options = {"calls": False, "seed": job.seed, **overrides}
-                    keep(job, row(job, await relay.agenerate(job.problem.messages, **options)))
-                    progress.step()
-
-                await map_concurrently(answer, jobs, limit=limit)
-
-        portal.run(run)
-
-    return answer_all
+    return concurrently(answer, label=label, limit=limit, done=done)
