@@ -34,8 +34,13 @@ class BaseModel:
     licence: Mapping[str, str] = field(default_factory=lambda: UNKNOWN)
 
 
-def base_model(spec: str) -> BaseModel:
-    """Describe the model that a spec names; a licence that cannot be read, for whatever reason, is unknown."""
+def base_model(spec: str, published_as: str | None = None) -> BaseModel:
+    """Describe the model that a spec names; a licence that cannot be read, for whatever reason, is unknown.
+
+    Args:
+        spec: the spec of the student that training started from.
+        published_as: the hub id of what lies in its folder (``lora.base``), if it is known; anything else is ignored.
+    """
     parsed = EngineSpec.parse(spec)
     if parsed.scheme is Scheme.BUNDLED:  # it ships with relay-decoding, under its licence
         return BaseModel(str(parsed), None, {"license": "apache-2.0"})
@@ -45,6 +50,10 @@ def base_model(spec: str) -> BaseModel:
         base_of_base = head.get("base_model")
         is_id = isinstance(base_of_base, str) and _HUB_ID.fullmatch(base_of_base)
         licence = _licence(head) or _licence_in(folder) or UNKNOWN
+        if published_as is not None and _HUB_ID.fullmatch(published_as) and not Path(published_as).is_dir():
+            return BaseModel(
+                published_as, published_as, base_model(published_as).licence if licence is UNKNOWN else licence
+            )
         return BaseModel(folder.resolve().name, str(base_of_base) if is_id else None, licence)
     card = _from_hub(parsed.model)
     licence = _licence(card_head(card)) if card is not None else {}

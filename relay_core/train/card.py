@@ -47,7 +47,7 @@ def write(
         os.replace(folder / f".{PLOT}.tmp", folder / PLOT)
     text = card(
         recipe,
-        base_model(recipe.student),
+        base_model(recipe.student, recipe.lora.base),
         name=folder.name,
         is_adapter=(folder / "adapter_config.json").is_file(),
         is_reinforced=is_reinforced,

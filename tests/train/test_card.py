@@ -90,6 +90,17 @@ def test_an_adapter_is_told_by_its_rank_and_the_hub_id_of_its_base():
     assert head_of(text)["base_model"] == "owner/base" and "trained a LoRA adapter of rank 8 on it" in text
 
 
+def test_a_base_in_a_folder_has_the_name_under_which_it_is_published(folder, tmp_path):
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "config.json").write_text('{"license": "apache-2.0"}')
+    lora = {"r": 8, "merge": False, "base": "owner/published"}
+    card.write(folder, build({"student": str(tmp_path / "copy"), "lora": lora}))
+    text = (folder / "README.md").read_text()
+    assert "The licence of owner/published is apache-2.0." in text and "warm-up trained owner/published on" in text
+    card.write(folder, build({"student": str(tmp_path / "copy"), "lora": {**lora, "base": str(tmp_path)}}))
+    assert "The licence of copy is apache-2.0." in (folder / "README.md").read_text()
+
+
 @pytest.mark.parametrize("source", ["random", "guided", "told", "answers"])
 def test_each_warm_up_is_told_in_a_sentence(source):
     recipe = load("bundled", {"warmup.source": source})

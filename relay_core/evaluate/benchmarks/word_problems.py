@@ -151,7 +151,7 @@ class WordProblems:
     title = "Word problems"
     groups = GROUPS
     samples = 1
-    settings: ClassVar[Mapping[str, Any]] = {"max_tokens": 160}
+    settings: ClassVar[Mapping[str, Any]] = {"max_tokens": 200}
 
     def __init__(self, *, data_dir: str | Path | None = None) -> None:
         """``data_dir`` is not used: nothing is read."""
