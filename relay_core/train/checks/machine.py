@@ -28,8 +28,9 @@ def memory(inspection: Inspection) -> Found:
     for phase in estimated.phases:
         free = estimated.free[phase.device]
         level = Level.OK if phase.total <= TIGHT * free else Level.WARNING if phase.total <= free else Level.ERROR
-        instead = f": {_advice(inspection)}" if level is Level.ERROR else ""
-        yield level, f"{phase}, of {free / GIB:.2f} GiB free, estimated{instead}"
+        instead = {Level.ERROR: ": ", Level.WARNING: ", and runs took up to a quarter more: "}.get(level)
+        advice = f"{instead}{_advice(inspection)}" if instead else ""
+        yield level, f"{phase}, of {free / GIB:.2f} GiB free, estimated{advice}"
     for role in estimated.unknown:
         yield Level.WARNING, f"the {role}'s size is not known until it is on this machine"
     if estimated.too_large:

@@ -7,6 +7,7 @@ from relay_core.engines.transformers import memory as free_memory
 from relay_core.engines.transformers.footprint import GIB
 from relay_core.train.checks import machine
 from relay_core.train.checks.findings import Inspection, Level
+from relay_core.train.memory import estimate
 from relay_core.train.recipe import build
 
 Usage = namedtuple("Usage", "total used free")
@@ -31,6 +32,15 @@ def test_memory_that_does_not(inspection, monkeypatch):
     level, text = list(machine.memory(inspection))[-1]
     assert level is Level.ERROR and "write grpo.trainer.gradient_checkpointing: true, or " in text
     assert "a teacher on a server" in text and inspection.no_models
+
+
+def test_memory_that_might_not(inspection, monkeypatch):
+    monkeypatch.setattr(free_memory, "free_bytes", lambda device: 64 * GIB)
+    most = max(phase.total for phase in estimate(inspection.recipe, prompt_tokens=40).phases)
+    monkeypatch.setattr(machine, "TIGHT", most / (64 * GIB) / 2)
+    text = next(text for level, text in machine.memory(inspection) if level is Level.WARNING)
+    assert "up to a quarter more: write grpo.trainer.gradient_checkpointing: true" in text
+    assert not inspection.no_models
 
 
 def test_disk(inspection, monkeypatch, tmp_path):
