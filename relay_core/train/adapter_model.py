@@ -118,7 +118,7 @@ def fresh(model: Any, lora: Lora, *, source: str, name: str, seed: int) -> Adapt
 
 
 def resumed(model: Any, folder: Path, lora: Lora, *, source: str) -> AdapterModel:
-    """``model`` with the adapter in ``folder``, to be trained on.
+    """``model`` with the adapter in ``folder``, to be trained on; ``lora.base`` replaces the name of its base.
 
     Raises:
         ConfigurationError: the adapter does not fit the model, or is of another rank than the recipe's.
@@ -127,5 +127,7 @@ def resumed(model: Any, folder: Path, lora: Lora, *, source: str) -> AdapterMode
     if rank != lora.r:
         raise ConfigurationError(f"the adapter {folder} has the rank {rank}, and lora.r is {lora.r}: write {rank}")
     wrapped: AdapterModel = adapter_folder.attach(model, folder, wrapper=AdapterModel, is_trainable=True)
+    if lora.base is not None:
+        wrapped.peft_config[adapter_folder.NAME].base_model_name_or_path = lora.base
     wrapped.source = source
     return wrapped

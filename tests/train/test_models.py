@@ -93,6 +93,18 @@ def test_the_named_base_of_an_adapter_is_the_recipes(model_folder: Path, tmp_pat
     assert models.base_of(f"{tmp_path / 'warm'}?base={model_folder}") == str(model_folder)
 
 
+def test_the_recipes_name_of_the_base_replaces_the_folder_that_an_earlier_stage_wrote(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = trained(model_folder, LORA)
+    models.save(model, tokenizer, tmp_path / "warm", LORA)
+    assert models.base_of(str(tmp_path / "warm")) == str(model_folder)
+    named = Lora(r=LORA.r, merge=False, base="owner/base")
+    model, tokenizer = trained(tmp_path / "warm", named, base=str(model_folder))
+    models.save(model, tokenizer, tmp_path / "relay", named)
+    assert models.base_of(str(tmp_path / "relay")) == "owner/base"
+
+
 def test_an_adapter_is_not_trained_as_a_whole_model(model_folder: Path, tmp_path: Path) -> None:
     model, tokenizer = trained(model_folder, LORA)
     models.save(model, tokenizer, tmp_path / "warm", LORA)
