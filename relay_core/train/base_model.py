@@ -49,12 +49,10 @@ def base_model(spec: str, published_as: str | None = None) -> BaseModel:
         head = card_head(folder / "README.md")
         base_of_base = head.get("base_model")
         is_id = isinstance(base_of_base, str) and _HUB_ID.fullmatch(base_of_base)
-        licence = _licence(head) or _licence_in(folder) or UNKNOWN
+        licence = _licence(head) or _licence_in(folder)
         if published_as is not None and _HUB_ID.fullmatch(published_as) and not Path(published_as).is_dir():
-            return BaseModel(
-                published_as, published_as, base_model(published_as).licence if licence is UNKNOWN else licence
-            )
-        return BaseModel(folder.resolve().name, str(base_of_base) if is_id else None, licence)
+            return BaseModel(published_as, published_as, licence or base_model(published_as).licence)
+        return BaseModel(folder.resolve().name, str(base_of_base) if is_id else None, licence or UNKNOWN)
     card = _from_hub(parsed.model)
     licence = _licence(card_head(card)) if card is not None else {}
     return BaseModel(parsed.model, parsed.model, licence or UNKNOWN)
