@@ -50,6 +50,9 @@ Limit = Annotated[
 Samples = Annotated[
     int | None, typer.Option(min=1, help="Answers to each problem; by default 1, and 32 for AIME.", show_default=False)
 ]
+Split = Annotated[
+    str, typer.Option(help="The split of the problems, for tasks that have others: dev, where something is chosen.")
+]
 TuneOn = Annotated[
     str | None,
     typer.Option(
@@ -86,6 +89,7 @@ def evaluate(
     base: Base = None,
     limit: Limit = None,
     samples: Samples = None,
+    split: Split = "test",
     draw: Annotated[int, typer.Option(min=0, help="Draws other problems and other seeds.")] = 0,
     tune_on: TuneOn = None,
     tune_problems: Annotated[int, typer.Option(min=2, help="How many training problems tune them.")] = 100,
@@ -120,6 +124,7 @@ def evaluate(
                 settings={name: getattr(options.settings, name) for name in options.given},
                 limit=limit,
                 samples=samples,
+                split=split,
                 seed=draw,
                 tune_on=tune_on,
                 tune_problems=tune_problems,

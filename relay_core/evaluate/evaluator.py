@@ -93,6 +93,8 @@ class Evaluator:
         settings: of every answer; the values in a mapping replace those of the benchmarks.
         limit: problems of each benchmark; ``None`` means all, or 300 of a benchmark that has no last one.
         samples: answers to each problem; ``None`` means what each benchmark says (32 for AIME, as in the paper).
+        split: the split of the problems. Choose between students, bounds and rounds of training on ``dev``, and leave
+            ``test`` for what was chosen. Most benchmarks have the split ``test`` only.
         seed: decides which problems are drawn, and every answer's seed.
         tune_on: the task whose training problems tune the methods that lack their numbers (``tuning.py``); by default
             the first benchmark.
@@ -114,6 +116,7 @@ class Evaluator:
     settings: RelaySettings | Mapping[str, Any] | None = None
     limit: int | None = None
     samples: int | None = None
+    split: str = "test"
     seed: int = 0
     tune_on: str | Task | None = None
     tune_problems: int = 100
@@ -146,6 +149,7 @@ class Evaluator:
                 seed=self.seed,
                 concurrency=self.concurrency,
                 cluster=self.cluster,
+                split=self.split,
             )
             records, cells = await evaluation.run(folder, stage=self.stage)
         finally:
@@ -210,9 +214,10 @@ def _speeds(cells: Sequence[Cell]) -> dict[tuple[str, str], float]:
 
 def _about(models: Models, evaluation: Evaluation, command: str) -> list[str]:
     base = "" if models.base is models.student else f"; without training, {models.base.spec}"
+    split = "" if evaluation.split == "test" else f" Problems of the split {evaluation.split}."
     said = [
         f"Student: {models.student.spec}{base}. Teacher: {models.teacher.spec}. Seed {evaluation.seed}, at most "
-        f"{models.settings.max_calls} calls per answer of a trained student."
+        f"{models.settings.max_calls} calls per answer of a trained student.{split}"
     ]
     return [*said, f"Made by: {command}"] if command else said
 
@@ -231,6 +236,7 @@ def _facts(models: Models, evaluation: Evaluation, command: str) -> dict[str, An
         "teacher": models.teacher.spec,
         "seed": evaluation.seed,
         "limit": evaluation.limit,
+        "split": evaluation.split,
         "benchmarks": {
             b.name: {"samples": evaluation.samples or b.samples, "settings": {**b.settings, **evaluation.settings}}
             for b in evaluation.benchmarks

@@ -136,6 +136,19 @@ def test_a_file_of_ones_own_needs_a_grader_and_all_its_rows_are_asked(
     assert useless.exit_code == 1 and "are for a file or a hub id" in useless.stderr.replace("\n", " ")
 
 
+def test_a_split_is_asked_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay_core.evaluate.evaluator.Models", lambda **options: models())
+    chosen = ["--benchmarks", "word-problems", "--methods", "teacher", "--limit", "6"]
+    for split in ("dev", "test"):
+        result = evaluate(*chosen, *(["--split", "dev"] if split == "dev" else []), "--out", str(tmp_path / split))
+        assert result.exit_code == 0, result.output
+        assert {record.problem.split("/")[0] for record in records.read(tmp_path / split)} == {split}
+        assert json.loads((tmp_path / split / "run.json").read_text())["split"] == split
+        assert ("the split dev" in (tmp_path / split / "report.md").read_text()) is (split == "dev")
+    unknown = evaluate(*chosen, "--split", "def")
+    assert unknown.exit_code == 1 and "did you mean dev" in unknown.stderr.replace("\n", " ")
+
+
 @pytest.mark.timeout(300)
 def test_ten_kills_and_the_records_are_those_of_an_undisturbed_run(tmp_path: Path) -> None:
     def command(out: Path) -> list[str]:
