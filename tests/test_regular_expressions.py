@@ -43,7 +43,7 @@ BOUNDED = {
 }
 FILLERS = (" ", "\n", "a", "Z", "0", ",", ".", "-", "_", "/", "<", "(", "{", "\\", '"', ":", "@", "\x00")
 #: at these sizes a text that takes less than ``FAST_S`` shows that nothing is quadratic; otherwise its double is tried
-SIZES = (1_000, 4_000, 16_000)
+SIZES = (250, 1_000, 4_000, 16_000)
 FAST_S = 0.005
 MILLION = 1_000_000
 
