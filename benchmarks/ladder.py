@@ -1,12 +1,15 @@
 """The ladder of the recipe smollm2-135m: each way to train its student, measured on the same problems.
 
-    python benchmarks/ladder.py --student DIR/smollm2-135m --teacher 'DIR/qwen2.5-coder-1.5b?dtype=float32' --out DIR
-    python benchmarks/ladder.py ... --rungs random random+grpo     # these and what they start from
-    python benchmarks/ladder.py ... --table                        # what is there; trains and answers nothing
+    python -m benchmarks.ladder --student DIR/smollm2-135m --teacher 'DIR/qwen2.5-coder-1.5b?dtype=float32' --out OUT
+    python -m benchmarks.ladder ... --rungs random random+grpo     # these, and training of what they start from
+    python -m benchmarks.ladder ... --table                        # what is there; trains and answers nothing
 
 A rung trains one stage (`python -m relay_core.train`) and goes on from another rung's student. Then `relay eval` asks
-the students one after the other. Every command is printed. What is there is not made again, so a run that was killed
-goes on with the same command. A rung takes one to two hours on 2 vCPUs.
+its student, before the next rung begins. Every command is printed. What is there is not made again, so a run that was
+killed goes on with the same command. A rung takes one to two hours on 2 vCPUs.
+
+Many of the problems share a calculation, and a student answers them alike. So the intervals of the table are bootstraps
+over calculations, not over problems as those of `relay eval`: they are wider.
 """
 
 from __future__ import annotations
@@ -17,13 +20,18 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.command_line import add_output_options, run_benchmark
 from relay_core.errors import ConfigurationError
+from relay_core.evaluate import records
+from relay_core.evaluate.benchmarks.word_problems import calculation_of
+from relay_core.evaluate.intervals import bootstrap
+from relay_core.evaluate.prices import EXAMPLE_PRICES
+from relay_core.evaluate.records import Record
 from relay_core.evaluate.store import write_json
 from relay_core.train import cost
 from relay_core.train.models import is_saved
@@ -56,6 +64,15 @@ class Rung:
 #: answer has about 80 tokens, so n has one digit.
 _RANDOM = {"warmup.source": "random", "warmup.temperature": 0.7, "warmup.powers": [0]}
 _GUIDED = {"warmup.source": "guided", "warmup.temperature": 0.7}
+#: At the prices of the reports, and so that an answer which costs as much as the teacher's own (here about 60 tokens
+#: read and 75 written) has a bill of 1.
+_BILL = {
+    "grpo.reward": "bill",
+    "relay.prices": {"teacher_input": EXAMPLE_PRICES.teacher_input, "teacher_output": EXAMPLE_PRICES.teacher_output},
+    "grpo.bill_scale": round((60 * EXAMPLE_PRICES.teacher_input + 75 * EXAMPLE_PRICES.teacher_output) / 1e6, 9),
+}
+#: what the other rungs are compared with: the recipe as it is
+REFERENCE = "answers+grpo"
 RUNGS: Mapping[str, Rung] = {
     "distilled": Rung("distill", calls=False),
     "distilled-1000": Rung("distill", values={"distill.problems": 1000}, calls=False),
@@ -64,7 +81,7 @@ RUNGS: Mapping[str, Rung] = {
     "guided": Rung("warmup", "distilled", _GUIDED),
     "answers+grpo": Rung("grpo", "answers"),
     "answers+simple": Rung("grpo", "answers", {"grpo.reward": "simple"}),
-    "answers+bill": Rung("grpo", "answers", {"grpo.reward": "bill"}),
+    "answers+bill": Rung("grpo", "answers", _BILL),
     "random+grpo": Rung("grpo", "random", _RANDOM),
     "guided+grpo": Rung("grpo", "guided", _GUIDED),
     "grpo-without-calls": Rung("grpo", "distilled", {"grpo.calls": False}, calls=False),
@@ -73,10 +90,10 @@ RUNGS: Mapping[str, Rung] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
-    """Trains and measures rungs in one folder.
+    """Trains and measures rungs in one folder, which has a folder of its own for each seed.
 
-    ``student``, ``teacher``: folders or hub ids of the pretrained models; the teacher as an engine spec. ``seed``: the
-    recipe's. ``problems``: how many are answered. ``methods``: what is measured beside the rungs, by :func:`evaluate`.
+    ``student``: folder or hub id of the pretrained student. ``teacher``: the teacher's engine spec. ``seed``: the
+    recipe's. ``problems``, ``split``: what is answered. ``methods``: what is measured beside the rungs.
     """
 
     student: str
@@ -84,11 +101,17 @@ class Ladder:
     out: Path
     seed: int = 0
     problems: int = 300
+    split: str = "test"
     methods: Sequence[str] = ()
 
     def folder(self, name: str) -> Path:
         """The folder of a rung's run."""
-        return self.out / name
+        return self.out / f"seed-{self.seed}" / name
+
+    @property
+    def results(self) -> Path:
+        """The folder of the evaluation."""
+        return self.out / f"seed-{self.seed}" / f"answers-{self.split}"
 
     def is_trained(self, name: str) -> bool:
         return is_saved(self.folder(name) / RUNGS[name].student)
@@ -134,21 +157,19 @@ class Ladder:
     def method(self, name: str) -> str:
         """A rung as a method of ``relay eval``."""
         kind = "relay" if RUNGS[name].calls else "teacher-free"
-        return f"{kind},student={self.folder(name) / RUNGS[name].student}?base={self.student},label={name}"
+        model = f"{self.folder(name) / RUNGS[name].student}?base={self.student}&dtype=float32"
+        return f"{kind},student={model},label={name}"
 
-    def evaluate(self, names: Sequence[str], *, answered: bool = False) -> None:
-        """Answer the problems, one method after the other, so that one student is loaded at a time; then report."""
-        wanted = [*self.methods, *(self.method(name) for name in names)]
-        for methods in [] if answered else wanted:
-            self._run(self.evaluation_command(methods))
-        self._run(self.evaluation_command(" ".join(wanted)))
+    def evaluate(self, names: Sequence[str]) -> None:
+        """Answer the problems, as far as they are not answered, and write the report of all of these rungs."""
+        self._run(self.evaluation_command(" ".join([*self.methods, *(self.method(name) for name in names)])))
 
     def evaluation_command(self, methods: str) -> list[str]:
         """``relay eval`` of some methods."""
         return [
-            *(sys.executable, "-m", "relay_core.cli", "eval", "--benchmarks", "word-problems"),
+            *(sys.executable, "-m", "relay_core.cli", "eval", "--benchmarks", "word-problems", "--split", self.split),
             *("--limit", str(self.problems), "--temperature", "0", "--max-call-tokens", "16", "--methods", methods),
-            *("--student", f"{self.student}?dtype=float32", "--teacher", self.teacher, "--out", str(self.out / "eval")),
+            *("--student", f"{self.student}?dtype=float32", "--teacher", self.teacher, "--out", str(self.results)),
         ]
 
     def _run(self, command: Sequence[str]) -> None:
@@ -159,45 +180,100 @@ class Ladder:
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each method that the last report holds."""
-        file = self.out / "eval" / "report.json"
-        if not file.exists():
-            raise ConfigurationError(f"{file} is not there: nothing is measured yet; leave --table out")
-        (benchmark,) = json.loads(file.read_text())["benchmarks"]
-        rows = []
-        for spec, figures in benchmark["methods"].items():
-            label = figures["label"]
-            costs = cost.of_training(self.folder(label)) if label in RUNGS else {}
-            rows.append({
-                "label": label,
-                **{key: figures[key] for key in ("accuracy", "call_ratio", "calls", "called", "tokens_per_s")},
-                "groups": figures["groups"],
-                "router": benchmark["against_random_router"].get(spec, {}),
-                "hours": sum(stage["seconds"] or 0 for stage in costs.values()) / 3600 if costs else None,
-                "teacher_wrote": sum(stage["teacher_wrote"] or 0 for stage in costs.values()) if costs else None,
-            })  # fmt: skip
-        return rows
+        if not (self.results / "report.json").exists():
+            raise ConfigurationError(f"{self.results} holds no report: nothing is measured yet; leave --table out")
+        (benchmark,) = json.loads((self.results / "report.json").read_text())["benchmarks"]
+        speeds = {figures["label"]: figures["tokens_per_s"] for figures in benchmark["methods"].values()}
+        answered: dict[str, dict[str, Record]] = {}
+        for record in records.read(self.results):
+            answered.setdefault(record.label, {})[record.problem] = record
+        reference = answered.get(REFERENCE)
+        return [
+            {**figures(found, reference), "label": label, "tokens_per_s": speeds[label], **self._cost(label)}
+            for label, found in answered.items()
+        ]
+
+    def _cost(self, label: str) -> dict[str, float | None]:
+        """What training a rung has cost, with the stages that it took over."""
+        costs = cost.of_training(self.folder(label)).values() if label in RUNGS else ()
+        return {
+            "hours": sum(stage["seconds"] or 0 for stage in costs) / 3600 if costs else None,
+            "teacher_wrote": sum(stage["teacher_wrote"] or 0 for stage in costs) if costs else None,
+        }
+
+
+def figures(found: Mapping[str, Record], reference: Mapping[str, Record] | None) -> dict[str, Any]:
+    """The figures of one method's answers, by problem; each with its interval, as ``[value, low, high]``.
+
+    ``ahead`` is the accuracy less that of ``reference``, on the same problems.
+    """
+    right = {problem: float(record.is_right) for problem, record in found.items()}
+    easy = [problem for problem, record in found.items() if record.group == "easy"]
+    usages = {problem: record.outcome.usage for problem, record in found.items()}
+    called = {problem: float(usage.calls > 0) for problem, usage in usages.items()}
+    shares = {problem: (usage.teacher_tokens, usage.completion_tokens) for problem, usage in usages.items()}
+
+    def called_in(group: str) -> float:
+        return _mean([called[problem] for problem, record in found.items() if record.group == group])
+
+    def right_in(group: str) -> float:
+        return _mean([right[problem] for problem, record in found.items() if record.group == group])
+
+    return {
+        "accuracy": _by_calculation(found, lambda drawn: _mean([right[problem] for problem in drawn])),
+        "call_ratio": _by_calculation(found, lambda drawn: _ratio([shares[problem] for problem in drawn])),
+        "called_easy": _by_calculation(easy, lambda drawn: _mean([called[problem] for problem in drawn])),
+        "ahead": None if reference is None or reference is found else _by_calculation(
+            found, lambda drawn: _mean([right[problem] - float(reference[problem].is_right) for problem in drawn])
+        ),
+        "calls": _mean([float(usage.calls) for usage in usages.values()]),
+        "called_hard": called_in("hard"),
+        "right_easy": right_in("easy"),
+        "right_hard": right_in("hard"),
+    }  # fmt: skip
+
+
+def _by_calculation(problems: Iterable[str], statistic: Callable[[Sequence[str]], float]) -> list[float]:
+    """A statistic of the problems, and its interval: a bootstrap over their calculations."""
+    clusters: dict[str, list[str]] = {}
+    for problem in problems:
+        clusters.setdefault(calculation_of(problem), []).append(problem)
+
+    def of_clusters(drawn: Sequence[Sequence[str]]) -> float:
+        return statistic([problem for cluster in drawn for problem in cluster])
+
+    return [statistic([*problems]), *bootstrap(list(clusters.values()), of_clusters)] if clusters else [0.0, 0.0, 0.0]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _ratio(pairs: Sequence[tuple[int, int]]) -> float:
+    return sum(part for part, _ in pairs) / max(1, sum(whole for _, whole in pairs))
 
 
 HEADINGS = (
-    *("", "accuracy %", "call ratio %", "calls", "calls on easy, hard %", "accuracy on easy, hard %", "tokens/s"),
-    *("training: hours", "teacher tokens"),
+    *("", "accuracy %", f"less {REFERENCE}", "call ratio %", "calls", "calls on easy %", "on hard %"),
+    *("accuracy on easy, hard %", "tokens/s", "training: hours", "teacher tokens"),
 )
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The rows as Markdown. Intervals are 95% bootstraps over problems."""
+    """The rows as Markdown."""
     yield "| " + " | ".join(HEADINGS) + " |"
     yield "| --- |" + " ---: |" * (len(HEADINGS) - 1)
     for row in rows:
-        groups = [row["groups"][name] for name in ("easy", "hard") if name in row["groups"]]
-        has_calls = row["called"] > 0
+        has_calls = row["calls"] > 0
         cells = [
             row["label"],
             _percent(row["accuracy"]),
-            _percent(row["call_ratio"]) if row["call_ratio"]["value"] else "0",
+            "" if row["ahead"] is None else _percent(row["ahead"], "+"),
+            _percent(row["call_ratio"]) if row["call_ratio"][0] else "0",
             f"{row['calls']:.2f}" if has_calls else "",
-            ", ".join(f"{100 * called:.0f}" for _, called in groups) if has_calls else "",
-            ", ".join(f"{100 * accuracy:.1f}" for accuracy, _ in groups),
+            _percent(row["called_easy"], digits=0) if has_calls else "",
+            f"{100 * row['called_hard']:.0f}" if has_calls else "",
+            f"{100 * row['right_easy']:.1f}, {100 * row['right_hard']:.1f}",
             "" if row["tokens_per_s"] is None else f"{row['tokens_per_s']:.0f}",
             "" if row["hours"] is None else f"{row['hours']:.1f}",
             "" if row["teacher_wrote"] is None else f"{row['teacher_wrote']:,}",
@@ -205,9 +281,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "| " + " | ".join(cells) + " |"
 
 
-def _percent(figure: Mapping[str, Any]) -> str:
-    low, high = figure["interval"]
-    return f"{100 * figure['value']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+def _percent(figure: Sequence[float], sign: str = "", *, digits: int = 1) -> str:
+    value, low, high = (f"{100 * number:{sign}.{digits}f}" for number in figure)
+    return f"{value} ({low} to {high})"
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -224,18 +300,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rungs", nargs="+", choices=RUNGS, default=list(RUNGS))
     parser.add_argument("--methods", nargs="*", default=["student", "teacher"], help="what is measured beside them")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--problems", type=int, default=300, help="problems of the split test")
+    parser.add_argument("--problems", type=int, default=300)
+    parser.add_argument("--split", default="test", help="dev, to choose between rungs")
     parser.add_argument("--table", action="store_true", help="train and answer nothing: the table of what is there")
     add_output_options(parser)
     options = parser.parse_args(argv)
     ladder = Ladder(student=options.student, teacher=options.teacher, out=options.out, seed=options.seed,
-                    problems=options.problems, methods=options.methods)  # fmt: skip
+                    problems=options.problems, split=options.split, methods=options.methods)  # fmt: skip
 
     def measure() -> dict[str, Any]:
-        if not options.table:
-            for name in options.rungs:
-                ladder.train(name)
-            ladder.evaluate([name for name in RUNGS if name in options.rungs])
+        for name in [] if options.table else [name for name in RUNGS if name in options.rungs]:
+            ladder.train(name)
+            ladder.evaluate([rung for rung in RUNGS if ladder.is_trained(rung)])
         return {"rows": ladder.rows()}
 
     return run_benchmark(options, measure, show)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from benchmarks import ladder
 from benchmarks.ladder import RUNGS, STAGES, Ladder
+from relay_core.evaluate import records
+from relay_core.evaluate.benchmarks.word_problems import WordProblems, calculation_of
 from relay_core.evaluate.methods import split_specs
+from relay_core.evaluate.outcome import Outcome
+from relay_core.evaluate.records import Record, Status
 from relay_core.train.__main__ import parse
 from relay_core.train.recipe import load
+from relay_core.usage import Usage
 
 
 class Recorded(Ladder):
@@ -26,7 +31,7 @@ class Recorded(Ladder):
             return
         out = Path(command[command.index("--out") + 1])
         stage = command[3]
-        (name,) = (name for name in RUNGS if self.folder(name) == out)
+        name = out.name
         for folder in (stage, RUNGS[name].student):
             (out / folder).mkdir(parents=True, exist_ok=True)
         (out / RUNGS[name].student / "model.safetensors").touch()
@@ -50,7 +55,10 @@ def test_every_rung_is_a_recipe_and_goes_on_from_an_earlier_stage(name: str, tmp
     assert (args.stage, recipe.seed, recipe.teacher) == (rung.stage, 3, "teacher?dtype=float32")
     for value, expected in rung.values.items():
         section, _, field = value.partition(".")
-        assert getattr(getattr(recipe, section), field) == expected
+        made_of = getattr(recipe, section)
+        assert (made_of[field] if isinstance(made_of, Mapping) else getattr(made_of, field)) == expected
+    if rung.values.get("grpo.reward") == "bill":
+        assert recipe.settings().prices is not None
     if rung.after is not None:
         before = RUNGS[rung.after]
         assert STAGES.index(before.stage) < STAGES.index(rung.stage)
@@ -78,32 +86,59 @@ def test_training_without_calls_starts_from_the_distilled_student(recorded: Reco
     assert recorded.method("grpo-without-calls").startswith("teacher-free,student=")
 
 
-def test_the_students_are_asked_one_after_the_other_and_reported_together(recorded: Recorded) -> None:
-    recorded.evaluate(["answers", "random"])
-    methods = [command.partition("--methods ")[2].partition(" --student")[0] for command in recorded.commands]
-    assert methods[:3] == ["student", recorded.method("answers"), recorded.method("random")]
-    assert methods[3] == " ".join(methods[:3])
-
-
-def test_the_table_holds_what_was_measured_and_what_training_cost(recorded: Recorded, capsys) -> None:
-    assert ladder.main(["--student", "base", "--teacher", "t", "--out", str(recorded.out), "--table"]) == 2
+def test_each_student_is_asked_before_the_next_rung_is_trained(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ladder, "Ladder", Recorded)
+    command = ["--student", "base", "--teacher", "t", "--out", str(recorded.out), "--methods", "student"]
+    assert ladder.main([*command, "--rungs", "random", "answers", "--split", "dev"]) == 2  # nothing was answered
     assert "nothing is measured yet" in capsys.readouterr().err
+    asked = [line.partition("--methods ")[2].partition(" --student")[0] for line in recorded.commands if " eval " in
+             f" {line} "]  # fmt: skip
+    one = ["student", recorded.method("distilled"), recorded.method("answers")]
+    assert [line.split() for line in asked] == [one, [*one, recorded.method("random")]]
+    assert all("--split dev" in line for line in recorded.commands if "--methods" in line)
+
+
+def outcome(text: str, written: int, teacher: int) -> Outcome:
+    usage = Usage(student_tokens=written - teacher, teacher_tokens=teacher, calls=int(teacher > 0))
+    return Outcome(text=text, usage=usage, finish_reason="stop", seconds=1.0)
+
+
+def test_the_table_holds_what_was_measured_and_what_training_cost(
+    recorded: Recorded, capsys: pytest.CaptureFixture[str]
+) -> None:
     recorded.train("answers")
     (recorded.folder("answers") / "warmup" / "rows.json").write_text('{"teacher_wrote": 1234, "teacher_read": 5}')
-    figure = {"value": 0.5, "interval": [0.4, 0.6]}
-    shared = {"accuracy": figure, "tokens_per_s": 12.4}
-    methods = {
-        "student": {**shared, "label": "student alone", "call_ratio": {"value": 0.0, "interval": [0.0, 0.0]},
-                    "calls": 0.0, "called": 0.0, "groups": {"hard": [0.1, 0.0], "easy": [0.9, 0.0]}},
-        recorded.method("answers"): {**shared, "label": "answers", "call_ratio": figure, "calls": 0.51,
-                                     "called": 0.5, "groups": {"hard": [0.8, 0.75], "easy": [0.9, 0.1]}},
-    }  # fmt: skip
-    (recorded.out / "eval").mkdir()
-    report = {"benchmarks": [{"methods": methods, "against_random_router": {}}]}
-    (recorded.out / "eval" / "report.json").write_text(json.dumps(report))
+    found = WordProblems().problems("test", 10)
+    easy = [problem for problem in found if problem.group == "easy"]
+    made = []
+    for label in ("answers", ladder.REFERENCE):
+        for problem in found:
+            is_right = problem.group == "easy" or label == ladder.REFERENCE
+            calls = 5 if problem is easy[0] and label == "answers" else 0
+            made.append(Record(
+                benchmark="word-problems", problem=problem.id, sample=0, group=problem.group, method=label, label=label,
+                curve=label, seed=0, gold=str(problem.answer), stated=None,
+                status=Status.RIGHT if is_right else Status.WRONG, outcome=outcome("4", 10, calls),
+            ))  # fmt: skip
+    recorded.results.mkdir(parents=True)
+    records.write(recorded.results, made)
+    methods = {name: {"label": name, "tokens_per_s": 12.4} for name in ("answers", ladder.REFERENCE)}
+    (recorded.results / "report.json").write_text(json.dumps({"benchmarks": [{"methods": methods}]}))
     assert ladder.main(["--student", "base", "--teacher", "t", "--out", str(recorded.out), "--table"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[2:] == [
-        "| student alone | 50.0 (40.0 to 60.0) | 0 |  |  | 90.0, 10.0 | 12 |  |  |",
-        "| answers | 50.0 (40.0 to 60.0) | 50.0 (40.0 to 60.0) | 0.51 | 10, 75 | 90.0, 80.0 | 12 | 2.0 | 1,234 |",
-    ]
+    first, reference = (line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:])
+    assert (first[0], first[1].split()[0], first[2].split()[0]) == ("| answers", "40.0", "-60.0")
+    assert (first[3].split()[0], first[4], first[5].split()[0], first[6]) == ("5.0", "0.10", "25", "0")
+    assert first[7:] == ["100.0, 0.0", "12", "2.0", "1,234 |"]
+    assert reference[1:5] == ["100.0 (100.0 to 100.0)", "", "0", ""]
+
+
+def test_intervals_are_of_calculations_and_so_wider_than_those_of_problems() -> None:
+    same = [f"test/boxes/{wording}/{a}-{b}/Ana/cards" for wording in range(4) for a, b in ((3, 5), (5, 3))]
+    alike = [*same, *(f"test/less/{wording}/9-4/Tom/eggs" for wording in range(4))]
+    assert {calculation_of(problem) for problem in alike} == {"product/3/5", "difference/9/4"}
+    value, low, high = ladder._by_calculation(
+        alike, lambda drawn: sum(problem in same for problem in drawn) / len(drawn)
+    )
+    assert (value, low, high) == (8 / 12, 0.0, 1.0)

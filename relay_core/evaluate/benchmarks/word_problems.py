@@ -236,9 +236,21 @@ class UnseenWordProblems(WordProblems):
         return super().problems(UNSEEN, n, seed=seed, mix=mix)
 
 
-def _is_in(split: str, kind: str, a: int, b: int) -> bool:
-    """Whether the numbers of a calculation belong to a split; products are the same in any order."""
+def _calculation(kind: str, a: int, b: int) -> str:
+    """The calculation of a problem, such as ``product/3/5``; sums and products are the same in any order."""
     operation = {"more": "sum", "less": "difference", "per cent": "per cent"}.get(kind, "product")
     low, high = (a, b) if operation in ("difference", "per cent") else sorted((a, b))
-    place = int.from_bytes(hashlib.sha256(f"{operation}/{low}/{high}".encode()).digest()[:4], "big") % 100
+    return f"{operation}/{low}/{high}"
+
+
+def calculation_of(problem: str) -> str:
+    """The calculation of the problem with this ``id``. A student answers problems with the same one alike."""
+    _, kind, _, numbers, *_ = problem.split("/")
+    a, b = numbers.split("-")
+    return _calculation(kind, int(a), int(b))
+
+
+def _is_in(split: str, kind: str, a: int, b: int) -> bool:
+    """Whether the numbers of a calculation belong to a split."""
+    place = int.from_bytes(hashlib.sha256(_calculation(kind, a, b).encode()).digest()[:4], "big") % 100
     return place in SPLITS["test" if split == UNSEEN else split]
