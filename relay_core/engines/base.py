@@ -195,6 +195,8 @@ class Engine(ABC):
 
     #: the engine's name in messages and reports: its spec, if it has one; never contains secrets
     spec: str = "engine"
+    #: what decides the answers beside ``spec``: names and values of options such as the precision; not the default ones
+    deciding: tuple[tuple[str, str], ...] = ()
     #: whether the engine honours ``Sampling.json_schema``
     constrains: bool = False
     #: whether a constraint may have begun in the prompt (``Sampling.begun``), so that calls can interrupt an answer

@@ -79,6 +79,7 @@ class InTurn(Engine):
         #: the member whose stream each asyncio task has dropped before its first token (see :meth:`timed_out`)
         self._dropped: weakref.WeakKeyDictionary[asyncio.Task[Any], Member] = weakref.WeakKeyDictionary()
         self.spec = ", ".join(engine.spec for engine in engines)
+        self.deciding = tuple(option for engine in engines for option in engine.deciding)
         watch_forks(self)
 
     def forget_parent(self) -> None:

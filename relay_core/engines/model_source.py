@@ -84,6 +84,11 @@ class ModelSource:
         """The adapter and its base, for a description of the engine; nothing for a whole model."""
         return {} if self.adapter is None else {"adapter": str(self.adapter), "base": self.weights}
 
+    def deciding(self, dtype: str = "auto") -> tuple[tuple[str, str], ...]:
+        """The options that decide the answers (:attr:`Engine.deciding`): an adapter's base, and the precision."""
+        base = () if self.adapter is None else (("base", self.weights),)
+        return (*base, *(() if dtype == "auto" else (("dtype", dtype),)))
+
     def load(self, *, dtype: str = "auto", device: str | None = None) -> PreTrainedModel:
         """The model, with the adapter merged; raises what :func:`model_folder.load_model` and
         :func:`adapter_folder.merged` raise."""

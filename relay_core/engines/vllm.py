@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 # The usual cause of "initialization failed" in a script. Python's own message about it appears far above this error,
 # where it is easily overlooked.
+#: those of vLLM's arguments that decide the answers
+_DECIDING = ("dtype", "hf_overrides", "kv_cache_dtype", "load_format", "max_model_len", "quantization", "revision")
 _GUARD_HINT = (
     ' (in a script, the work must stand under `if __name__ == "__main__":`, because vLLM\'s child process imports the '
     "script)"
@@ -98,6 +100,8 @@ class VLLMEngine(InProcessEngine):
         if engine_args.get("trust_remote_code"):
             raise ConfigurationError("trust_remote_code is True: relay runs no remote code; leave it out")
         self.spec = f"vllm:{self._name}"
+        given = ((name, str(engine_args[name])) for name in _DECIDING if name in engine_args)
+        self.deciding = (*self._source.deciding(), *given)
         self._logprobs, self._priority, self._engine_args = logprobs, priority, engine_args
         self._in_flight = RequestsInFlight(stream_interval)
         self._cpus = None if cpus is None else check_processors(cpus)

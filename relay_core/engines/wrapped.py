@@ -47,6 +47,10 @@ class Wrapped(Engine):
         return self.inner.spec
 
     @property
+    def deciding(self) -> tuple[tuple[str, str], ...]:  # type: ignore[override]
+        return self.inner.deciding
+
+    @property
     def constrains(self) -> bool:  # type: ignore[override]
         return self.inner.constrains
 

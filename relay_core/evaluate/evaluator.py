@@ -21,6 +21,7 @@ from relay_core.errors import ConfigurationError
 from relay_core.evaluate import records as record_files
 from relay_core.evaluate.answers import Answers
 from relay_core.evaluate.benchmarks import Benchmark, benchmark_from_spec
+from relay_core.evaluate.identity import shown
 from relay_core.evaluate.methods import DEFAULT, Method, Models, methods_from
 from relay_core.evaluate.prices import EXAMPLE_PRICES
 from relay_core.evaluate.ray_data import Cluster
@@ -213,10 +214,10 @@ def _speeds(cells: Sequence[Cell]) -> dict[tuple[str, str], float]:
 
 
 def _about(models: Models, evaluation: Evaluation, command: str) -> list[str]:
-    base = "" if models.base is models.student else f"; without training, {models.base.spec}"
+    base = "" if models.base is models.student else f"; without training, {shown(models.base)}"
     split = "" if evaluation.split == "test" else f" Problems of the split {evaluation.split}."
     said = [
-        f"Student: {models.student.spec}{base}. Teacher: {models.teacher.spec}. Seed {evaluation.seed}, at most "
+        f"Student: {shown(models.student)}{base}. Teacher: {shown(models.teacher)}. Seed {evaluation.seed}, at most "
         f"{models.settings.max_calls} calls per answer of a trained student.{split}"
     ]
     return [*said, f"Made by: {command}"] if command else said
@@ -226,14 +227,14 @@ def _facts(models: Models, evaluation: Evaluation, command: str) -> dict[str, An
     """What was evaluated; nothing here is secret, since a spec holds no key."""
 
     def method(m: Method) -> dict[str, Any]:
-        return {"label": m.label, "models": [engine.spec for engine in m.models]}
+        return {"label": m.label, "models": [shown(engine) for engine in m.models]}
 
     return {
         "version": __version__,
         "command": command,
-        "student": models.student.spec,
-        "base": models.base.spec,
-        "teacher": models.teacher.spec,
+        "student": shown(models.student),
+        "base": shown(models.base),
+        "teacher": shown(models.teacher),
         "seed": evaluation.seed,
         "limit": evaluation.limit,
         "split": evaluation.split,

@@ -1,8 +1,11 @@
-"""What an engine's spec does not tell: which weights lie in its folder now. A student may be trained anew there."""
+"""What an engine's spec does not tell: which weights lie in its folder now, and how they are loaded. A student may be
+trained anew there, and one of another precision, or on another base, answers otherwise.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,13 +18,33 @@ _PIECE_BYTES = 1 << 16
 
 
 def identity(engine: Engine) -> str:
-    """The engine's spec; for a model in a folder, also a digest of its weights."""
+    """The engine's spec with the options that decide its answers; for a model in a folder, also a digest of its
+    weights, and for an adapter of its base's.
+    """
     try:
-        folder = Path(EngineSpec.parse(engine.spec).source).expanduser()
+        source = EngineSpec.parse(engine.spec).source
     except ConfigurationError:  # not made from a spec
-        return engine.spec
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    return f"{engine.spec}#{_digest(_stamps(files))}" if files else engine.spec
+        source = ""
+    return (
+        engine.spec + _weights(source) + _options(engine, lambda name, value: value + _weights(value, name == "base"))
+    )
+
+
+def shown(engine: Engine) -> str:
+    """The engine's spec with the options that decide its answers, for a reader."""
+    return engine.spec + _options(engine, lambda name, value: value)
+
+
+def _options(engine: Engine, text: Callable[[str, str], str]) -> str:
+    named = "&".join(f"{name}={text(name, value)}" for name, value in engine.deciding)
+    return f"?{named}" if named else ""
+
+
+def _weights(source: str, is_model: bool = True) -> str:
+    """``#`` and a digest of the weights in a folder; nothing for what is none."""
+    folder = Path(source).expanduser()
+    files = sorted(folder.glob("*.safetensors")) if source and is_model and folder.is_dir() else []
+    return f"#{_digest(_stamps(files))}" if files else ""
 
 
 def _stamps(files: list[Path]) -> tuple[tuple[Path, int, int], ...]:

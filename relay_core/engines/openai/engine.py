@@ -114,6 +114,7 @@ class OpenAIEngine(Engine):
             proxy=proxy,
         )
         self.spec = self._address.spec
+        self.deciding = () if mode == "auto" else (("mode", str(mode)),)
         self.patience = (patience or Patience()).with_options(**options)
         self._chosen_mode: Mode | Literal["auto"] = "auto" if mode == "auto" else Mode(mode)
         self._tokenizer_source, self._logprobs = tokenizer, logprobs

@@ -120,6 +120,7 @@ class TransformersEngine(InProcessEngine):
         if isinstance(model, (str, Path)):
             self._name = str(model)
             self._source = ModelSource.of(self._name, base, tokenizer=tokenizer is None)
+            self.deciding = self._source.deciding(dtype)
             self._memory = ModelMemory(self._source.weights, dtype, device, merges=self._source.adapter is not None)
             self._context = self._source.context
         elif hasattr(model, "init_continuous_batching"):
@@ -130,9 +131,8 @@ class TransformersEngine(InProcessEngine):
         self.spec = spec or f"transformers:{self._name or type(model).__name__}"
         self._model: PreTrainedModel | None = None
         self._manager: Manager | None = None
-        self._start_lock = threading.Lock()
+        self._start_lock, self._requests_lock = threading.Lock(), threading.Lock()  # requests come from any event loop
         self._requests: set[Request] = set()
-        self._requests_lock = threading.Lock()  # requests may come from several event loops
         self._end_ids: frozenset[int] = frozenset()
         self._vocabulary_size: int | None = None  # rows of the embedding
         self._shares_prefixes, self._warning = True, ""  # the latest warning
