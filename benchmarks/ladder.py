@@ -8,8 +8,7 @@ A rung trains one stage (`python -m relay_core.train`) and goes on from another 
 its student, before the next rung begins. Every command is printed. What is there is not made again, so a run that was
 killed goes on with the same command. A rung takes one to two hours on 2 vCPUs.
 
-Many of the problems share a calculation, and a student answers them alike. So the intervals of the table are bootstraps
-over calculations, not over problems as those of `relay eval`: they are wider.
+``ladder_table.py`` has the figures and the tables.
 """
 
 from __future__ import annotations
@@ -20,16 +19,15 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import ladder_table
 from benchmarks.command_line import add_output_options, run_benchmark
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate import records
-from relay_core.evaluate.benchmarks.word_problems import calculation_of
-from relay_core.evaluate.intervals import bootstrap
 from relay_core.evaluate.prices import EXAMPLE_PRICES
 from relay_core.evaluate.records import Record
 from relay_core.evaluate.store import write_json
@@ -71,7 +69,7 @@ _BILL = {
     "relay.prices": {"teacher_input": EXAMPLE_PRICES.teacher_input, "teacher_output": EXAMPLE_PRICES.teacher_output},
     "grpo.bill_scale": round((60 * EXAMPLE_PRICES.teacher_input + 75 * EXAMPLE_PRICES.teacher_output) / 1e6, 9),
 }
-#: what the other rungs are compared with: the recipe as it is
+#: the recipe as it is, with which the table compares the others
 REFERENCE = "answers+grpo"
 RUNGS: Mapping[str, Rung] = {
     "distilled": Rung("distill", calls=False),
@@ -183,13 +181,18 @@ class Ladder:
         if not (self.results / "report.json").exists():
             raise ConfigurationError(f"{self.results} holds no report: nothing is measured yet; leave --table out")
         (benchmark,) = json.loads((self.results / "report.json").read_text())["benchmarks"]
-        speeds = {figures["label"]: figures["tokens_per_s"] for figures in benchmark["methods"].values()}
+        reported = {figures["label"]: figures for figures in benchmark["methods"].values()}
         answered: dict[str, dict[str, Record]] = {}
         for record in records.read(self.results):
             answered.setdefault(record.label, {})[record.problem] = record
-        reference = answered.get(REFERENCE)
         return [
-            {**figures(found, reference), "label": label, "tokens_per_s": speeds[label], **self._cost(label)}
+            {
+                **ladder_table.figures(found, answered, reference=REFERENCE),
+                "label": label,
+                "tokens_per_s": reported[label]["tokens_per_s"],
+                "bill": reported[label]["cost"]["value"],
+                **self._cost(label),
+            }
             for label, found in answered.items()
         ]
 
@@ -202,93 +205,9 @@ class Ladder:
         }
 
 
-def figures(found: Mapping[str, Record], reference: Mapping[str, Record] | None) -> dict[str, Any]:
-    """The figures of one method's answers, by problem; each with its interval, as ``[value, low, high]``.
-
-    ``ahead`` is the accuracy less that of ``reference``, on the same problems.
-    """
-    right = {problem: float(record.is_right) for problem, record in found.items()}
-    easy = [problem for problem, record in found.items() if record.group == "easy"]
-    usages = {problem: record.outcome.usage for problem, record in found.items()}
-    called = {problem: float(usage.calls > 0) for problem, usage in usages.items()}
-    shares = {problem: (usage.teacher_tokens, usage.completion_tokens) for problem, usage in usages.items()}
-
-    def called_in(group: str) -> float:
-        return _mean([called[problem] for problem, record in found.items() if record.group == group])
-
-    def right_in(group: str) -> float:
-        return _mean([right[problem] for problem, record in found.items() if record.group == group])
-
-    return {
-        "accuracy": _by_calculation(found, lambda drawn: _mean([right[problem] for problem in drawn])),
-        "call_ratio": _by_calculation(found, lambda drawn: _ratio([shares[problem] for problem in drawn])),
-        "called_easy": _by_calculation(easy, lambda drawn: _mean([called[problem] for problem in drawn])),
-        "ahead": None if reference is None or reference is found else _by_calculation(
-            found, lambda drawn: _mean([right[problem] - float(reference[problem].is_right) for problem in drawn])
-        ),
-        "calls": _mean([float(usage.calls) for usage in usages.values()]),
-        "called_hard": called_in("hard"),
-        "right_easy": right_in("easy"),
-        "right_hard": right_in("hard"),
-    }  # fmt: skip
-
-
-def _by_calculation(problems: Iterable[str], statistic: Callable[[Sequence[str]], float]) -> list[float]:
-    """A statistic of the problems, and its interval: a bootstrap over their calculations."""
-    clusters: dict[str, list[str]] = {}
-    for problem in problems:
-        clusters.setdefault(calculation_of(problem), []).append(problem)
-
-    def of_clusters(drawn: Sequence[Sequence[str]]) -> float:
-        return statistic([problem for cluster in drawn for problem in cluster])
-
-    return [statistic([*problems]), *bootstrap(list(clusters.values()), of_clusters)] if clusters else [0.0, 0.0, 0.0]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
-
-
-def _ratio(pairs: Sequence[tuple[int, int]]) -> float:
-    return sum(part for part, _ in pairs) / max(1, sum(whole for _, whole in pairs))
-
-
-HEADINGS = (
-    *("", "accuracy %", f"less {REFERENCE}", "call ratio %", "calls", "calls on easy %", "on hard %"),
-    *("accuracy on easy, hard %", "tokens/s", "training: hours", "teacher tokens"),
-)
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The rows as Markdown."""
-    yield "| " + " | ".join(HEADINGS) + " |"
-    yield "| --- |" + " ---: |" * (len(HEADINGS) - 1)
-    for row in rows:
-        has_calls = row["calls"] > 0
-        cells = [
-            row["label"],
-            _percent(row["accuracy"]),
-            "" if row["ahead"] is None else _percent(row["ahead"], "+"),
-            _percent(row["call_ratio"]) if row["call_ratio"][0] else "0",
-            f"{row['calls']:.2f}" if has_calls else "",
-            _percent(row["called_easy"], digits=0) if has_calls else "",
-            f"{100 * row['called_hard']:.0f}" if has_calls else "",
-            f"{100 * row['right_easy']:.1f}, {100 * row['right_hard']:.1f}",
-            "" if row["tokens_per_s"] is None else f"{row['tokens_per_s']:.0f}",
-            "" if row["hours"] is None else f"{row['hours']:.1f}",
-            "" if row["teacher_wrote"] is None else f"{row['teacher_wrote']:,}",
-        ]
-        yield "| " + " | ".join(cells) + " |"
-
-
-def _percent(figure: Sequence[float], sign: str = "", *, digits: int = 1) -> str:
-    value, low, high = (f"{100 * number:{sign}.{digits}f}" for number in figure)
-    return f"{value} ({low} to {high})"
-
-
 def show(result: Mapping[str, Any]) -> None:
-    """Print the table."""
-    print("\n".join(table(result["rows"])))
+    """Print the tables."""
+    print("\n".join([*ladder_table.table(result["rows"], REFERENCE), "", *ladder_table.routers(result["rows"])]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

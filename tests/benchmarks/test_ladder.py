@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ladder
+from benchmarks import ladder, ladder_table
 from benchmarks.ladder import RUNGS, STAGES, Ladder
 from relay_core.evaluate import records
 from relay_core.evaluate.benchmarks.word_problems import WordProblems, calculation_of
@@ -113,10 +113,10 @@ def test_the_table_holds_what_was_measured_and_what_training_cost(
     found = WordProblems().problems("test", 10)
     easy = [problem for problem in found if problem.group == "easy"]
     made = []
-    for label in ("answers", ladder.REFERENCE):
+    for label in ("student alone", "teacher alone", "answers", ladder.REFERENCE):
         for problem in found:
-            is_right = problem.group == "easy" or label == ladder.REFERENCE
-            calls = 5 if problem is easy[0] and label == "answers" else 0
+            is_right = label in ("teacher alone", ladder.REFERENCE) or (problem.group == "easy" and label == "answers")
+            calls = 10 if label == "teacher alone" else 5 if problem is easy[0] and label == "answers" else 0
             made.append(Record(
                 benchmark="word-problems", problem=problem.id, sample=0, group=problem.group, method=label, label=label,
                 curve=label, seed=0, gold=str(problem.answer), stated=None,
@@ -124,21 +124,29 @@ def test_the_table_holds_what_was_measured_and_what_training_cost(
             ))  # fmt: skip
     recorded.results.mkdir(parents=True)
     records.write(recorded.results, made)
-    methods = {name: {"label": name, "tokens_per_s": 12.4} for name in ("answers", ladder.REFERENCE)}
+    methods = {
+        name: {"label": name, "tokens_per_s": 12.4, "cost": {"value": 0.002}} for name in {row.label for row in made}
+    }
     (recorded.results / "report.json").write_text(json.dumps({"benchmarks": [{"methods": methods}]}))
     assert ladder.main(["--student", "base", "--teacher", "t", "--out", str(recorded.out), "--table"]) == 0
-    first, reference = (line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:])
+    methods_table, _, routers_table = capsys.readouterr().out.partition("\n\n")
+    first, reference = (line.split(" | ") for line in methods_table.splitlines()[4:])
     assert (first[0], first[1].split()[0], first[2].split()[0]) == ("| answers", "40.0", "-60.0")
     assert (first[3].split()[0], first[4], first[5].split()[0], first[6]) == ("5.0", "0.10", "25", "0")
     assert first[7:] == ["100.0, 0.0", "12", "2.0", "1,234 |"]
     assert reference[1:5] == ["100.0 (100.0 to 100.0)", "", "0", ""]
+    student, teacher, first, reference = (line.split(" | ") for line in routers_table.splitlines()[2:])
+    assert student[1:] == teacher[1:] == ["", "", "", "2.0000 |"]  # nothing to compare them with: none is distilled
+    # 40% are right with 5 of the teacher's 100 tokens, for which a router between 0% and 100% is right in 5%
+    assert (first[1].split()[0], first[2].split()[0], first[3]) == ("40.0", "+35.0", "")
+    assert reference[1:3] == ["100.0 (100.0 to 100.0)", "+100.0 (+100.0 to +100.0)"]
 
 
 def test_intervals_are_of_calculations_and_so_wider_than_those_of_problems() -> None:
     same = [f"test/boxes/{wording}/{a}-{b}/Ana/cards" for wording in range(4) for a, b in ((3, 5), (5, 3))]
     alike = [*same, *(f"test/less/{wording}/9-4/Tom/eggs" for wording in range(4))]
     assert {calculation_of(problem) for problem in alike} == {"product/3/5", "difference/9/4"}
-    value, low, high = ladder._by_calculation(
+    value, low, high = ladder_table._by_calculation(
         alike, lambda drawn: sum(problem in same for problem in drawn) / len(drawn)
     )
     assert (value, low, high) == (8 / 12, 0.0, 1.0)

@@ -1,0 +1,173 @@
+"""The figures of ladder.py, and its two tables: of the methods, and of what routers give in their place.
+
+Many of the problems share a calculation, and a student answers them alike. So all intervals are bootstraps over
+calculations, not over problems as those of `relay eval`: they are wider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from relay_core.evaluate.benchmarks.word_problems import calculation_of
+from relay_core.evaluate.intervals import bootstrap
+from relay_core.evaluate.records import Record
+
+#: The answers of one method, by problem.
+Answers = Mapping[str, Record]
+#: Labels of the models between which a router chooses. The table has a router for each of these students.
+STUDENTS = ("student alone", "distilled")
+TEACHER = "teacher alone"
+
+
+def figures(found: Answers, answered: Mapping[str, Answers], *, reference: str) -> dict[str, Any]:
+    """The figures of one method's answers; those with an interval as ``[value, low, high]``.
+
+    Args:
+        found: the method's answers.
+        answered: the answers of all methods to the same problems, by label.
+        reference: the method whose accuracy is subtracted in ``ahead``.
+
+    ``recovered`` is the share of the gap between the first of :data:`STUDENTS` and the teacher; ``gains`` has the
+    accuracy less that of a router, for each of :data:`STUDENTS`. Both are None where a model was not measured.
+    """
+    right = _right(found)
+    easy = [problem for problem, record in found.items() if record.group == "easy"]
+    usages = {problem: record.outcome.usage for problem, record in found.items()}
+    called = {problem: float(usage.calls > 0) for problem, usage in usages.items()}
+    shares = {problem: (usage.teacher_tokens, usage.completion_tokens) for problem, usage in usages.items()}
+    compared = None if reference not in answered or found is answered[reference] else _right(answered[reference])
+
+    def called_in(group: str) -> float:
+        return _mean([called[problem] for problem, record in found.items() if record.group == group])
+
+    def right_in(group: str) -> float:
+        return _mean([right[problem] for problem, record in found.items() if record.group == group])
+
+    return {
+        "accuracy": _by_calculation(found, lambda drawn: _mean([right[problem] for problem in drawn])),
+        "call_ratio": _by_calculation(found, lambda drawn: _ratio([shares[problem] for problem in drawn])),
+        "called_easy": _by_calculation(easy, lambda drawn: _mean([called[problem] for problem in drawn])),
+        "ahead": None if compared is None else _by_calculation(
+            found, lambda drawn: _mean([right[problem] - compared[problem] for problem in drawn])
+        ),
+        "calls": _mean([float(usage.calls) for usage in usages.values()]),
+        "called_hard": called_in("hard"),
+        "right_easy": right_in("easy"),
+        "right_hard": right_in("hard"),
+        "recovered": _recovered(found, answered.get(STUDENTS[0]), answered.get(TEACHER)),
+        "gains": [_gain(found, answered.get(student), answered.get(TEACHER)) for student in STUDENTS],
+    }  # fmt: skip
+
+
+def _recovered(found: Answers, student: Answers | None, teacher: Answers | None) -> list[float] | None:
+    """(method - student) / (teacher - student), in accuracy."""
+    if student is None or teacher is None or found in (student, teacher):
+        return None
+    method, low, high = _right(found), _right(student), _right(teacher)
+
+    def share(drawn: Sequence[str]) -> float:
+        gap = sum(high[problem] - low[problem] for problem in drawn)
+        return sum(method[problem] - low[problem] for problem in drawn) / gap if gap else 0.0
+
+    return _by_calculation(found, share)
+
+
+def _gain(found: Answers, student: Answers | None, teacher: Answers | None) -> list[float] | None:
+    """The accuracy less that of a router which sends whole problems to the teacher, at random, until the teacher has
+    written as many tokens as in the method's answers."""
+    if student is None or teacher is None or found in (student, teacher):
+        return None
+    method, low, high = _right(found), _right(student), _right(teacher)
+    spent, whole = _teacher_tokens(found), _teacher_tokens(teacher)
+
+    def gain(drawn: Sequence[str]) -> float:
+        sent = _ratio([(spent[problem], whole[problem]) for problem in drawn])
+        return _mean(
+            [method[problem] - (1 - sent) * low[problem] - sent * high[problem] for problem in drawn]
+        )  # fmt: skip
+
+    return _by_calculation(found, gain)
+
+
+def _right(found: Answers) -> dict[str, float]:
+    return {problem: float(record.is_right) for problem, record in found.items()}
+
+
+def _teacher_tokens(found: Answers) -> dict[str, int]:
+    return {problem: record.outcome.usage.teacher_tokens for problem, record in found.items()}
+
+
+def _by_calculation(problems: Iterable[str], statistic: Callable[[Sequence[str]], float]) -> list[float]:
+    """A statistic of the problems, and its interval: a bootstrap over their calculations."""
+    clusters: dict[str, list[str]] = {}
+    for problem in problems:
+        clusters.setdefault(calculation_of(problem), []).append(problem)
+
+    def of_clusters(drawn: Sequence[Sequence[str]]) -> float:
+        return statistic([problem for cluster in drawn for problem in cluster])
+
+    return [statistic([*problems]), *bootstrap(list(clusters.values()), of_clusters)] if clusters else [0.0, 0.0, 0.0]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _ratio(pairs: Sequence[tuple[int, int]]) -> float:
+    return sum(part for part, _ in pairs) / max(1, sum(whole for _, whole in pairs))
+
+
+def table(rows: Sequence[Mapping[str, Any]], reference: str) -> Iterator[str]:
+    """The methods as a Markdown table."""
+    yield from _markdown(
+        *("", "accuracy %", f"less {reference}", "call ratio %", "calls", "calls on easy %", "on hard %"),
+        *("accuracy on easy, hard %", "tokens/s", "training: hours", "teacher tokens"),
+        rows=[_cells(row) for row in rows],
+    )
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    has_calls = row["calls"] > 0
+    return [
+        row["label"],
+        _percent(row["accuracy"]),
+        "" if row["ahead"] is None else _percent(row["ahead"], "+"),
+        _percent(row["call_ratio"]) if row["call_ratio"][0] else "0",
+        f"{row['calls']:.2f}" if has_calls else "",
+        _percent(row["called_easy"], digits=0) if has_calls else "",
+        f"{100 * row['called_hard']:.0f}" if has_calls else "",
+        f"{100 * row['right_easy']:.1f}, {100 * row['right_hard']:.1f}",
+        "" if row["tokens_per_s"] is None else f"{row['tokens_per_s']:.0f}",
+        "" if row["hours"] is None else f"{row['hours']:.1f}",
+        "" if row["teacher_wrote"] is None else f"{row['teacher_wrote']:,}",
+    ]
+
+
+def routers(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What the methods recover of the gap, their points ahead of random routers, and their bills, as Markdown."""
+    yield from _markdown(
+        *("", "gap recovered %", *(f"ahead of a router from {student}" for student in STUDENTS)),
+        "bill of 1,000 answers",
+        rows=[
+            [
+                row["label"],
+                "" if row["recovered"] is None else _percent(row["recovered"]),
+                *("" if gain is None else _percent(gain, "+") for gain in row["gains"]),
+                f"{1000 * row['bill']:.4f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _markdown(*headings: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(headings) + " |"
+    yield "| --- |" + " ---: |" * (len(headings) - 1)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+def _percent(figure: Sequence[float], sign: str = "", *, digits: int = 1) -> str:
+    value, low, high = (f"{100 * number:{sign}.{digits}f}" for number in figure)
+    return f"{value} ({low} to {high})"
