@@ -16,14 +16,15 @@ from relay_core.cli import on_prompts, terminal
 from relay_core.cli.options import Options, quiet_loading, with_options
 from relay_core.errors import ConfigurationError
 from relay_core.evaluate.table import aligned
+from relay_core.evaluate.task import BENCHMARKS
 
 if TYPE_CHECKING:
     from relay_core.evaluate.evaluator import Evaluated
     from relay_core.evaluate.ray_data import Cluster
 
 BENCHMARKS_HELP = (
-    "Benchmarks, separated by spaces: bundled, gsm8k, math-500, minerva, olympiad-bench, aime-2024, aime-2025, "
-    "mmlu-pro, big-bench-hard, super-gpqa, a .jsonl or .parquet file or a hub id (with --grader), or MODULE:CLASS."
+    f"Benchmarks, separated by spaces: {', '.join(BENCHMARKS)}, a .jsonl or .parquet file or a hub id (with --grader), "
+    "or MODULE:CLASS."
 )
 METHODS_HELP = (
     "Methods, separated by spaces: student, relay, teacher, teacher-free, fixed:20, hand-off, random-router:0.5, "
