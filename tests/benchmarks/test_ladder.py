@@ -132,13 +132,17 @@ def test_the_table_holds_what_was_measured_and_what_training_cost(
     methods_table, _, routers_table = capsys.readouterr().out.partition("\n\n")
     first, reference = (line.split(" | ") for line in methods_table.splitlines()[4:])
     assert (first[0], first[1].split()[0], first[2].split()[0]) == ("| answers", "40.0", "-60.0")
-    assert (first[3].split()[0], first[4], first[5].split()[0], first[6]) == ("5.0", "0.10", "25", "0")
-    assert first[7:] == ["100.0, 0.0", "12", "2.0", "1,234 |"]
+    assert (first[3].split()[0], first[4], first[5].split()[0], first[6].split()[0]) == ("5.0", "0.10", "25", "+25")
+    assert first[7:] == ["0", "100.0, 0.0", "12", "2.0", "1,234 |"]
     assert reference[1:5] == ["100.0 (100.0 to 100.0)", "", "0", ""]
     student, teacher, first, reference = (line.split(" | ") for line in routers_table.splitlines()[2:])
-    assert student[1:] == teacher[1:] == ["", "", "", "2.0000 |"]  # nothing to compare them with: none is distilled
+    assert (
+        student[1:] == teacher[1:] == ["", "", "", "", "", "2.0000 |"]
+    )  # nothing to compare them with: none is distilled
     # 40% are right with 5 of the teacher's 100 tokens, for which a router between 0% and 100% is right in 5%
     assert (first[1].split()[0], first[2].split()[0], first[3]) == ("40.0", "+35.0", "")
+    # nothing was read, and the teacher's tokens are dearer: the same share of the difference in price
+    assert (first[4].split()[0], first[5]) == ("+35.0", "")
     assert reference[1:3] == ["100.0 (100.0 to 100.0)", "+100.0 (+100.0 to +100.0)"]
 
 
