@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from relay_core.concurrency import map_concurrently
+from relay_core.engines.transformers import TransformersEngine
 from relay_core.evaluate.benchmarks import Benchmark
 from relay_core.evaluate.grades import Grader
 from relay_core.evaluate.methods import Decoded, Method, Question
@@ -175,6 +176,8 @@ class Evaluation:
         if missing and not is_spread:
             for engine in method.models:
                 await engine.start()  # loading is in no method's time
+                if isinstance(engine, TransformersEngine):
+                    engine.weights_changed()  # nor does a method gain by prompts that an earlier one left in the cache
         began = time.monotonic()
         with stage(f"{benchmark.title}: {method.label}", len(questions), len(questions) - len(missing)) as advance:
 

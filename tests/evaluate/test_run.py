@@ -10,6 +10,7 @@ from relay_core import EngineError, RelaySettings
 from relay_core.bundled.task import BundledTask
 from relay_core.errors import GradingError
 from relay_core.evaluate import records as record_files
+from relay_core.evaluate.benchmarks import benchmark_from_spec
 from relay_core.evaluate.methods import Models, methods_from
 from relay_core.evaluate.ray_data import Cluster
 from relay_core.evaluate.records import Record, Status
@@ -74,6 +75,28 @@ async def test_nothing_is_asked_twice(tmp_path):
     assert asked and len(again.base.requests) < 40 and "student" not in {cell.method for cell in cells}
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert len({line["key"] for line in lines}) == len(lines)
+
+
+async def test_a_method_does_not_gain_by_what_another_left_in_the_cache():
+    async def cached(*methods: str) -> list[int | None]:
+        bundled = Models(student="bundled:student-relay", teacher="bundled:teacher", settings=RelaySettings())
+        settings = {"max_tokens": 120, "temperature": 0.0}
+        made = Evaluation(
+            benchmarks=[benchmark_from_spec("bundled")],
+            methods=methods_from(methods, bundled),
+            limit=12,
+            settings=settings,
+            concurrency=1,
+        )
+        try:
+            records, _ = await made.run(None)
+        finally:
+            await bundled.aclose()
+        usages = [record.outcome.usage for record in records if record.method == "relay"]
+        assert sum(usage.calls for usage in usages) > 3
+        return [usage.teacher_cached_tokens for usage in usages]
+
+    assert await cached("teacher", "relay") == await cached("relay")
 
 
 @pytest.mark.parametrize("change", [{"max_tokens": 59}, {"teacher_temperature": 0.5}])
