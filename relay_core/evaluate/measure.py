@@ -18,6 +18,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from relay_core.concurrency import map_concurrently
+from relay_core.engines.base import Engine
+from relay_core.engines.transformers import TransformersEngine
 from relay_core.evaluate.task import Problem, Task, graded, in_task_order
 from relay_core.events import RelayResult
 from relay_core.keys import Role
@@ -100,6 +102,7 @@ async def measure(
     """
     settings = relay.settings.merged(overrides)
     await relay.start()
+    empty_caches(*(engine for engine in (relay.student, relay.teacher) if engine is not None))
     began = time.monotonic()
     answers: list[Answered] = []
 
@@ -116,6 +119,16 @@ async def measure(
         usage = as_teacher(measured.usage)
         measured = replace(measured, usage=usage, call_ratio=usage.call_ratio)
     return measured if settings.prices is None else replace(measured, cost=measured.usage.cost(settings.prices))
+
+
+def empty_caches(*engines: Engine) -> None:
+    """Empty the caches of started models in this process, so that a method gains by no earlier method's prompts.
+
+    A server keeps its cache.
+    """
+    for engine in engines:
+        if isinstance(engine, TransformersEngine):
+            engine.weights_changed()
 
 
 def summarize(answers: Sequence[Answered], groups: Sequence[str], *, seconds: float) -> Measured:

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from relay_core.concurrency import map_concurrently
-from relay_core.engines.transformers import TransformersEngine
 from relay_core.evaluate.benchmarks import Benchmark
 from relay_core.evaluate.grades import Grader
+from relay_core.evaluate.measure import empty_caches
 from relay_core.evaluate.methods import Decoded, Method, Question
 from relay_core.evaluate.outcome import Outcome, outcome_of
 from relay_core.evaluate.progress import Progress
@@ -176,8 +176,7 @@ class Evaluation:
         if missing and not is_spread:
             for engine in method.models:
                 await engine.start()  # loading is in no method's time
-                if isinstance(engine, TransformersEngine):
-                    engine.weights_changed()  # nor does a method gain by prompts that an earlier one left in the cache
+            empty_caches(*method.models)
         began = time.monotonic()
         with stage(f"{benchmark.title}: {method.label}", len(questions), len(questions) - len(missing)) as advance:
 

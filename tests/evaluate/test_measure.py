@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from relay_core import EngineError, Prices, Relay, RelaySettings, ScriptedEngine
+from relay_core.bundled import task
 from relay_core.evaluate.comparison import Comparison
 from relay_core.evaluate.measure import as_teacher, measure
 from testing.graders import none_of_it
@@ -80,3 +81,18 @@ async def test_an_answer_that_cannot_be_graded_is_counted_and_not_wrong(qwen3, c
     assert "an answer to problem is ? was not graded: too long" in caplog.text
     table = Comparison({"student": m}, {"student": "student alone"}, 1.0).text()
     assert "Not graded, and in no share of right answers: student alone 1." in table and m.as_dict()["ungraded"] == 1
+
+
+async def test_the_teacher_alone_does_not_gain_by_what_the_relay_left_in_its_cache():
+    problems = task.problems(6, split="test", seed=3)
+    with Relay("bundled:student-relay", "bundled:teacher", RelaySettings(max_tokens=100)) as pair:
+        assert pair.teacher is not None
+        alone = Relay(pair.teacher, None)
+
+        async def cached() -> int | None:
+            options = {"max_tokens": 20, "max_concurrency": 1, "written_by": "teacher"}
+            return (await measure(alone, task.BundledTask(), problems, **options)).usage.teacher_cached_tokens
+
+        first = await cached()
+        await measure(pair, task.BundledTask(), problems, max_concurrency=1)
+        assert await cached() == first
