@@ -30,10 +30,11 @@ def figures(found: Answers, answered: Mapping[str, Answers], *, reference: str) 
         answered: the answers of all methods to the same problems, by label.
         reference: the method whose accuracy is subtracted in ``ahead``.
 
-    ``called_ahead`` is the same for the share of easy problems with a call. ``recovered`` is the share of the gap
-    between the first of :data:`STUDENTS` and the teacher. ``gains`` has the accuracy less that of a router with as many
-    of the teacher's tokens, for each of :data:`STUDENTS`, and ``gains_at_bill`` less that of a router with the same
-    bill. These are None where a model was not measured.
+    ``alike`` is the accuracy if every calculation has the same weight, however many problems share it.
+    ``called_ahead`` is what ``ahead`` is, for the share of easy problems with a call. ``recovered`` is the share of
+    the gap between the first of :data:`STUDENTS` and the teacher. ``gains`` has the accuracy less that of a router with
+    as many of the teacher's tokens, for each of :data:`STUDENTS`, and ``gains_at_bill`` less that of a router with the
+    same bill. These are None where a model was not measured.
     """
     right = _right(found)
     easy = [problem for problem, record in found.items() if record.group == "easy"]
@@ -53,6 +54,7 @@ def figures(found: Answers, answered: Mapping[str, Answers], *, reference: str) 
         "accuracy": _by_calculation(found, lambda drawn: _mean([right[problem] for problem in drawn])),
         "call_ratio": _by_calculation(found, lambda drawn: _ratio([shares[problem] for problem in drawn])),
         "called_easy": _by_calculation(easy, lambda drawn: _mean([called[problem] for problem in drawn])),
+        "alike": _mean([_mean([right[problem] for problem in cluster]) for cluster in _clusters(found)]),
         "ahead": None if compared is None else _by_calculation(
             found, lambda drawn: _mean([right[problem] - compared[problem].is_right for problem in drawn])
         ),
@@ -116,16 +118,22 @@ def _bill(record: Record) -> float:
     return cost(record.outcome.usage, EXAMPLE_PRICES)
 
 
-def _by_calculation(problems: Iterable[str], statistic: Callable[[Sequence[str]], float]) -> list[float]:
-    """A statistic of the problems, and its interval: a bootstrap over their calculations."""
+def _clusters(problems: Iterable[str]) -> list[list[str]]:
+    """The problems of each calculation."""
     clusters: dict[str, list[str]] = {}
     for problem in problems:
         clusters.setdefault(calculation_of(problem), []).append(problem)
+    return list(clusters.values())
+
+
+def _by_calculation(problems: Iterable[str], statistic: Callable[[Sequence[str]], float]) -> list[float]:
+    """A statistic of the problems, and its interval: a bootstrap over their calculations."""
+    clusters = _clusters(problems)
 
     def of_clusters(drawn: Sequence[Sequence[str]]) -> float:
         return statistic([problem for cluster in drawn for problem in cluster])
 
-    return [statistic([*problems]), *bootstrap(list(clusters.values()), of_clusters)] if clusters else [0.0, 0.0, 0.0]
+    return [statistic([*problems]), *bootstrap(clusters, of_clusters)] if clusters else [0.0, 0.0, 0.0]
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -139,7 +147,7 @@ def _ratio(pairs: Sequence[tuple[int, int]]) -> float:
 def table(rows: Sequence[Mapping[str, Any]], reference: str) -> Iterator[str]:
     """The methods as a Markdown table."""
     yield from _markdown(
-        *("", "accuracy %", f"less {reference}", "call ratio %", "calls", "calls on easy %"),
+        *("", "accuracy %", "each calculation alike", f"less {reference}", "call ratio %", "calls", "calls on easy %"),
         *(
             f"less {reference}",
             "on hard %",
@@ -157,6 +165,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     return [
         row["label"],
         _percent(row["accuracy"]),
+        f"{100 * row['alike']:.1f}",
         "" if row["ahead"] is None else _percent(row["ahead"], "+"),
         _percent(row["call_ratio"]) if row["call_ratio"][0] else "0",
         f"{row['calls']:.2f}" if has_calls else "",

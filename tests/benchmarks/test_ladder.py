@@ -131,10 +131,13 @@ def test_the_table_holds_what_was_measured_and_what_training_cost(
     assert ladder.main(["--student", "base", "--teacher", "t", "--out", str(recorded.out), "--table"]) == 0
     methods_table, _, routers_table = capsys.readouterr().out.partition("\n\n")
     first, reference = (line.split(" | ") for line in methods_table.splitlines()[4:])
-    assert (first[0], first[1].split()[0], first[2].split()[0]) == ("| answers", "40.0", "-60.0")
-    assert (first[3].split()[0], first[4], first[5].split()[0], first[6].split()[0]) == ("5.0", "0.10", "25", "+25")
-    assert first[7:] == ["0", "100.0, 0.0", "12", "2.0", "1,234 |"]
-    assert reference[1:5] == ["100.0 (100.0 to 100.0)", "", "0", ""]
+    assert (first[0], first[1].split()[0], first[3].split()[0]) == ("| answers", "40.0", "-60.0")
+    by_calculation: dict[str, str] = {calculation_of(problem.id): problem.group for problem in found}
+    alike = sum(group == "easy" for group in by_calculation.values()) / len(by_calculation)
+    assert first[2] == f"{100 * alike:.1f}"
+    assert (first[4].split()[0], first[5], first[6].split()[0], first[7].split()[0]) == ("5.0", "0.10", "25", "+25")
+    assert first[8:] == ["0", "100.0, 0.0", "12", "2.0", "1,234 |"]
+    assert reference[1:6] == ["100.0 (100.0 to 100.0)", "100.0", "", "0", ""]
     student, teacher, first, reference = (line.split(" | ") for line in routers_table.splitlines()[2:])
     assert (
         student[1:] == teacher[1:] == ["", "", "", "", "", "2.0000 |"]
