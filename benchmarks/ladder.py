@@ -2,6 +2,7 @@
 
     python -m benchmarks.ladder --student DIR/smollm2-135m --teacher 'DIR/qwen2.5-coder-1.5b?dtype=float32' --out OUT
     python -m benchmarks.ladder ... --rungs random random+grpo     # these, and training of what they start from
+    python -m benchmarks.ladder ... --seed 0 1                     # two seeds, and tables of both together
     python -m benchmarks.ladder ... --table                        # what is there; trains and answers nothing
 
 A rung trains one stage (`python -m relay_core.train`) and goes on from another rung's student. Then `relay eval` asks
@@ -176,25 +177,20 @@ class Ladder:
         if done.returncode:
             raise ConfigurationError(f"{shlex.join(command)} ended with exit status {done.returncode}: see above")
 
-    def rows(self) -> list[dict[str, Any]]:
-        """One row for each method that the last report holds."""
+    def answered(self) -> dict[str, dict[str, Record]]:
+        """The answers of each method that the last report holds, by label and problem."""
         if not (self.results / "report.json").exists():
             raise ConfigurationError(f"{self.results} holds no report: nothing is measured yet; leave --table out")
-        (benchmark,) = json.loads((self.results / "report.json").read_text())["benchmarks"]
-        reported = {figures["label"]: figures for figures in benchmark["methods"].values()}
         answered: dict[str, dict[str, Record]] = {}
         for record in records.read(self.results):
             answered.setdefault(record.label, {})[record.problem] = record
-        return [
-            {
-                **ladder_table.figures(found, answered, reference=REFERENCE),
-                "label": label,
-                "tokens_per_s": reported[label]["tokens_per_s"],
-                "bill": reported[label]["cost"]["value"],
-                **self._cost(label),
-            }
-            for label, found in answered.items()
-        ]
+        return answered
+
+    def figures(self, label: str) -> dict[str, Any]:
+        """What a method's answers do not say: its throughput and its bill, and what training it has cost."""
+        (benchmark,) = json.loads((self.results / "report.json").read_text())["benchmarks"]
+        reported = {figures["label"]: figures for figures in benchmark["methods"].values()}[label]
+        return {"tokens_per_s": reported["tokens_per_s"], "bill": reported["cost"]["value"], **self._cost(label)}
 
     def _cost(self, label: str) -> dict[str, float | None]:
         """What training a rung has cost, with the stages that it took over."""
@@ -203,6 +199,26 @@ class Ladder:
             "hours": sum(stage["seconds"] or 0 for stage in costs) / 3600 if costs else None,
             "teacher_wrote": sum(stage["teacher_wrote"] or 0 for stage in costs) if costs else None,
         }
+
+
+def rows(ladders: Sequence[Ladder]) -> list[dict[str, Any]]:
+    """One row for each method that all the ladders have measured, over the answers of all of them.
+
+    A method's other figures are the means of those that the ladders have.
+    """
+    found = [ladder.answered() for ladder in ladders]
+    pooled = {
+        label: {f"{problem}/{i}": record for i, one in enumerate(found) for problem, record in one[label].items()}
+        for label in found[0]
+        if all(label in one for one in found)
+    }
+    made = []
+    for label, answers in pooled.items():
+        each = [ladder.figures(label) for ladder in ladders]
+        known = {name: [one[name] for one in each if one[name] is not None] for name in each[0]}
+        means = {name: sum(values) / len(values) if values else None for name, values in known.items()}
+        made.append({**ladder_table.figures(answers, pooled, reference=REFERENCE), "label": label, **means})
+    return made
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -218,20 +234,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of all runs")
     parser.add_argument("--rungs", nargs="+", choices=RUNGS, default=list(RUNGS))
     parser.add_argument("--methods", nargs="*", default=["student", "teacher"], help="what is measured beside them")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="several: each, and tables of all together")
     parser.add_argument("--problems", type=int, default=300)
     parser.add_argument("--split", default="test", help="dev, to choose between rungs")
     parser.add_argument("--table", action="store_true", help="train and answer nothing: the table of what is there")
     add_output_options(parser)
     options = parser.parse_args(argv)
-    ladder = Ladder(student=options.student, teacher=options.teacher, out=options.out, seed=options.seed,
-                    problems=options.problems, split=options.split, methods=options.methods)  # fmt: skip
+    ladders = [
+        Ladder(student=options.student, teacher=options.teacher, out=options.out, seed=seed, problems=options.problems,
+               split=options.split, methods=options.methods)
+        for seed in options.seed
+    ]  # fmt: skip
 
     def measure() -> dict[str, Any]:
-        for name in [] if options.table else [name for name in RUNGS if name in options.rungs]:
-            ladder.train(name)
-            ladder.evaluate([rung for rung in RUNGS if ladder.is_trained(rung)])
-        return {"rows": ladder.rows()}
+        for ladder in [] if options.table else ladders:
+            for name in [name for name in RUNGS if name in options.rungs]:
+                ladder.train(name)
+                ladder.evaluate([rung for rung in RUNGS if ladder.is_trained(rung)])
+        return {"rows": rows(ladders)}
 
     return run_benchmark(options, measure, show)
 

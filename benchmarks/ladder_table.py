@@ -175,7 +175,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         f"{100 * row['right_easy']:.1f}, {100 * row['right_hard']:.1f}",
         "" if row["tokens_per_s"] is None else f"{row['tokens_per_s']:.0f}",
         "" if row["hours"] is None else f"{row['hours']:.1f}",
-        "" if row["teacher_wrote"] is None else f"{row['teacher_wrote']:,}",
+        "" if row["teacher_wrote"] is None else f"{row['teacher_wrote']:,.0f}",
     ]
 
 

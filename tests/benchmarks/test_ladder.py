@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +149,17 @@ def test_the_table_holds_what_was_measured_and_what_training_cost(
     # nothing was read, and the teacher's tokens are dearer: the same share of the difference in price
     assert (first[4].split()[0], first[5]) == ("+35.0", "")
     assert reference[1:3] == ["100.0 (100.0 to 100.0)", "+100.0 (+100.0 to +100.0)"]
+
+    # a second seed, in which all answers of the other methods are wrong: means of both
+    worse = [replace(record, status=Status.WRONG) if record.label == "answers" else record for record in made]
+    second = recorded.results.parent.with_name("seed-1") / recorded.results.name
+    shutil.copytree(recorded.results, second)
+    records.write(second, [record for record in worse if record.label != "student alone"])
+    both = ["--student", "base", "--teacher", "t", "--out", str(recorded.out), "--table", "--seed", "0", "1"]
+    assert ladder.main(both) == 0
+    lines = capsys.readouterr().out.partition("\n\n")[0].splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == ["| teacher alone", "| answers", f"| {ladder.REFERENCE}"]
+    assert lines[1].split(" | ")[1].split()[0] == "20.0" and lines[1].split(" | ")[-1] == "1,234 |"
 
 
 def test_intervals_are_of_calculations_and_so_wider_than_those_of_problems() -> None:
