@@ -153,6 +153,24 @@ async def test_sources_that_were_not_asked_for_are_answered_and_not_reported():
     assert {r.outcome.chose for r in records} == {"student", "teacher"}
 
 
+@pytest.mark.parametrize("method", ["random-router:0", "cascade:min,-1e9"])
+async def test_a_method_with_models_of_its_own_takes_no_answers_of_the_runs_models(method):
+    other = ",base=bundled:student-base"
+    bundled = Models(student="bundled:student-relay", teacher="bundled:teacher", settings=RelaySettings())
+    made = Evaluation(
+        benchmarks=[benchmark_from_spec("bundled")],
+        methods=methods_from(["student", method + other, "student" + other], bundled),
+        limit=4,
+        settings={"max_tokens": 250, "temperature": 0.0},
+    )
+    try:
+        records, _ = await made.run(None)
+    finally:
+        await bundled.aclose()
+    texts = {spec: [r.outcome.text for r in records if r.method == spec] for spec in {r.method for r in records}}
+    assert texts[method + other] == texts["student" + other] != texts["student"]
+
+
 async def test_a_limit_draws_the_first_problems_and_a_record_needs_its_columns(tmp_path):
     records, _ = await evaluation(models(), "student", limit=3).run(None)
     assert len(records) == 3

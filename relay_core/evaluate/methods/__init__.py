@@ -120,6 +120,8 @@ def method_from_spec(spec: str, models: Models) -> Method:
     replaced = models.replaced(others)
     module = import_module(f"relay_core.evaluate.methods.{name.replace('-', '_')}")
     method: Method = module.build(spec, arguments, replaced)
+    for source in method.sources:  # the run may have a method of the same name, with its own models
+        source.spec += "".join(f",{role}={model}" for role, model in others.items())
     if label:
         method.label = method.curve = label
     elif others:
