@@ -186,11 +186,17 @@ class Ladder:
             answered.setdefault(record.label, {})[record.problem] = record
         return answered
 
-    def figures(self, label: str) -> dict[str, Any]:
-        """What a method's answers do not say: its throughput and its bill, and what training it has cost."""
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """By label, what a method's answers do not say: its throughput, its bill, and what training it has cost."""
         (benchmark,) = json.loads((self.results / "report.json").read_text())["benchmarks"]
-        reported = {figures["label"]: figures for figures in benchmark["methods"].values()}[label]
-        return {"tokens_per_s": reported["tokens_per_s"], "bill": reported["cost"]["value"], **self._cost(label)}
+        return {
+            reported["label"]: {
+                "tokens_per_s": reported["tokens_per_s"],
+                "bill": reported["cost"]["value"],
+                **self._cost(reported["label"]),
+            }
+            for reported in benchmark["methods"].values()
+        }
 
     def _cost(self, label: str) -> dict[str, float | None]:
         """What training a rung has cost, with the stages that it took over."""
@@ -212,9 +218,10 @@ def rows(ladders: Sequence[Ladder]) -> list[dict[str, Any]]:
         for label in found[0]
         if all(label in one for one in found)
     }
+    others = [ladder.figures() for ladder in ladders]
     made = []
     for label, answers in pooled.items():
-        each = [ladder.figures(label) for ladder in ladders]
+        each = [one[label] for one in others]
         known = {name: [one[name] for one in each if one[name] is not None] for name in each[0]}
         means = {name: sum(values) / len(values) if values else None for name, values in known.items()}
         made.append({**ladder_table.figures(answers, pooled, reference=REFERENCE), "label": label, **means})

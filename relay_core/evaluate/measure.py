@@ -122,9 +122,9 @@ async def measure(
 
 
 def empty_caches(*engines: Engine) -> None:
-    """Empty the caches of started models in this process, so that a method gains by no earlier method's prompts.
+    """Empty the caches of started models on transformers, so that a method gains by no earlier method's prompts.
 
-    A server keeps its cache.
+    vLLM and servers keep theirs.
     """
     for engine in engines:
         if isinstance(engine, TransformersEngine):
