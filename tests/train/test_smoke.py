@@ -19,8 +19,11 @@ def test_the_student_guesses_or_calls_and_the_teacher_knows(made):
     out, _ = made
     with Relay(str(out / "student"), str(out / "teacher")) as relay:
         prompts = [f"Is {n} even or odd? Begin with: It is" for n in range(24)]
-        answers = relay.batch(prompts, temperature=1.0, max_tokens=64)
-        alone = relay.batch(prompts, temperature=1.0, max_tokens=64, calls=False)
+        # A seed for each prompt: these models look at the last token alone, so one seed draws the same answer to all.
+        answers, alone = (
+            [relay.generate(p, temperature=1.0, max_tokens=64, calls=c, seed=n) for n, p in enumerate(prompts)]
+            for c in (True, False)
+        )
     assert {answer.finish_reason for answer in (*answers, *alone)} == {"stop", "teacher_stop"}
     assert {answer.text for answer in (*answers, *alone)} == {"It is even.", "It is odd."}
     called = [answer for answer in answers if answer.usage.calls]
