@@ -3,6 +3,8 @@ processes.
 
 - TRL pads a rollout to its longest prompt and answer. This trainer sorts rows by length, passes on as many at a time as
   fit ``tokens_per_forward``, and cuts off the padding that is left; the loss is that of the whole batch.
+- An answer without an advantage takes part in no pass where the loss has no term but the policy's (``beta`` is 0): it
+  would change nothing.
 - TRL shuffles a rollout's rows in each process before it divides them among the updates. Here update u trains on every
   ``updates``-th group, from group u on, and the order of the problems in epoch e follows from the seed and e alone. A
   run that resumes, and a run on several processes, train on the same rows.
@@ -22,7 +24,7 @@ from trl import GRPOTrainer
 
 from relay_core.errors import TrainingError
 from relay_core.train.epoch_sampler import EpochSampler
-from relay_core.train.microbatches import loss_share, micro_batches, rows_of_update, select
+from relay_core.train.microbatches import loss_share, micro_batches, rows_of_update, select, silent_rows
 from relay_core.train.trainer import not_finite
 
 Inputs = dict[str, Any]
@@ -113,8 +115,7 @@ class RelayGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         if callable(train := getattr(self.optimizer, "train", None)):
             train()
         inputs = self._prepare_inputs(inputs)
-        lengths = (inputs["prompt_mask"].sum(1) + inputs["completion_mask"].sum(1)).tolist()
-        passes = micro_batches(lengths, self._tokens_per_forward, at_least=self._most(lengths))
+        passes = self._passes(inputs)
         total = torch.zeros((), device=self.accelerator.device)
         for number, rows in enumerate(passes, 1):
             part = select(inputs, torch.tensor(rows), trim=True)
@@ -133,6 +134,18 @@ class RelayGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         ):
             raise TrainingError(not_finite("loss", self.state.global_step, self.args.output_dir))
         return total
+
+    def _passes(self, inputs: Inputs) -> list[list[int]]:
+        """The rows of each pass: all that change the weights, and as many others as it takes for all processes to make
+        the same number of passes, at least one."""
+        lengths = (inputs["prompt_mask"].sum(1) + inputs["completion_mask"].sum(1)).tolist()
+        policy_alone = self.beta == 0 and not self._entropy_bonus_enabled and not self.aux_loss_enabled
+        silent = silent_rows(inputs) if policy_alone else []
+        rows = sorted({*range(len(lengths))} - {*silent})
+        most = max(1, self._most([lengths[row] for row in rows]))
+        rows += sorted(silent, key=lambda row: lengths[row])[: max(0, most - len(rows))]
+        chosen = micro_batches([lengths[row] for row in rows], self._tokens_per_forward, at_least=most)
+        return [[rows[i] for i in part] for part in chosen]
 
     def _most(self, lengths: list[int]) -> int:
         """The number of passes that the process with the most needs: some backends make all processes pass together."""

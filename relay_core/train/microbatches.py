@@ -42,6 +42,17 @@ def micro_batches(lengths: Sequence[int], budget: int, *, at_least: int = 1) -> 
     return batches
 
 
+def silent_rows(inputs: Mapping[str, Any]) -> list[int]:
+    """The rows whose advantage is 0: those of a group whose answers all have the same reward.
+
+    The advantage is a factor of each term of TRL's policy losses, so these rows have neither a loss nor a gradient. (A
+    KL term, an entropy bonus and a router's auxiliary loss do not depend on the advantage.)
+    """
+    advantages = inputs["advantages"]
+    silent = (advantages == 0).reshape(len(advantages), -1).all(1)
+    return [row for row, is_silent in enumerate(silent.tolist()) if is_silent]
+
+
 def select(inputs: Mapping[str, Any], rows: torch.Tensor, *, trim: bool = False) -> dict[str, Any]:
     """Some rows of all tensors that have rows.
 

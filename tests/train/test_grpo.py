@@ -135,30 +135,84 @@ def test_cutting_padding_off_changes_no_log_probability(tmp_path, model_folder):
     assert (mine[0] * mask[:, 20:]).abs().sum() > 0
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "bnpo", "dr_grpo"])
-def test_many_passes_have_the_loss_and_the_gradient_of_one(tmp_path, model_folder, loss_type):
+def one_update(folder, model_folder, rows, *, tokens_per_forward=1 << 20, **values):
+    """The loss and the gradient of one update, and the rows of its passes."""
     import torch
 
     from relay_core.train import models
 
-    gradients, losses = [], []
-    for budget in (1 << 20, 100):
-        model, words = models.load(str(model_folder))
-        values = {"loss_type": loss_type, "beta": 0.01, "use_bias_correction_kl": False}
-        trainer = trainer_of(model, words, tmp_path, tokens_per_forward=budget, **values)
-        trainer.current_gradient_accumulation_steps = 1
-        trainer._buffered_inputs, trainer._step = [batch(words)] * 2, 1
-        trainer.create_optimizer_and_scheduler(1)
-        passes = []
-        inner = trainer._compute_loss
-        trainer._compute_loss = lambda m, part, inner=inner, passes=passes: passes.append(part) or inner(m, part)
-        trainer.args.steps_per_generation = 2
-        losses.append(trainer.training_step(model, None))
-        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
-        assert len(passes) == 1 if budget > 100 else len(passes) > 10
-    torch.testing.assert_close(losses[1], losses[0], atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-6, rtol=1e-4)
-    assert gradients[0].abs().max() > 1e-4
+    model, words = models.load(str(model_folder))
+    trainer = trainer_of(model, words, folder, tokens_per_forward=tokens_per_forward, **values)
+    trainer.current_gradient_accumulation_steps = 1
+    trainer._buffered_inputs, trainer._step = [rows(words)] * 2, 1
+    trainer.create_optimizer_and_scheduler(1)
+    passes = []
+    inner = trainer._compute_loss
+    trainer._compute_loss = lambda m, part: passes.append(len(part["advantages"])) or inner(m, part)
+    trainer.args.steps_per_generation = 2
+    loss = trainer.training_step(model, None)
+    return loss, torch.cat([p.grad.flatten() for p in model.parameters()]), passes
+
+
+LOSSES = pytest.mark.parametrize("loss_type", ["grpo", "dapo", "bnpo", "dr_grpo"])
+
+
+@LOSSES
+def test_many_passes_have_the_loss_and_the_gradient_of_one(tmp_path, model_folder, loss_type):
+    import torch
+
+    values = {"loss_type": loss_type, "beta": 0.01, "use_bias_correction_kl": False}
+    one = one_update(tmp_path, model_folder, batch, **values)
+    many = one_update(tmp_path, model_folder, batch, tokens_per_forward=100, **values)
+    assert len(one[2]) == 1 and len(many[2]) > 10
+    torch.testing.assert_close(many[0], one[0], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(many[1], one[1], atol=1e-6, rtol=1e-4)
+    assert one[1].abs().max() > 1e-4
+
+
+def silent_batch(words, every=4, rows=70):
+    """Rows of which one in ``every`` has an advantage, or none."""
+    inputs = batch(words, rows)
+    inputs["advantages"][[row for row in range(rows) if every is None or row % every]] = 0.0
+    return inputs
+
+
+@LOSSES
+def test_answers_without_an_advantage_are_left_out_and_change_nothing(tmp_path, model_folder, loss_type, monkeypatch):
+    import torch
+
+    from relay_core.train import grpo_trainer
+
+    without = one_update(tmp_path, model_folder, silent_batch, tokens_per_forward=300, loss_type=loss_type, beta=0.0)
+    monkeypatch.setattr(grpo_trainer, "silent_rows", lambda inputs: [])
+    everything = one_update(tmp_path, model_folder, silent_batch, tokens_per_forward=300, loss_type=loss_type, beta=0.0)
+    assert sum(without[2]) == 18 and sum(everything[2]) == 70
+    torch.testing.assert_close(without[0], everything[0], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(without[1], everything[1], atol=1e-6, rtol=1e-4)
+    assert without[1].abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("values", [{"beta": 0.01}, {"beta": 0.0, "entropy_coef": 0.01}])
+def test_a_loss_with_other_terms_is_computed_on_all_answers(tmp_path, model_folder, values):
+    values = {"use_bias_correction_kl": False, **values}
+    assert sum(one_update(tmp_path, model_folder, silent_batch, **values)[2]) == 70
+
+
+def test_a_batch_without_any_advantage_is_one_pass_and_no_gradient(tmp_path, model_folder):
+    def nothing(words):
+        return silent_batch(words, every=None, rows=6)
+
+    loss, gradient, passes = one_update(tmp_path, model_folder, nothing, beta=0.0)
+    assert passes == [1] and loss == 0.0 and gradient.abs().max() == 0.0
+
+
+def test_all_processes_make_the_same_number_of_passes(tmp_path, model_folder, monkeypatch):
+    from relay_core.train.grpo_trainer import RelayGRPOTrainer
+
+    # another process makes 30 passes, and this one has 18 answers that change something
+    monkeypatch.setattr(RelayGRPOTrainer, "_most", lambda self, lengths: 30)
+    passes = one_update(tmp_path, model_folder, silent_batch, beta=0.0)[2]
+    assert passes == [1] * 30
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tmp_path, model_folder, monkeypatch):
