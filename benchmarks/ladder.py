@@ -3,6 +3,7 @@
     python -m benchmarks.ladder --student DIR/smollm2-135m --teacher 'DIR/qwen2.5-coder-1.5b?dtype=float32' --out OUT
     python -m benchmarks.ladder ... --rungs random random+grpo     # these, and training of what they start from
     python -m benchmarks.ladder ... --seed 0 1                     # two seeds, and tables of both together
+    python -m benchmarks.ladder ... --set warmup.trainer.bf16=true # a value for all rungs, where their recipe has none
     python -m benchmarks.ladder ... --table                        # what is there; trains and answers nothing
 
 A rung trains one stage (`python -m relay_core.train`) and goes on from another rung's student. Then `relay eval` asks
@@ -92,7 +93,8 @@ class Ladder:
     """Trains and measures rungs in one folder, which has a folder of its own for each seed.
 
     ``student``: folder or hub id of the pretrained student. ``teacher``: the teacher's engine spec. ``seed``: the
-    recipe's. ``problems``, ``split``: what is answered. ``methods``: what is measured beside the rungs.
+    recipe's. ``problems``, ``split``: what is answered. ``methods``: what is measured beside the rungs. ``values``:
+    what replaces the recipe's values in all rungs, unless a rung has its own.
     """
 
     student: str
@@ -102,6 +104,7 @@ class Ladder:
     problems: int = 300
     split: str = "test"
     methods: Sequence[str] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     def folder(self, name: str) -> Path:
         """The folder of a rung's run."""
@@ -131,7 +134,8 @@ class Ladder:
         plain = rung.values.get("grpo.calls") is False
         # without calls, training starts from the recipe's student: here, from the distilled one
         student = f"{self.folder(str(rung.after)) / STUDENTS['distill']}?base={self.student}" if plain else self.student
-        values = [part for key, value in rung.values.items() for part in (f"--{key}", json.dumps(value))]
+        replaced = {**self.values, **rung.values}
+        values = [part for key, value in replaced.items() for part in (f"--{key}", json.dumps(value))]
         return [
             *(rung.stage, "--recipe", RECIPE, "--seed", str(self.seed), "--student", student),
             *("--teacher", self.teacher, "--out", str(self.folder(name)), *values),
@@ -233,6 +237,17 @@ def show(result: Mapping[str, Any]) -> None:
     print("\n".join([*ladder_table.table(result["rows"], REFERENCE), "", *ladder_table.routers(result["rows"])]))
 
 
+def _value(text: str) -> tuple[str, Any]:
+    """``NAME=VALUE``; the value is JSON, or else a text."""
+    name, found, value = text.partition("=")
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} has no value: write NAME=VALUE, such as grpo.rollouts=40")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -243,13 +258,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--methods", nargs="*", default=["student", "teacher"], help="what is measured beside them")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="several: each, and tables of all together")
     parser.add_argument("--problems", type=int, default=300)
+    parser.add_argument("--set", nargs="+", default=[], type=_value, metavar="NAME=VALUE", help="for all rungs' recipes")
     parser.add_argument("--split", default="test", help="dev, to choose between rungs")
     parser.add_argument("--table", action="store_true", help="train and answer nothing: the table of what is there")
     add_output_options(parser)
     options = parser.parse_args(argv)
     ladders = [
         Ladder(student=options.student, teacher=options.teacher, out=options.out, seed=seed, problems=options.problems,
-               split=options.split, methods=options.methods)
+               split=options.split, methods=options.methods, values=dict(options.set))
         for seed in options.seed
     ]  # fmt: skip
 

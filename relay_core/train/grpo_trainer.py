@@ -25,7 +25,7 @@ from trl import GRPOTrainer
 from relay_core.errors import TrainingError
 from relay_core.train.epoch_sampler import EpochSampler
 from relay_core.train.microbatches import loss_share, micro_batches, rows_of_update, select, silent_rows
-from relay_core.train.trainer import not_finite
+from relay_core.train.trainer import PlainAttentionOnCPU, not_finite
 
 Inputs = dict[str, Any]
 
@@ -40,7 +40,7 @@ class Gap(NamedTuple):
 OnRollout = Callable[[int, list[Gap], Callable[[str, float], None]], None]
 
 
-class RelayGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
+class RelayGRPOTrainer(PlainAttentionOnCPU, GRPOTrainer):  # type: ignore[misc]
     """See the module.
 
     Args:

@@ -10,9 +10,10 @@ from typing import Any
 from trl import SFTTrainer
 
 from relay_core.train.epoch_sampler import RowSampler
+from relay_core.train.trainer import PlainAttentionOnCPU
 
 
-class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]
+class SupervisedTrainer(PlainAttentionOnCPU, SFTTrainer):  # type: ignore[misc]
     """See the module. ``train_sampling_strategy`` may be ``random`` or ``group_by_length``; others are TRL's own."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:

@@ -88,6 +88,22 @@ def test_training_without_calls_starts_from_the_distilled_student(recorded: Reco
     assert recorded.method("grpo-without-calls").startswith("teacher-free,student=")
 
 
+def test_values_for_all_rungs_are_those_of_their_recipes(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ladder, "Ladder", Recorded)
+    command = ["--student", "base", "--teacher", "t", "--out", str(recorded.out), "--rungs", "answers+simple"]
+    ladder.main([*command, "--set", "warmup.trainer.bf16=true", "warmup.matching=[0-9]", "grpo.reward=bill"])
+    made = [line.split() for line in recorded.commands if "relay_core.train" in line]
+    recipes = [load(args.recipe, overrides) for args, overrides in (parse(words[1:]) for words in made)]
+    assert [recipe.warmup.trainer["bf16"] for recipe in recipes] == [True] * 3
+    assert [recipe.warmup.matching for recipe in recipes] == ["[0-9]"] * 3
+    assert [recipe.grpo.reward for recipe in recipes] == ["bill", "bill", "simple"]  # a rung's own comes first
+    with pytest.raises(SystemExit):
+        ladder.main([*command, "--set", "grpo.rollouts"])
+    assert "'grpo.rollouts' has no value: write NAME=VALUE" in capsys.readouterr().err
+
+
 def test_each_student_is_asked_before_the_next_rung_is_trained(
     recorded: Recorded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -215,6 +215,20 @@ def test_all_processes_make_the_same_number_of_passes(tmp_path, model_folder, mo
     assert passes == [1] * 30
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_cpu_has_plain_attention_in_bfloat16_only(tmp_path, model_folder, bf16):
+    import torch
+
+    from relay_core.train import models
+
+    fused = torch.backends.cuda.flash_sdp_enabled  # of CPUs, too
+    model, words = models.load(str(model_folder))
+    trainer = trainer_of(model, words, tmp_path, bf16=bf16)
+    with trainer.compute_loss_context_manager():
+        assert fused() is not bf16
+    assert fused()
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tmp_path, model_folder, monkeypatch):
     from trl import GRPOTrainer
 
