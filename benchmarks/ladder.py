@@ -258,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--methods", nargs="*", default=["student", "teacher"], help="what is measured beside them")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="several: each, and tables of all together")
     parser.add_argument("--problems", type=int, default=300)
-    parser.add_argument("--set", nargs="+", default=[], type=_value, metavar="NAME=VALUE", help="for all rungs' recipes")
+    parser.add_argument("--set", nargs="+", default=[], type=_value, metavar="NAME=VALUE", help="for all recipes")
     parser.add_argument("--split", default="test", help="dev, to choose between rungs")
     parser.add_argument("--table", action="store_true", help="train and answer nothing: the table of what is there")
     add_output_options(parser)
