@@ -181,13 +181,13 @@ class Ladder:
         if done.returncode:
             raise ConfigurationError(f"{shlex.join(command)} ended with exit status {done.returncode}: see above")
 
-    def answered(self) -> dict[str, dict[str, Record]]:
-        """The answers of each method that the last report holds, by label and problem."""
+    def answered(self) -> dict[str, list[Record]]:
+        """The answers of each method that the last report holds, by label."""
         if not (self.results / "report.json").exists():
             raise ConfigurationError(f"{self.results} holds no report: nothing is measured yet; leave --table out")
-        answered: dict[str, dict[str, Record]] = {}
+        answered: dict[str, list[Record]] = {}
         for record in records.read(self.results):
-            answered.setdefault(record.label, {})[record.problem] = record
+            answered.setdefault(record.label, []).append(record)
         return answered
 
     def figures(self) -> dict[str, dict[str, Any]]:
@@ -218,17 +218,17 @@ def rows(ladders: Sequence[Ladder]) -> list[dict[str, Any]]:
     """
     found = [ladder.answered() for ladder in ladders]
     pooled = {
-        label: {f"{problem}/{i}": record for i, one in enumerate(found) for problem, record in one[label].items()}
+        label: [record for one in found for record in one[label]]
         for label in found[0]
         if all(label in one for one in found)
     }
     others = [ladder.figures() for ladder in ladders]
     made = []
-    for label, answers in pooled.items():
+    for label, figures in ladder_table.figures(pooled, reference=REFERENCE).items():
         each = [one[label] for one in others]
         known = {name: [one[name] for one in each if one[name] is not None] for name in each[0]}
         means = {name: sum(values) / len(values) if values else None for name, values in known.items()}
-        made.append({**ladder_table.figures(answers, pooled, reference=REFERENCE), "label": label, **means})
+        made.append({**figures, "label": label, **means})
     return made
 
 

@@ -1,33 +1,30 @@
 """The figures of ladder.py, and its two tables: of the methods, and of what routers give in their place.
 
-Many of the problems share a calculation, and a student answers them alike. So all intervals are bootstraps over
-calculations, not over problems as those of `relay eval`: they are wider.
+They are those of `relay eval`, with a router for each of two students, and over the answers of several seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from relay_core.evaluate.benchmarks.word_problems import calculation_of
-from relay_core.evaluate.intervals import bootstrap
 from relay_core.evaluate.prices import EXAMPLE_PRICES
 from relay_core.evaluate.records import Record
-from relay_core.evaluate.report.figures import cost
+from relay_core.evaluate.report.comparisons import against_router, difference
+from relay_core.evaluate.report.figures import Answers, clusters_of
+from relay_core.evaluate.report.resampling import Estimate, Resampling, ratio
 
-#: The answers of one method, by problem.
-Answers = Mapping[str, Record]
 #: Labels of the models between which a router chooses. The table has a router for each of these students.
 STUDENTS = ("student alone", "distilled")
 TEACHER = "teacher alone"
 
 
-def figures(found: Answers, answered: Mapping[str, Answers], *, reference: str) -> dict[str, Any]:
-    """The figures of one method's answers; those with an interval as ``[value, low, high]``.
+def figures(answered: Mapping[str, Sequence[Record]], *, reference: str) -> dict[str, dict[str, Any]]:
+    """The figures of each method, by label; those with an interval as ``[value, low, high]``.
 
     Args:
-        found: the method's answers.
-        answered: the answers of all methods to the same problems, by label.
+        answered: the answers of all methods to the same problems, by label; several to a problem if there are several
+            seeds.
         reference: the method whose accuracy is subtracted in ``ahead``.
 
     ``alike`` is the accuracy if every calculation has the same weight, however many problems share it.
@@ -36,112 +33,61 @@ def figures(found: Answers, answered: Mapping[str, Answers], *, reference: str) 
     as many of the teacher's tokens, for each of :data:`STUDENTS`, and ``gains_at_bill`` less that of a router with the
     same bill. These are None where a model was not measured.
     """
-    right = _right(found)
-    easy = [problem for problem, record in found.items() if record.group == "easy"]
-    usages = {problem: record.outcome.usage for problem, record in found.items()}
-    called = {problem: float(usage.calls > 0) for problem, usage in usages.items()}
-    shares = {problem: (usage.teacher_tokens, usage.completion_tokens) for problem, usage in usages.items()}
-    compared = None if reference not in answered or found is answered[reference] else answered[reference]
-    teacher = answered.get(TEACHER)
+    problems = clusters_of(record for rows in answered.values() for record in rows)
+    answers = {label: Answers(rows, EXAMPLE_PRICES, {}, problems) for label, rows in answered.items()}
+    resampling = Resampling([*problems.values()])
+    return {label: _figures(label, answers, resampling, reference) for label in answers}
 
-    def called_in(group: str) -> float:
-        return _mean([called[problem] for problem, record in found.items() if record.group == group])
 
-    def right_in(group: str) -> float:
-        return _mean([right[problem] for problem, record in found.items() if record.group == group])
-
+def _figures(label: str, answers: Mapping[str, Answers], resampling: Resampling, reference: str) -> dict[str, Any]:
+    found, other, teacher = answers[label], answers.get(reference), answers.get(TEACHER)
+    own = found.figures(resampling, None)
+    called, others_called = _called_easy(found), None if other is None or other is found else _called_easy(other)
+    routers = [
+        None if student is None or teacher is None or found in (student, teacher)
+        else against_router(found, student, teacher, resampling)
+        for student in map(answers.get, STUDENTS)
+    ]  # fmt: skip
+    nothing = (0.0, 0.0)
     return {
-        "accuracy": _by_calculation(found, lambda drawn: _mean([right[problem] for problem in drawn])),
-        "call_ratio": _by_calculation(found, lambda drawn: _ratio([shares[problem] for problem in drawn])),
-        "called_easy": _by_calculation(easy, lambda drawn: _mean([called[problem] for problem in drawn])),
-        "alike": _mean([_mean([right[problem] for problem in cluster]) for cluster in _clusters(found)]),
-        "ahead": None if compared is None else _by_calculation(
-            found, lambda drawn: _mean([right[problem] - compared[problem].is_right for problem in drawn])
+        "accuracy": _plain(own.accuracy),
+        "call_ratio": _plain(own.call_ratio),
+        "called_easy": _plain(resampling.estimate(called, ratio)),
+        "alike": _alike(found),
+        "ahead": None if others_called is None else _plain(difference(found, answers[reference], resampling).accuracy),
+        "called_ahead": None if others_called is None else _plain(
+            resampling.estimate([*called, *others_called], lambda a, b, c, d: ratio(a, b) - ratio(c, d))
         ),
-        "called_ahead": None if compared is None else _by_calculation(
-            easy,
-            lambda drawn: _mean(
-                [called[problem] - (compared[problem].outcome.usage.calls > 0) for problem in drawn]
-            ),
-        ),
-        "calls": _mean([float(usage.calls) for usage in usages.values()]),
-        "called_hard": called_in("hard"),
-        "right_easy": right_in("easy"),
-        "right_hard": right_in("hard"),
-        "recovered": _recovered(found, answered.get(STUDENTS[0]), teacher),
-        "gains": [_gain(found, answered.get(student), teacher, _teacher_tokens) for student in STUDENTS],
-        "gains_at_bill": [_gain(found, answered.get(student), teacher, _bill) for student in STUDENTS],
+        "calls": own.calls,
+        "called_hard": own.groups.get("hard", nothing)[1],
+        "right_easy": own.groups.get("easy", nothing)[0],
+        "right_hard": own.groups.get("hard", nothing)[0],
+        "recovered": None if routers[0] is None else _plain(routers[0].recovered),
+        "gains": [None if router is None else _plain(router.gain) for router in routers],
+        "gains_at_bill": [None if router is None else _plain(router.gain_at_cost) for router in routers],
     }  # fmt: skip
 
 
-def _recovered(found: Answers, student: Answers | None, teacher: Answers | None) -> list[float] | None:
-    """(method - student) / (teacher - student), in accuracy."""
-    if student is None or teacher is None or found in (student, teacher):
-        return None
-    method, low, high = _right(found), _right(student), _right(teacher)
-
-    def share(drawn: Sequence[str]) -> float:
-        gap = sum(high[problem] - low[problem] for problem in drawn)
-        return sum(method[problem] - low[problem] for problem in drawn) / gap if gap else 0.0
-
-    return _by_calculation(found, share)
+def _called_easy(answers: Answers) -> list[list[float]]:
+    """For each problem, its answers with a call, and its answers; 0 if it is not easy."""
+    counts = {problem: [0.0, 0.0] for problem in answers.problems}
+    for record in answers.records:
+        if record.group == "easy":
+            counts[record.problem][0] += record.outcome.usage.calls > 0
+            counts[record.problem][1] += 1
+    return [list(column) for column in zip(*counts.values(), strict=True)]
 
 
-def _gain(
-    found: Answers, student: Answers | None, teacher: Answers | None, spent: Callable[[Record], float]
-) -> list[float] | None:
-    """The accuracy less that of a router which sends whole problems to the teacher, at random, until it has spent as
-    much as the method. Where the method is cheaper than the student, the router sends none."""
-    if student is None or teacher is None or found in (student, teacher):
-        return None
-    method, low, high = _right(found), _right(student), _right(teacher)
-    own, cheap, dear = ({problem: spent(record) for problem, record in of.items()} for of in (found, student, teacher))
-
-    def gain(drawn: Sequence[str]) -> float:
-        more = sum(own[problem] - cheap[problem] for problem in drawn)
-        sent = min(1.0, max(0.0, more / sum(dear[problem] - cheap[problem] for problem in drawn)))
-        return _mean([method[problem] - (1 - sent) * low[problem] - sent * high[problem] for problem in drawn])
-
-    return _by_calculation(found, gain)
+def _alike(answers: Answers) -> float:
+    """The mean of the clusters' accuracies."""
+    right: dict[str, list[bool]] = {}
+    for record in answers.records:
+        right.setdefault(record.cluster, []).append(record.is_right)
+    return sum(sum(row) / len(row) for row in right.values()) / len(right)
 
 
-def _right(found: Answers) -> dict[str, float]:
-    return {problem: float(record.is_right) for problem, record in found.items()}
-
-
-def _teacher_tokens(record: Record) -> int:
-    return record.outcome.usage.teacher_tokens
-
-
-def _bill(record: Record) -> float:
-    """At the example prices of `relay eval`, without caching."""
-    return cost(record.outcome.usage, EXAMPLE_PRICES)
-
-
-def _clusters(problems: Iterable[str]) -> list[list[str]]:
-    """The problems of each calculation."""
-    clusters: dict[str, list[str]] = {}
-    for problem in problems:
-        clusters.setdefault(calculation_of(problem), []).append(problem)
-    return list(clusters.values())
-
-
-def _by_calculation(problems: Iterable[str], statistic: Callable[[Sequence[str]], float]) -> list[float]:
-    """A statistic of the problems, and its interval: a bootstrap over their calculations."""
-    clusters = _clusters(problems)
-
-    def of_clusters(drawn: Sequence[Sequence[str]]) -> float:
-        return statistic([problem for cluster in drawn for problem in cluster])
-
-    return [statistic([*problems]), *bootstrap(clusters, of_clusters)] if clusters else [0.0, 0.0, 0.0]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
-
-
-def _ratio(pairs: Sequence[tuple[int, int]]) -> float:
-    return sum(part for part, _ in pairs) / max(1, sum(whole for _, whole in pairs))
+def _plain(estimate: Estimate) -> list[float]:
+    return [estimate.value, *estimate.interval]
 
 
 def table(rows: Sequence[Mapping[str, Any]], reference: str) -> Iterator[str]:

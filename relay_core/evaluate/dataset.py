@@ -39,6 +39,8 @@ class DatasetTask:
         messages: the column with a list of ``{"role", "content"}`` messages, instead of ``question``.
         answer: the column with the right answer, of any type that the grader accepts.
         group: the column with the problem's group; ``None`` for a task without groups.
+        cluster: the column with what several problems share, such as the text that they ask about (see
+            :class:`~relay_core.evaluate.task.Problem`); ``None`` if every problem is on its own.
         id: the column with the problem's id; ``None`` numbers the rows.
         system: a system message to put before every prompt.
         splits: name -> content of each split. The content is a file of the folder, a split of the hub dataset, or a
@@ -60,6 +62,7 @@ class DatasetTask:
     messages: str | None = None
     answer: str = "answer"
     group: str | None = None
+    cluster: str | None = None
     id: str | None = None
     system: str | None = None
     splits: Mapping[str, str | float] | None = None
@@ -179,6 +182,7 @@ class DatasetTask:
             messages=self._prompt(row, source),
             answer=cell(row, self.answer, source),
             group="" if self.group is None else str(cell(row, self.group, source)),
+            cluster="" if self.cluster is None else str(cell(row, self.cluster, source)),
         )
 
     def _prompt(self, row: Row, source: str) -> tuple[Message, ...]:

@@ -37,9 +37,9 @@ class Status(StrEnum):
 class Record:
     """One answer.
 
-    ``benchmark``, ``problem``, ``sample``: what was asked, and which of the answers to it this is. ``group``: the
-    problem's. ``method``, ``label``, ``curve``: the method's spec, and its names in reports. ``seed``: the answer's
-    own. ``gold``: the right answer, and ``stated``: the final answer that the text states, both as texts.
+    ``benchmark``, ``problem``, ``sample``: what was asked, and which of the answers to it this is. ``group``,
+    ``cluster``: the problem's. ``method``, ``label``, ``curve``: the method's spec, and its names in reports. ``seed``:
+    the answer's own. ``gold``: the right answer, and ``stated``: the final answer that the text states, both as texts.
     """
 
     benchmark: str
@@ -54,6 +54,7 @@ class Record:
     stated: str | None
     status: Status
     outcome: Outcome
+    cluster: str = ""
 
     @property
     def is_right(self) -> bool:
@@ -68,6 +69,7 @@ class Record:
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Record:
         """The record in a row."""
+        row = {"cluster": "", **row}  # files that are older than this column
         own = {f.name: row[f.name] for f in fields(cls) if f.name not in ("outcome", "status")}
         return cls(**own, status=Status(row["status"]), outcome=Outcome.of_row(row))
 
@@ -84,7 +86,8 @@ def schema() -> Any:
     part = [("author", text), ("text", text), ("tokens", whole)]
     call = [("place", whole), ("requested", whole), ("received", whole), ("seconds", real), ("error", text)]
     return pa.schema([
-        *((name, text) for name in ("benchmark", "problem", "group", "method", "label", "curve", "gold", "stated")),
+        *((name, text) for name in ("benchmark", "problem", "group", "cluster", "method", "label", "curve")),
+        ("gold", text), ("stated", text),
         ("sample", whole), ("seed", whole), ("status", text), ("text", text), ("finish_reason", text),
         ("seconds", real), ("mean_logprob", real), ("min_logprob", real), ("chose", text),
         ("usage", pa.struct([(f.name, whole) for f in fields(Usage)])),

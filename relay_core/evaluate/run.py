@@ -236,6 +236,7 @@ def _records(
             problem=question.problem.id,
             sample=question.sample,
             group=question.problem.group,
+            cluster=question.problem.cluster,
             method=method.spec,
             label=method.label,
             curve=method.curve,

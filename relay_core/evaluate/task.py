@@ -62,12 +62,16 @@ class Problem:
         answer: the right answer, in the form that the task's grader expects.
         group: the group of problems for which reports show separate figures, such as a difficulty or a subject; empty
             for a task without groups.
+        cluster: what several problems share that makes a model answer them alike, such as their calculation or the
+            text that they ask about; empty for a problem that shares nothing. Intervals in reports count a cluster as
+            one observation (Miller, 2024, "Adding Error Bars to Evals", section 2.2).
     """
 
     id: str
     messages: tuple[Message, ...]
     answer: Any
     group: str = ""
+    cluster: str = ""
 
 
 @runtime_checkable

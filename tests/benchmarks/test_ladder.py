@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ladder, ladder_table
+from benchmarks import ladder
 from benchmarks.ladder import RUNGS, STAGES, Ladder
 from relay_core.evaluate import records
-from relay_core.evaluate.benchmarks.word_problems import WordProblems, calculation_of
+from relay_core.evaluate.benchmarks.word_problems import WordProblems
 from relay_core.evaluate.methods import split_specs
 from relay_core.evaluate.outcome import Outcome
 from relay_core.evaluate.records import Record, Status
@@ -136,7 +136,8 @@ def test_the_table_holds_what_was_measured_and_what_training_cost(
             is_right = label in ("teacher alone", ladder.REFERENCE) or (problem.group == "easy" and label == "answers")
             calls = 10 if label == "teacher alone" else 5 if problem is easy[0] and label == "answers" else 0
             made.append(Record(
-                benchmark="word-problems", problem=problem.id, sample=0, group=problem.group, method=label, label=label,
+                benchmark="word-problems", problem=problem.id, sample=0, group=problem.group, cluster=problem.cluster,
+                method=label, label=label,
                 curve=label, seed=0, gold=str(problem.answer), stated=None,
                 status=Status.RIGHT if is_right else Status.WRONG, outcome=outcome("4", 10, calls),
             ))  # fmt: skip
@@ -150,7 +151,7 @@ def test_the_table_holds_what_was_measured_and_what_training_cost(
     methods_table, _, routers_table = capsys.readouterr().out.partition("\n\n")
     first, reference = (line.split(" | ") for line in methods_table.splitlines()[4:])
     assert (first[0], first[1].split()[0], first[3].split()[0]) == ("| answers", "40.0", "-60.0")
-    by_calculation: dict[str, str] = {calculation_of(problem.id): problem.group for problem in found}
+    by_calculation: dict[str, str] = {problem.cluster: problem.group for problem in found}
     alike = sum(group == "easy" for group in by_calculation.values()) / len(by_calculation)
     assert first[2] == f"{100 * alike:.1f}"
     assert (first[4].split()[0], first[5], first[6].split()[0], first[7].split()[0]) == ("5.0", "0.10", "25", "+25")
@@ -176,13 +177,3 @@ def test_the_table_holds_what_was_measured_and_what_training_cost(
     lines = capsys.readouterr().out.partition("\n\n")[0].splitlines()[2:]
     assert [line.split(" | ")[0] for line in lines] == ["| teacher alone", "| answers", f"| {ladder.REFERENCE}"]
     assert lines[1].split(" | ")[1].split()[0] == "20.0" and lines[1].split(" | ")[-1] == "1,234 |"
-
-
-def test_intervals_are_of_calculations_and_so_wider_than_those_of_problems() -> None:
-    same = [f"test/boxes/{wording}/{a}-{b}/Ana/cards" for wording in range(4) for a, b in ((3, 5), (5, 3))]
-    alike = [*same, *(f"test/less/{wording}/9-4/Tom/eggs" for wording in range(4))]
-    assert {calculation_of(problem) for problem in alike} == {"product/3/5", "difference/9/4"}
-    value, low, high = ladder_table._by_calculation(
-        alike, lambda drawn: sum(problem in same for problem in drawn) / len(drawn)
-    )
-    assert (value, low, high) == (8 / 12, 0.0, 1.0)

@@ -33,13 +33,13 @@ def test_a_path_alone_is_a_task(file):
 
 
 def test_named_columns(tmp_path):
-    rows = [{"q": "1 + 1?", "a": "2", "kind": "sum", "name": "one"}]
+    rows = [{"q": "1 + 1?", "a": "2", "kind": "sum", "name": "one", "text": 7}]
     task = DatasetTask(
-        path=write(tmp_path / "x.jsonl", rows), question="q", answer="a", group="kind", id="name",
+        path=write(tmp_path / "x.jsonl", rows), question="q", answer="a", group="kind", id="name", cluster="text",
         system="Be brief.", splits={"test": 1.0}, grader="number",
     )  # fmt: skip
     (problem,) = task.problems("test")
-    assert (problem.id, problem.answer, problem.group) == ("one", "2", "sum")
+    assert (problem.id, problem.answer, problem.group, problem.cluster) == ("one", "2", "sum", "7")
     assert problem.messages == ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"})
     assert task.groups == ("sum",) and task.grade("It is 2.", problem)
 

@@ -26,6 +26,16 @@ def test_parts_calls_and_missing_values_survive(tmp_path):
     assert found.outcome == outcome and found.stated is None and found.outcome.min_logprob is None
 
 
+def test_a_file_from_before_clusters_is_read(tmp_path):
+    import pyarrow.parquet
+
+    one = record("relay", 1, True, cluster="sum/3/5")
+    path = records.write(tmp_path, [one])
+    assert records.read(tmp_path) == [one]
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).drop_columns("cluster"), path)
+    assert records.read(tmp_path) == [record("relay", 1, True)]
+
+
 def test_what_holds_no_records_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="write the folder of an evaluation"):
         records.read(tmp_path)

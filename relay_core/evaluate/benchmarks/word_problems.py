@@ -209,7 +209,8 @@ class WordProblems:
             question = f"{family.wordings[wording].format(name=name, things=things, a=a, b=b)} {STYLE}"
             if question not in drawn:
                 message = {"role": "user", "content": question}
-                return Problem(id=identity, messages=(message,), answer=str(family.result(a, b)), group=group)
+                return Problem(id=identity, messages=(message,), answer=str(family.result(a, b)), group=group,
+                               cluster=_calculation(kind, a, b))  # fmt: skip
         raise ConfigurationError(f"{self.name} has too few different {group} problems in the split {split}")
 
     def grade(self, text: str, problem: Problem) -> bool:
@@ -241,13 +242,6 @@ def _calculation(kind: str, a: int, b: int) -> str:
     operation = {"more": "sum", "less": "difference", "per cent": "per cent"}.get(kind, "product")
     low, high = (a, b) if operation in ("difference", "per cent") else sorted((a, b))
     return f"{operation}/{low}/{high}"
-
-
-def calculation_of(problem: str) -> str:
-    """The calculation of the problem with this ``id``. A student answers problems with the same one alike."""
-    _, kind, _, numbers, *_ = problem.split("/")
-    a, b = numbers.split("-")
-    return _calculation(kind, int(a), int(b))
 
 
 def _is_in(split: str, kind: str, a: int, b: int) -> bool:

@@ -9,7 +9,7 @@ after the other find each other's prompts in its cache. *Written only*: the pape
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,8 +63,8 @@ class Answers:
         records: in the order of problems and samples.
         prices: prices per million tokens.
         teacher_prompts: the tokens of each problem's prompt for the teacher, for the cost with caching.
-        problems: all problems of the benchmark, which the method may have answered in part; by default, those of the
-            records.
+        problems: all problems of the benchmark with their clusters (:func:`clusters_of`), which the method may have
+            answered in part; by default, those of the records.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class Answers:
         records: Sequence[Record],
         prices: Prices,
         teacher_prompts: Mapping[str, int],
-        problems: Sequence[str] | None = None,
+        problems: Mapping[str, str] | None = None,
     ) -> None:
         self.records, self.prices, self._teacher_prompts = records, prices, teacher_prompts
-        by_problem: dict[str, list[Record]] = {problem: [] for problem in problems or ()}
+        self.problems = clusters_of(records) if problems is None else problems
+        by_problem: dict[str, list[Record]] = {problem: [] for problem in self.problems}
         for record in records:
-            by_problem.setdefault(record.problem, []).append(record)
-        self.problems = list(by_problem)
+            by_problem[record.problem].append(record)
         rows = by_problem.values()
         self.right = [float(sum(r.is_right for r in row)) for row in rows]
         self.graded = [float(sum(r.status is not Status.UNGRADED for r in row)) for row in rows]
@@ -128,6 +128,11 @@ class Answers:
             cost_written=sum(cost_written(record.outcome.usage, self.prices) for record in records) / n,
             groups=_groups(records),
         )
+
+
+def clusters_of(records: Iterable[Record]) -> dict[str, str]:
+    """The problems that were answered, in the order in which they come, with the cluster of each."""
+    return {record.problem: record.cluster for record in records}
 
 
 def cost(usage: Usage, prices: Prices) -> float:

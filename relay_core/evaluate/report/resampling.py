@@ -1,6 +1,8 @@
 """Bootstrap intervals (95%, percentile) over problems, which keep the methods' answers to a problem together.
 
 All statistics of a benchmark use the same draws of problems, so a difference between two methods is a paired one.
+Problems of one cluster (``Problem.cluster``) are drawn together: a model answers them alike, so they tell less than as
+many others.
 """
 
 from __future__ import annotations
@@ -40,17 +42,24 @@ class Estimate:
 
 
 class Resampling:
-    """Draws of ``n`` problems with replacement.
+    """Draws of problems with replacement.
 
     Args:
-        n: the number of problems, at least 1.
+        problems: the number of problems, at least 1; or the cluster of each problem, empty for one that has none. A
+            draw then has as many clusters as there are.
         draws: how many draws.
         seed: decides them.
+
+    ``clusters`` is the number of clusters, a problem without one included.
     """
 
-    def __init__(self, n: int, *, draws: int = DRAWS, seed: int = 0) -> None:
+    def __init__(self, problems: int | Sequence[str], *, draws: int = DRAWS, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        # how often each problem is drawn, shape [draws, n]: a sum over a draw is a product with it
+        names = [""] * problems if isinstance(problems, int) else problems
+        places: dict[str | int, int] = {}  # of each cluster; one that has no name is called by its problem's number
+        self._cluster_of = np.asarray([places.setdefault(name or i, len(places)) for i, name in enumerate(names)])
+        self.clusters = n = len(places)
+        # how often each cluster is drawn, shape [draws, n]: a sum over a draw is a product with it
         self._counts = np.stack(
             [np.bincount(rng.integers(n, size=n), minlength=n).astype(np.uint16) for _ in range(draws)]
         )
@@ -63,7 +72,8 @@ class Resampling:
             statistic: a function of one sum per column; it also takes arrays of sums, shape [draws]. A draw for which
                 it is not a number is left out.
         """
-        values = np.asarray(columns, dtype=np.float64)
+        values = np.zeros((len(columns), self.clusters))
+        np.add.at(values, (slice(None), self._cluster_of), np.asarray(columns, dtype=np.float64))
         parts = np.array_split(self._counts, max(1, len(self._counts) // _AT_A_TIME))
         sums = np.concatenate([values @ part.T.astype(np.float64) for part in parts], axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -10,7 +10,7 @@ from typing import Any
 from relay_core.evaluate.methods import has_other_base, named
 from relay_core.evaluate.records import Record
 from relay_core.evaluate.report.comparisons import AgainstRouter, Difference, against_router, difference
-from relay_core.evaluate.report.figures import Answers, MethodFigures
+from relay_core.evaluate.report.figures import Answers, MethodFigures, clusters_of
 from relay_core.evaluate.report.resampling import Resampling
 from relay_core.settings import Prices
 
@@ -22,12 +22,14 @@ class BenchmarkSummary:
     ``methods``: the figures of each method, in the order of the run. ``differences``: the relay minus each other
     method; empty without the method ``relay``. ``router``: each method that calls against the random router; empty
     without ``student`` and ``teacher``, and without methods of another base student, whose gap is another one.
-    ``records``: all records.
+    ``clusters``: over which intervals are computed; fewer than the problems if several are answered alike
+    (``Problem.cluster``). ``records``: all records.
     """
 
     name: str
     title: str
     problems: int
+    clusters: int
     samples: int
     methods: Sequence[MethodFigures]
     differences: Sequence[Difference]
@@ -45,6 +47,7 @@ class BenchmarkSummary:
             "benchmark": self.name,
             "title": self.title,
             "problems": self.problems,
+            "clusters": self.clusters,
             "samples": self.samples,
             "methods": {figures.method: _plain(asdict(figures)) for figures in self.methods},
             "relay_minus": {d.method: _plain(asdict(d)) for d in self.differences},
@@ -85,9 +88,9 @@ def _benchmark(
 ) -> BenchmarkSummary:
     found = [named(spec, methods) or "" for spec in ("relay", "student", "teacher")]
     prompts = {r.problem: r.outcome.usage.teacher_prompt_tokens for r in methods.get(found[-1], ())}
-    problems = list(dict.fromkeys(record.problem for rows in methods.values() for record in rows))
+    problems = clusters_of(record for rows in methods.values() for record in rows)
     answers = {spec: Answers(rows, prices, prompts, problems) for spec, rows in methods.items()}
-    resampling = Resampling(len(problems))
+    resampling = Resampling([*problems.values()])
     relay, student, teacher = (answers.get(spec) for spec in found)
     others = [a for a in answers.values() if a is not relay]
     calling = [
@@ -99,6 +102,7 @@ def _benchmark(
         name=name,
         title=title,
         problems=len(problems),
+        clusters=resampling.clusters,
         samples=round(max(max(a.count) for a in answers.values())),
         methods=[a.figures(resampling, speeds.get((name, spec))) for spec, a in answers.items()],
         differences=[] if relay is None else [difference(relay, other, resampling) for other in others],

@@ -73,8 +73,10 @@ def _methods(summary: BenchmarkSummary) -> Table:
         "method", "accuracy %", "call ratio %", "calls", "answers with a call %", "requested", "received", "tokens",
         "teacher tokens", "seconds", "tokens/s", "truncated %", "unanswered %", "ungraded",
     ]  # fmt: skip
+    is_clustered = summary.clusters < summary.problems
+    drawn = f"{summary.clusters} clusters of problems that are answered alike" if is_clustered else "problems"
     note = (
-        "With 95% intervals, by bootstrap over problems. Calls, tokens and seconds are per answer, requested and "
+        f"With 95% intervals, by bootstrap over {drawn}. Calls, tokens and seconds are per answer, requested and "
         "received tokens per call. Seconds are of one answer while others ran beside it; tokens/s are those of all "
         "answers together, where this run answered. A truncated answer (a limit cut it) and an unanswered one (it "
         "states no final answer) are wrong; ungraded answers, on which the grader failed, are in no accuracy."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from relay_core.evaluate.records import Record
 from relay_core.evaluate.report.comparisons import difference
-from relay_core.evaluate.report.figures import Answers, MethodFigures
+from relay_core.evaluate.report.figures import Answers, MethodFigures, clusters_of
 from relay_core.evaluate.report.resampling import Estimate, Resampling
 from relay_core.evaluate.report.summary import BenchmarkSummary
 from relay_core.evaluate.report.tables import Table, percent
@@ -120,17 +120,13 @@ def _found(summary: BenchmarkSummary, spec: str) -> MethodFigures | None:
     return min(curve, key=lambda m: abs(m.call_ratio.value - target))
 
 
-def _problems(summary: BenchmarkSummary) -> list[str]:
-    return list(dict.fromkeys(record.problem for record in summary.records))
-
-
 def _by_method(summary: BenchmarkSummary, specs: Sequence[str]) -> dict[str, Answers]:
     """The answers of each of these methods that was measured."""
     records: dict[str, list[Record]] = {spec: [] for spec in specs}
     for record in summary.records:
         if record.method in records:
             records[record.method].append(record)
-    problems = _problems(summary)
+    problems = clusters_of(summary.records)
     return {spec: Answers(rows, Prices(), {}, problems) for spec, rows in records.items() if rows}
 
 
@@ -147,8 +143,8 @@ def _difference(summary: BenchmarkSummary, direction: Direction, specs: Specs) -
         ]
         if not records:
             return None
-        pair.append(Answers(records, Prices(), {}, _problems(summary)))
-    made = difference(pair[0], pair[1], Resampling(len(pair[0].problems)))
+        pair.append(Answers(records, Prices(), {}, clusters_of(summary.records)))
+    made = difference(pair[0], pair[1], Resampling([*pair[0].problems.values()]))
     return made.accuracy if direction.what == "accuracy" else made.call_ratio
 
 
@@ -159,6 +155,6 @@ def _agreement(measured: Estimate, sign: int) -> str:
 
 
 def _place(spec: str, by_method: Mapping[str, Answers]) -> int:
-    resampling = Resampling(len(by_method[spec].problems))
+    resampling = Resampling([*by_method[spec].problems.values()])
     others = (difference(answers, by_method[spec], resampling) for s, answers in by_method.items() if s != spec)
     return 1 + sum(d.accuracy.low > 0 for d in others)

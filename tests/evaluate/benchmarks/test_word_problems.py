@@ -40,6 +40,14 @@ def test_the_spec_names_it():
     assert isinstance(task_from_spec("word-problems-unseen"), UnseenWordProblems)
 
 
+def test_problems_with_one_calculation_are_one_cluster():
+    clusters = {}
+    for problem in drawn("test", 300):
+        clusters.setdefault(problem.cluster, set()).add(calculation(problem))
+    assert all(len(calculations) == 1 for calculations in clusters.values())
+    assert len(clusters) == len({calculation(problem) for problem in drawn("test", 300)}) < 200
+
+
 def test_no_two_splits_share_a_calculation():
     seen = {
         split: {calculation(p) for seed in (0, 1) for p in drawn(split, seed=seed)}

@@ -150,6 +150,29 @@ def test_a_method_that_is_no_better_than_the_student_saves_nothing():
     assert "saves" not in verdict(summary)
 
 
+async def test_problems_that_are_answered_alike_are_one_observation():
+    fixed = [
+        replace(problem, id=f"{problem.id}/{wording}", cluster=problem.id if clustered else "")
+        for clustered in (True, False)
+        for problem in FixedBenchmark().fixed
+        for wording in range(5)
+    ]
+    half = len(fixed) // 2
+    summaries = []
+    for name, problems in (("alike", fixed[:half]), ("apart", fixed[half:])):
+        benchmark = FixedBenchmark(name=name, fixed=tuple(problems))
+        made = methods_from(["student relay"], models())
+        records, _ = await Evaluation(benchmarks=[benchmark], methods=made, settings={}).run(None)
+        summaries += summarize(records, PRICES)
+    alike, apart = summaries
+    assert (alike.problems, alike.clusters, apart.clusters) == (half, half // 5, half)
+    wide, narrow = (summary.method("student").accuracy for summary in summaries)
+    assert wide.value == narrow.value and wide.high - wide.low > 1.5 * (narrow.high - narrow.low) > 0
+    assert f"{half // 5} clusters of problems" in tables(alike, PRICES)[0].note
+    assert "over problems." in tables(apart, PRICES)[0].note
+    assert (alike.as_dict()["clusters"], apart.as_dict()["clusters"]) == (half // 5, half)
+
+
 async def every_record():
     methods = "student relay teacher fixed:9 random-router:0.5 uncertain:0.5,9 uncertain:0.1,9 told"
     the_models = models()
