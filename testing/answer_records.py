@@ -25,5 +25,6 @@ def record(
     outcome = Outcome(text="", usage=Usage(**usage), finish_reason="stop", seconds=2.0)
     return Record(
         benchmark="b", problem=str(problem), sample=sample, group=group, cluster=cluster, method=method, label=method,
-        curve=method, seed=0, gold="1", stated="1", status=status or (Status.RIGHT if right else Status.WRONG), outcome=outcome,
+        curve=method, seed=0, gold="1", stated="1", status=status or (Status.RIGHT if right else Status.WRONG),
+        outcome=outcome,
     )  # fmt: skip

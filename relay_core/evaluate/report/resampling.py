@@ -72,8 +72,10 @@ class Resampling:
             statistic: a function of one sum per column; it also takes arrays of sums, shape [draws]. A draw for which
                 it is not a number is left out.
         """
-        values = np.zeros((len(columns), self.clusters))
-        np.add.at(values, (slice(None), self._cluster_of), np.asarray(columns, dtype=np.float64))
+        values = np.stack([
+            np.bincount(self._cluster_of, weights=np.asarray(column, np.float64), minlength=self.clusters)
+            for column in columns
+        ])  # fmt: skip
         parts = np.array_split(self._counts, max(1, len(self._counts) // _AT_A_TIME))
         sums = np.concatenate([values @ part.T.astype(np.float64) for part in parts], axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
