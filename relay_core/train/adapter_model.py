@@ -8,6 +8,7 @@ training starts from.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from relay_core.engines import adapter_folder, base_sample, model_folder
 from relay_core.errors import ConfigurationError
+from relay_core.evaluate.store import write_json
 from relay_core.train.sections import Lora
 
 
@@ -40,12 +42,19 @@ class AdapterModel(PeftModelForCausalLM):  # type: ignore[misc]
         self._plain: dict[str, torch.Tensor] = {}  # the base's weights on the CPU, once they have been merged
 
     def save_pretrained(self, save_directory: Any, **options: Any) -> None:
-        """Write the trained adapter into a folder, without peft's empty model card."""
+        """Write the trained adapter into a folder, without peft's empty model card. The same adapter always gives the
+        same files: peft has the names of its modules in a set, whose order differs from one process to the next."""
         super().save_pretrained(
             str(save_directory),
             **{**options, "selected_adapters": [adapter_folder.NAME], "save_embedding_layers": False},
         )
         (Path(save_directory) / "README.md").unlink(missing_ok=True)
+        file = Path(save_directory) / adapter_folder.CONFIG
+        if file.exists():  # peft writes nothing outside the main process
+            config = json.loads(file.read_text(encoding="utf-8"))
+            if isinstance(config["target_modules"], list):
+                config["target_modules"].sort()
+                write_json(file, config)
         base_sample.write(self.base_sample, Path(save_directory))
 
     def merge_adapter(self, *args: Any, **options: Any) -> None:
