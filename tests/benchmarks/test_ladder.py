@@ -56,9 +56,10 @@ def test_every_rung_is_a_recipe_and_goes_on_from_an_earlier_stage(name: str, tmp
     recipe = load(args.recipe, overrides)
     assert (args.stage, recipe.seed, recipe.teacher) == (rung.stage, 3, "teacher?dtype=float32")
     for value, expected in rung.values.items():
-        section, _, field = value.partition(".")
-        made_of = getattr(recipe, section)
-        assert (made_of[field] if isinstance(made_of, Mapping) else getattr(made_of, field)) == expected
+        made_of: object = recipe
+        for part in value.split("."):
+            made_of = made_of[part] if isinstance(made_of, Mapping) else getattr(made_of, part)
+        assert made_of == expected
     if rung.values.get("grpo.reward") == "bill":
         assert recipe.settings().prices is not None
     if rung.after is not None:
