@@ -71,9 +71,9 @@ _BILL = {
     "relay.prices": {"teacher_input": EXAMPLE_PRICES.teacher_input, "teacher_output": EXAMPLE_PRICES.teacher_output},
     "grpo.bill_scale": round((60 * EXAMPLE_PRICES.teacher_input + 75 * EXAMPLE_PRICES.teacher_output) / 1e6, 9),
 }
-#: Three of five problems are easy. Most groups of these teach nothing, since all their answers are right without a call,
-#: so a rollout has more of them; without a KL term, they cost nothing after sampling. The sum of the learning rates is
-#: that of the recipe.
+#: Three of five problems are easy. Most groups of these teach nothing, since all their answers are right without a
+#: call, so a rollout has more of them; without a KL term, they cost nothing after sampling. The sum of the learning
+#: rates is that of the recipe.
 _EASY = {
     "filter.mix": {"easy": 0.6, "hard": 0.4},
     "grpo.rollouts": 20,
