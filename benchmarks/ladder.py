@@ -202,12 +202,11 @@ class Ladder:
         return answered
 
     def figures(self) -> dict[str, dict[str, Any]]:
-        """By label, what a method's answers do not say: its throughput, its bill, and what training it has cost."""
+        """By label, what a method's answers do not say: its throughput, and what training it has cost."""
         (benchmark,) = json.loads((self.results / "report.json").read_text())["benchmarks"]
         return {
             reported["label"]: {
                 "tokens_per_s": reported["tokens_per_s"],
-                "bill": reported["cost"]["value"],
                 **self._cost(reported["label"]),
             }
             for reported in benchmark["methods"].values()
@@ -222,20 +221,24 @@ class Ladder:
         }
 
 
+def pooled(found: Sequence[Mapping[str, Sequence[Record]]]) -> dict[str, list[Record]]:
+    """The answers of each method that all of them have."""
+    return {
+        label: [record for one in found for record in one[label]]
+        for label in found[0]
+        if all(label in one for one in found)
+    }
+
+
 def rows(ladders: Sequence[Ladder]) -> list[dict[str, Any]]:
     """One row for each method that all the ladders have measured, over the answers of all of them.
 
     A method's other figures are the means of those that the ladders have.
     """
-    found = [ladder.answered() for ladder in ladders]
-    pooled = {
-        label: [record for one in found for record in one[label]]
-        for label in found[0]
-        if all(label in one for one in found)
-    }
+    found = pooled([ladder.answered() for ladder in ladders])
     others = [ladder.figures() for ladder in ladders]
     made = []
-    for label, figures in ladder_table.figures(pooled, reference=REFERENCE).items():
+    for label, figures in ladder_table.figures(found, reference=REFERENCE).items():
         each = [one[label] for one in others]
         known = {name: [one[name] for one in each if one[name] is not None] for name in each[0]}
         means = {name: sum(values) / len(values) if values else None for name, values in known.items()}
@@ -243,9 +246,9 @@ def rows(ladders: Sequence[Ladder]) -> list[dict[str, Any]]:
     return made
 
 
-def show(result: Mapping[str, Any]) -> None:
+def show(result: Mapping[str, Any], reference: str = REFERENCE) -> None:
     """Print the tables."""
-    print("\n".join([*ladder_table.table(result["rows"], REFERENCE), "", *ladder_table.routers(result["rows"])]))
+    print("\n".join([*ladder_table.table(result["rows"], reference), "", *ladder_table.routers(result["rows"])]))
 
 
 def _value(text: str) -> tuple[str, Any]:

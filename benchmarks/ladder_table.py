@@ -64,6 +64,7 @@ def _figures(label: str, answers: Mapping[str, Answers], resampling: Resampling,
         "right_hard": own.groups.get("hard", nothing)[0],
         "recovered": None if routers[0] is None else _plain(routers[0].recovered),
         "gains": [None if router is None else _plain(router.gain) for router in routers],
+        "bill": own.cost.value,
         "gains_at_bill": [None if router is None else _plain(router.gain_at_cost) for router in routers],
     }  # fmt: skip
 
@@ -95,7 +96,7 @@ def table(rows: Sequence[Mapping[str, Any]], reference: str) -> Iterator[str]:
     yield from _markdown(
         *("", "accuracy %", "each calculation alike", f"less {reference}", "call ratio %", "calls", "calls on easy %"),
         *(
-            f"less {reference}",
+            f"calls on easy less {reference}",
             "on hard %",
             "accuracy on easy, hard %",
             "tokens/s",
@@ -146,6 +147,9 @@ def routers(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _markdown(*headings: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Without columns in which nothing stands."""
+    kept = [i for i in range(len(headings)) if not i or any(row[i] for row in rows)]
+    headings, rows = tuple(headings[i] for i in kept), [[row[i] for i in kept] for row in rows]
     yield "| " + " | ".join(headings) + " |"
     yield "| --- |" + " ---: |" * (len(headings) - 1)
     for row in rows:

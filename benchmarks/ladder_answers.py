@@ -1,0 +1,99 @@
+"""The tables of ladder.py from answers that are there, such as those in docs/reproduction/word-problems:
+
+    python -m benchmarks.ladder_answers docs/reproduction/word-problems/answers.jsonl.gz
+    python -m benchmarks.ladder_answers answers.jsonl.gz answers-seed-1.jsonl.gz    # both seeds together
+    python -m benchmarks.ladder_answers answers-unseen.jsonl.gz --reference relay --kinds area
+
+A file holds lines of an `answers.jsonl` of `relay eval` on word problems. No model is needed. Answers are graded anew;
+the throughput, and what training has cost, are not in them. The most accurate method comes first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import ladder, ladder_table
+from benchmarks.command_line import add_output_options, run_benchmark
+from relay_core.errors import ConfigurationError
+from relay_core.evaluate.benchmarks import benchmark_from_spec
+from relay_core.evaluate.grades import Grader
+from relay_core.evaluate.outcome import Outcome
+from relay_core.evaluate.records import Record
+
+ALONE = {"student": ladder_table.STUDENTS[0], "teacher": ladder_table.TEACHER}
+
+
+def answered(path: Path, kinds: Sequence[str] = ()) -> dict[str, list[Record]]:
+    """The answers in a file, graded, by the label of their method.
+
+    Args:
+        path: JSON lines, also compressed (``.gz``).
+        kinds: the families of problems whose answers are wanted; empty for all.
+
+    Raises:
+        ConfigurationError: there is no such file, or its problems are not those of one benchmark of word problems.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"there is no file {path}: write one with answers of relay eval")
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    names = {row["benchmark"] for row in rows}
+    if len(names) != 1 or not next(iter(names)).startswith("word-problems"):
+        raise ConfigurationError(
+            f"{path} has answers to {', '.join(names) or 'nothing'}: write a file of word-problems"
+        )
+    benchmark = benchmark_from_spec(names.pop())
+    split = next(row["problem"].partition("/")[0] for row in rows)
+    drawn = benchmark.problems("test" if split == "unseen" else split, len({row["problem"] for row in rows}))
+    problems, grader = {problem.id: problem for problem in drawn}, Grader(benchmark)
+    found: dict[str, list[Record]] = {}
+    for row in rows:
+        if row["problem"] not in problems:
+            raise ConfigurationError(
+                f"{path}: {row['problem']} is none of the first {len(problems)} problems of {split}"
+            )
+        if kinds and row["problem"].split("/")[1] not in kinds:
+            continue
+        problem, outcome, label = problems[row["problem"]], Outcome.of_row(row["outcome"]), label_of(row["method"])
+        found.setdefault(label, []).append(
+            Record(
+                benchmark=benchmark.name, problem=problem.id, sample=0, group=problem.group, cluster=problem.cluster,
+                method=row["method"], label=label, curve=label, seed=row["seed"], gold=str(problem.answer),
+                stated=benchmark.answer_in(outcome.text), status=grader.status(problem, outcome), outcome=outcome,
+            )
+        )  # fmt: skip
+    return found
+
+
+def label_of(method: str) -> str:
+    """The label of a method's spec, such as ``uncertain 0.13,4`` of ``uncertain:0.13,4``."""
+    _, found, label = method.partition(",label=")
+    return label if found else ALONE.get(method, method.replace("-", " ").replace(":", " "))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path, help="of one seed each")
+    parser.add_argument("--reference", default=ladder.REFERENCE, help="the method from which differences are taken")
+    parser.add_argument("--kinds", nargs="*", default=[], help="only these families of problems, such as area")
+    add_output_options(parser)
+    options = parser.parse_args(argv)
+
+    def measure() -> dict[str, Any]:
+        files = [answered(path, options.kinds) for path in options.files]
+        unknown: Mapping[str, None] = dict.fromkeys(("tokens_per_s", "hours", "teacher_wrote"))
+        found = ladder_table.figures(ladder.pooled(files), reference=options.reference)
+        rows = [{**figures, "label": label, **unknown} for label, figures in found.items()]
+        return {"rows": sorted(rows, key=lambda row: row["accuracy"], reverse=True)}
+
+    return run_benchmark(options, measure, lambda result: ladder.show(result, options.reference))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
