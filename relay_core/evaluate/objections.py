@@ -36,8 +36,8 @@ _MOST = 100.0  # nats; a larger objection, such as an infinite one, is counted a
 class Reads(Protocol):
     """An engine that can read a given text, as :class:`~relay_core.engines.transformers.TransformersEngine` can."""
 
-    async def read(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> Reading:
-        """What the model makes of each of ``ids`` behind a prompt."""
+    async def read(self, prompt_ids: Sequence[int], ids: Sequence[int], *, inputs: bool = True) -> Reading:
+        """What the model makes of each of ``ids`` behind a prompt; ``inputs`` asks for those of a head, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ async def scores(engine: Engine, prompt_ids: Sequence[int], ids: Sequence[int]) 
     if isinstance(engine, Scorer):
         return await engine.scores(prompt_ids, ids)
     assert isinstance(engine, Reads)
-    reading = await engine.read(prompt_ids, ids)
+    reading = await engine.read(prompt_ids, ids, inputs=False)
     return Scores(reading.logprobs.tolist(), reading.top_logprobs.tolist(), reading.end_gap)
 
 

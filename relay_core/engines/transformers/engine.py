@@ -318,7 +318,7 @@ class TransformersEngine(InProcessEngine):
         """Hold the manager before its next step. Yields ``False`` if no manager is running."""
         return nullcontext(False) if self._manager is None else self._manager.between_steps()
 
-    async def read(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> Reading:
+    async def read(self, prompt_ids: Sequence[int], ids: Sequence[int], *, inputs: bool = True) -> Reading:
         """What the model makes of each of ``ids`` behind a prompt (``reading.py``). Running requests wait meanwhile."""
         from relay_core.engines.transformers.reading import read
 
@@ -326,7 +326,7 @@ class TransformersEngine(InProcessEngine):
         text = checked_ids([*prompt_ids, *ids], self._vocabulary_size)
         if self._context is not None and len(text) > self._context:
             raise ContextOverflow(f"the text has {len(text)} tokens, the context is {self._context}")
-        return await asyncio.to_thread(read, self._model, text, len(ids), self._end_ids, self._between_steps)
+        return await asyncio.to_thread(read, self._model, text, len(ids), self._end_ids, self._between_steps, inputs)
 
     async def plain(self) -> PlainModel:
         """The started model, for transformers' own forward passes between two steps of the manager."""

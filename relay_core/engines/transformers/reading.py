@@ -28,13 +28,13 @@ _ROWS = 128  # tokens whose distribution over the whole vocabulary is held in fl
 class Reading:
     """What a model makes of T tokens, before each of them; float32, on the CPU.
 
-    ``inputs``: what a head reads there (``head.py``), shape [T, hidden size + features]. ``logprobs``: of the tokens,
-    shape [T]. ``top_logprobs``: of the likeliest token at each place, shape [T]. ``end_gap``: by how much the likeliest
+    ``inputs``: what a head reads there (``head.py``), shape [T, hidden size + features]; ``None`` if they were not asked
+    for. ``logprobs``: of the tokens, shape [T]. ``top_logprobs``: of the likeliest token at each place, shape [T]. ``end_gap``: by how much the likeliest
     end token is less likely than the likeliest token behind the text, in nats; ``inf`` if the model has no end token.
     ``facts``: what a head of this model must agree with.
     """
 
-    inputs: torch.Tensor
+    inputs: torch.Tensor | None
     logprobs: torch.Tensor
     top_logprobs: torch.Tensor
     end_gap: float
@@ -47,12 +47,14 @@ def read(
     count: int,
     end_ids: frozenset[int],
     between_steps: Callable[[], AbstractContextManager[object]],
+    inputs: bool = True,
 ) -> Reading:
     """Read the last ``count`` ids of ``text``; blocks.
 
     Args:
         end_ids: the model's end tokens.
         between_steps: gives a context in which the model's manager makes no step.
+        inputs: whether to compute what a head reads, too; a fifth of the time for a model of 135M parameters.
 
     Raises:
         EngineError: the model does not call its output embedding.
@@ -70,14 +72,18 @@ def read(
         raise EngineError(f"{type(model).__name__} does not call its output embedding")
     features, logprobs, tops = [], [], []
     for begin in range(0, places, _ROWS):
-        distribution = logits[begin : begin + _ROWS].float().log_softmax(-1)
-        own = torch.tensor(ids[begin : begin + len(distribution)], dtype=torch.long, device=model.device)
-        features.append(distribution_features(distribution))
-        tops.append(distribution.amax(-1))
-        logprobs.append(distribution[: len(own)].gather(-1, own.unsqueeze(-1)).squeeze(-1))
-    ends = [float(distribution[-1, i]) for i in end_ids if i < distribution.shape[-1]]
+        rows = logits[begin : begin + _ROWS].float()
+        normalizers = rows.logsumexp(-1)
+        own = torch.tensor(ids[begin : begin + len(rows)], dtype=torch.long, device=model.device)
+        tops.append(rows.amax(-1) - normalizers)
+        logprobs.append(rows[: len(own)].gather(-1, own.unsqueeze(-1)).squeeze(-1) - normalizers[: len(own)])
+        if inputs:
+            features.append(distribution_features(rows - normalizers.unsqueeze(-1)))
+    ends = [float(rows[-1, i] - normalizers[-1]) for i in end_ids if i < rows.shape[-1]]
     own_logprobs, top_logprobs = torch.cat(logprobs).cpu(), torch.cat(tops).cpu()
-    rows = hidden.flatten(0, -2)[-places:][: len(ids)].float().cpu()
-    inputs = torch.cat([rows, torch.cat(features).cpu()[: len(ids)], own_logprobs.unsqueeze(-1)], -1)
     end_gap = float(top_logprobs[-1]) - max(ends, default=-torch.inf)
-    return Reading(inputs, own_logprobs, top_logprobs[: len(ids)], end_gap, facts_of(model))
+    read_by_heads = None
+    if inputs:
+        hidden = hidden.flatten(0, -2)[-places:][: len(ids)].float().cpu()
+        read_by_heads = torch.cat([hidden, torch.cat(features).cpu()[: len(ids)], own_logprobs.unsqueeze(-1)], -1)
+    return Reading(read_by_heads, own_logprobs, top_logprobs[: len(ids)], end_gap, facts_of(model))

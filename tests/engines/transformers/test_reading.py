@@ -31,6 +31,7 @@ async def test_it_is_the_models_own_forward_pass(
         reading = await engine.read(PROMPTS[0], TEXT)
         attention = own.config._attn_implementation
         again = await engine.read(PROMPTS[0], TEXT)
+        without = await engine.read(PROMPTS[0], TEXT, inputs=False)
     finally:
         await engine.aclose()
     expected = logprobs_of(model, PROMPTS[0], [*TEXT, 0])
@@ -38,6 +39,8 @@ async def test_it_is_the_models_own_forward_pass(
     torch.testing.assert_close(reading.top_logprobs, expected[:-1].amax(-1), atol=1e-4, rtol=1e-4)
     assert reading.end_gap == pytest.approx(float(expected[-1].max() - expected[-1, [12, 50]].max()), abs=1e-3)
     assert reading.inputs.shape == (6, 32 + len(FEATURES)) and torch.equal(again.inputs, reading.inputs)
+    assert without.inputs is None and without.end_gap == reading.end_gap
+    assert torch.equal(without.logprobs, reading.logprobs) and torch.equal(without.top_logprobs, reading.top_logprobs)
     assert reading.facts == facts_of(model)
     assert own.config._attn_implementation == attention and not own.lm_head._forward_pre_hooks
 
