@@ -28,10 +28,10 @@ _ROWS = 128  # tokens whose distribution over the whole vocabulary is held in fl
 class Reading:
     """What a model makes of T tokens, before each of them; float32, on the CPU.
 
-    ``inputs``: what a head reads there (``head.py``), shape [T, hidden size + features]; ``None`` if they were not asked
-    for. ``logprobs``: of the tokens, shape [T]. ``top_logprobs``: of the likeliest token at each place, shape [T]. ``end_gap``: by how much the likeliest
-    end token is less likely than the likeliest token behind the text, in nats; ``inf`` if the model has no end token.
-    ``facts``: what a head of this model must agree with.
+    ``inputs``: what a head reads there (``head.py``), shape [T, hidden size + features]; ``None`` if they were not
+    asked for. ``logprobs``: of the tokens, shape [T]. ``top_logprobs``: of the likeliest token at each place, shape
+    [T]. ``end_gap``: by how much the likeliest end token is less likely than the likeliest token behind the text, in
+    nats; ``inf`` if the model has no end token. ``facts``: what a head of this model must agree with.
     """
 
     inputs: torch.Tensor | None
