@@ -40,9 +40,12 @@ def answered(path: Path, kinds: Sequence[str] = ()) -> dict[str, list[Record]]:
     """
     if not path.is_file():
         raise ConfigurationError(f"there is no file {path}: write one with answers of relay eval")
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    names = {row["benchmark"] for row in rows}
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file]
+        names = {row["benchmark"] for row in rows}
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ConfigurationError(f"{path} holds no answers of relay eval: {error!r}") from error
     if len(names) != 1 or not next(iter(names)).startswith("word-problems"):
         raise ConfigurationError(
             f"{path} has answers to {', '.join(names) or 'nothing'}: write a file of word-problems"
@@ -67,6 +70,8 @@ def answered(path: Path, kinds: Sequence[str] = ()) -> dict[str, list[Record]]:
                 stated=benchmark.answer_in(outcome.text), status=grader.status(problem, outcome), outcome=outcome,
             )
         )  # fmt: skip
+    if not found:
+        raise ConfigurationError(f"{path} has no answers to problems of {', '.join(kinds)}: write other --kinds")
     return found
 
 
@@ -88,7 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     def measure() -> dict[str, Any]:
         files = [answered(path, options.kinds) for path in options.files]
         unknown: Mapping[str, None] = dict.fromkeys(("tokens_per_s", "hours", "teacher_wrote"))
-        found = ladder_table.figures(ladder.pooled(files), reference=options.reference)
+        pooled = ladder.pooled(files)
+        if not pooled:
+            raise ConfigurationError("the files have no method in common: write files with answers of the same methods")
+        found = ladder_table.figures(pooled, reference=options.reference)
         rows = [{**figures, "label": label, **unknown} for label, figures in found.items()]
         return {"rows": sorted(rows, key=lambda row: row["accuracy"], reverse=True)}
 

@@ -67,6 +67,14 @@ def test_what_are_no_answers_to_word_problems_is_refused(tmp_path: Path) -> None
     with pytest.raises(ConfigurationError, match="has answers to gsm8k: write a file of word-problems"):
         ladder_answers.answered(ANSWERS / "answers-gsm8k.jsonl.gz")
     file = write(tmp_path / "answers.jsonl", "student")
+    with pytest.raises(ConfigurationError, match="has no answers to problems of nonsense: write other --kinds"):
+        ladder_answers.answered(file, ["nonsense"])
+    for text in ("no JSON\n", "[1]\n", '{"method": "student"}\n'):
+        (tmp_path / "broken.jsonl").write_text(text)
+        with pytest.raises(ConfigurationError, match="holds no answers of relay eval"):
+            ladder_answers.answered(tmp_path / "broken.jsonl")
+    other = write(tmp_path / "other.jsonl", "teacher")
+    assert ladder_answers.main([str(file), str(other)]) == 2
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[5:]))
     with pytest.raises(ConfigurationError, match="is none of the first 15 problems of test"):
