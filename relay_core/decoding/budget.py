@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from functools import partial
 from typing import Any
 
@@ -79,6 +79,7 @@ def student_sampling(
     may_call: bool,
     top_logprob: bool = False,
     head: str | None = None,
+    logit_bias: Mapping[int, float] | None = None,
     halt: Halt | None = None,
     halt_after: int = 0,
     **held_to: Any,
@@ -92,6 +93,7 @@ def student_sampling(
         may_call: whether a command can open a call; if so, the engine stops at the closing tag.
         top_logprob: whether the trigger needs the probability of the likeliest token.
         head: the head that the trigger needs.
+        logit_bias: the trigger's bias of the tokens that can begin a command.
         halt: the token at which the engine ends the stream for the trigger.
         halt_after: the tokens before that which are written in any case.
         held_to: the constraint of the request (``constrained.py``).
@@ -101,7 +103,7 @@ def student_sampling(
     stop = (CLOSE,) if may_call else ()
     if halt is not None and halt_after:
         halt = partial(_halts_later, halt, halt_after)
-    held_to |= {"top_logprob": top_logprob, "head": head, "halt": halt}
+    held_to |= {"top_logprob": top_logprob, "head": head, "logit_bias": logit_bias, "halt": halt}
     return Sampling(max_tokens, s.temperature, s.top_p, s.top_k, seed, stop, **held_to)
 
 

@@ -15,6 +15,7 @@ from contextlib import aclosing
 
 from relay_core.constraint import Constraint
 from relay_core.decoding.budget import Budget, student_sampling, teacher_sampling
+from relay_core.decoding.command_bias import command_logit_bias
 from relay_core.decoding.constrained import Hold
 from relay_core.decoding.deadline import OutOfTime, deadline_in, earlier, within
 from relay_core.decoding.engine_stream import engine_stream
@@ -63,6 +64,7 @@ class Answer:
         has_teacher = teacher is not None and self._hold.allows_calls
         self._budget = Budget(settings, self._transcript, self._calls, has_teacher=has_teacher)
         self._decider = settings.active_trigger.decider(settings.seed)
+        self._command_bias = command_logit_bias(student, settings.active_trigger.command_bias)
         self._stops = StopFilter(settings.stop)
         self._text = StudentText(
             self._transcript, self._stops, self._decider, self._budget.allowance, self._tally,
@@ -163,6 +165,7 @@ class Answer:
             may_call=self._hold.stops_at_commands or (may_call and self._decider.reads_commands),
             top_logprob=may_call and self._settings.active_trigger.needs_top_logprob,
             head=self._settings.active_trigger.needed_head if may_call else None,
+            logit_bias=self._command_bias if may_call else None,
             halt=self._decider.halt(self._text.since_call) if may_call else None,
             halt_after=self._text.least_before_call,
             **self._hold.student(self._transcript),

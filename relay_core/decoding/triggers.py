@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from relay_core.command import Call
+from relay_core.engines.request_check import MAX_BIAS
 from relay_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -85,6 +86,11 @@ class Trigger(ABC):
     needs_top_logprob: bool = False
 
     @property
+    def command_bias(self) -> float:
+        """What is added to the logits of the tokens that can begin a command; 0 leaves them as they are."""
+        return 0.0
+
+    @property
     def needed_head(self) -> str | None:
         """The folder of the head whose ``Token.head_probability`` the trigger needs; ``None`` without a head."""
         return None
@@ -119,22 +125,36 @@ class Commands(Trigger):
         n: with ``None``, the number in the command is requested; a number replaces the number in the command (100 is
             the paper's Fixed-100); ``"rest"`` requests as many tokens as the budgets allow, so that the teacher can
             finish the answer.
+        bias: what is added to the student's logits of the tokens that can begin a command, from -100 to 100. With less
+            than 0, the student calls in fewer places, the ones that it is surest about; with more, in more places. It
+            needs a student whose engine can change logits and whose vocabulary is on this machine.
 
     Raises:
-        ConfigurationError: ``n`` has another value.
+        ConfigurationError: ``n`` or ``bias`` has another value.
     """
 
     n: int | Literal["rest"] | None = None
+    bias: float = 0.0
 
     def __post_init__(self) -> None:
         if self.n is not None and self.n != "rest":
             check_count("Commands", "n", self.n, low=1, more=", 'rest' or None")
+        if not isinstance(self.bias, (int, float)) or isinstance(self.bias, bool) or not abs(self.bias) <= MAX_BIAS:
+            raise ConfigurationError(
+                f"Commands: bias is {self.bias!r}: write a number from -{MAX_BIAS} to {MAX_BIAS}, such as -2"
+            )
+
+    @property
+    def command_bias(self) -> float:
+        return self.bias
 
     def decider(self, seed: int | None) -> Decider:
         return _Reads(REST if self.n == "rest" else self.n)
 
     def __str__(self) -> str:
-        return "commands" if self.n is None else f"commands:{self.n}"
+        arguments = [] if self.n is None else [str(self.n)]
+        arguments += [f"bias={self.bias:g}"] if self.bias else []
+        return "commands" + (":" + ",".join(arguments) if arguments else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +288,8 @@ def no_top_logprob(student: Engine, trigger: Trigger) -> ConfigurationError:
 
 # -- strings -----------------------------------------------------------------------------------------------------
 
-_FORMS = "commands, commands:100, commands:rest, uncertain:0.4,8 (below, n), uncertain:0.4,8,2 (with a gap), "
+_FORMS = "commands, commands:100, commands:rest, commands:bias=-2, commands:100,bias=-2, "
+_FORMS += "uncertain:0.4,8 (below, n), uncertain:0.4,8,2 (with a gap), "
 ACCEPTED_TRIGGERS = _FORMS + "hidden:FOLDER,0.5,1 (head, above, n), chance:0.02,8 (p, n), never"
 
 
@@ -281,9 +302,8 @@ def parse_trigger(text: str) -> Trigger:
     name, colon, rest = text.strip().partition(":")
     values = [value.strip() for value in rest.split(",")] if colon else []
     try:
-        if name == "commands" and len(values) <= 1:
-            n = values[0] if values else None
-            return Commands(n if n is None or n == "rest" else int(n))  # type: ignore[arg-type]
+        if name == "commands":
+            return _parse_commands(values)
         if name == "never" and not values:
             return Never()
         if name == "chance" and len(values) == 2:
@@ -299,6 +319,15 @@ def parse_trigger(text: str) -> Trigger:
     except ValueError:
         pass
     raise ConfigurationError(f"trigger is {text!r}: write one of {ACCEPTED_TRIGGERS}")
+
+
+def _parse_commands(values: list[str]) -> Commands:
+    """``Commands`` from its arguments; raises ValueError if they are none."""
+    bias = values.pop().removeprefix("bias=") if values and values[-1].startswith("bias=") else "0"
+    if len(values) > 1:
+        raise ValueError(values)
+    n = values[0] if values else None
+    return Commands(n if n is None or n == "rest" else int(n), float(bias))  # type: ignore[arg-type]
 
 
 def as_trigger(value: object) -> Trigger:

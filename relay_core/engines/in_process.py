@@ -21,6 +21,7 @@ class InProcessEngine(Engine):
 
     speaks_ids = True
     reports_top_logprob = True
+    biases_logits = True
     warmable = True
 
     _source: ModelSource | None  # None if the model was loaded by the caller

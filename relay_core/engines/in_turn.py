@@ -120,6 +120,10 @@ class InTurn(Engine):
         return all(engine.reports_top_logprob for engine in self.engines)
 
     @property
+    def biases_logits(self) -> bool:  # type: ignore[override]
+        return all(engine.biases_logits for engine in self.engines)
+
+    @property
     def warmable(self) -> bool:  # type: ignore[override]
         return all(engine.warmable for engine in self.engines)
 

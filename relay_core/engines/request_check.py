@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from relay_core.constraint import Kind, check_value
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from relay_core.engines.sampling import Sampling
 
 SEEDS = 2**63  # seeds are below this number: torch's and vLLM's generators take signed 64-bit numbers
+MAX_BIAS = 100  # the largest bias of a token's logit, as in the OpenAI protocol and in vLLM
 GREEDY_BELOW = 1e-5  # temperatures below this number mean greedy decoding, as in vLLM
 
 
@@ -40,6 +41,8 @@ def check_sampling(sampling: Sampling) -> None:
         raise _error("seed", s.seed, "a whole number from 0 to 2**63 - 1, or None")
     if not isinstance(s.stop, tuple) or not all(isinstance(string, str) and string for string in s.stop):
         raise _error("stop", s.stop, "a tuple of strings that are not empty")
+    if s.logit_bias is not None and not _is_bias(s.logit_bias):
+        raise _error("logit_bias", s.logit_bias, f"a mapping of token ids to numbers from -{MAX_BIAS} to {MAX_BIAS}")
     _check_constraint(s)
 
 
@@ -91,6 +94,13 @@ def _is_finite(value: object) -> bool:
         return math.isfinite(value)
     except OverflowError:  # a whole number that is too large for a float
         return False
+
+
+def _is_bias(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        _is_whole(token_id) and token_id >= 0 and _is_finite(bias) and abs(bias) <= MAX_BIAS
+        for token_id, bias in value.items()
+    )
 
 
 def _error(name: str, value: Any, accepted: str) -> ConfigurationError:

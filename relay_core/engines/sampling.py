@@ -25,6 +25,9 @@ class Sampling:
         seed: the seed of this request's random draws, below 2**63; ``None`` lets the engine choose one.
         stop: strings in the *generated* text at which to end; the token that completes a stop string is delivered
             whole.
+        logit_bias: numbers that are added to the logits of some tokens of the engine's vocabulary before one is
+            chosen, from -100 to 100, for engines whose ``biases_logits`` is true. Reported log-probabilities do not
+            contain them.
         json_schema: a JSON schema that the text must follow.
         regex: a regular expression that the whole text must match.
         choice: texts, one of which must be written.
@@ -50,6 +53,7 @@ class Sampling:
     top_k: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    logit_bias: Mapping[int, float] | None = None
     json_schema: Mapping[str, Any] | None = None
     regex: str | None = None
     choice: tuple[str, ...] | None = None

@@ -69,6 +69,7 @@ class ScriptedEngine(Engine):
         logprob: the log-probability of every token, and of the likeliest token at its place. Any head is accepted; its
             probability for a token is 1 minus the probability of that token.
         constrains: whether the engine accepts constraints of every kind; the script is played unchanged all the same.
+        biases_logits: whether the engine accepts ``Sampling.logit_bias``; the script is played unchanged all the same.
         honour_stop: whether a stream ends at ``Sampling.stop`` and ``Sampling.halt``, as it does on real engines (a
             closed command then ends the turn, even if no call follows). By default a turn is played until the loop
             closes it.
@@ -90,6 +91,7 @@ class ScriptedEngine(Engine):
         context_length: int | None = None,
         logprob: float | None = None,
         constrains: bool = False,
+        biases_logits: bool = False,
         honour_stop: bool = False,
         warms: bool = False,
         record: bool = False,
@@ -101,6 +103,7 @@ class ScriptedEngine(Engine):
         self.speaks_ids = tokenizer is not None
         self.constrains = self.resumes_constraints = constrains
         self.reports_top_logprob = True
+        self.biases_logits = biases_logits
         self.requests: list[tuple[Prompt, Sampling]] = []
         self.active = 0
         self._tokenizer_source = tokenizer

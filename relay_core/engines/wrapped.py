@@ -84,6 +84,10 @@ class Wrapped(Engine):
         return self.inner.reports_top_logprob
 
     @property
+    def biases_logits(self) -> bool:  # type: ignore[override]
+        return self.inner.biases_logits
+
+    @property
     def warmable(self) -> bool:  # type: ignore[override]
         own = type(self)
         overrides_stream_alone = own.stream is not Wrapped.stream and own.warm_stream is Wrapped.warm_stream

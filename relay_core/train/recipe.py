@@ -57,7 +57,13 @@ class Recipe:
 
     def settings(self, **overrides: Any) -> RelaySettings:
         """The settings of an answer, the same limits in training and measurement (docs/method.md, fault 7)."""
-        return RelaySettings().merged(dict(self.relay)).merged(overrides)
+        settings = RelaySettings().merged(dict(self.relay)).merged(overrides)
+        if settings.trigger.command_bias:
+            raise ConfigurationError(
+                f"relay.trigger is {str(settings.trigger)!r}: a student is trained on what it samples without a bias; "
+                "leave the bias out here, and set it when you use the student"
+            )
+        return settings
 
     @property
     def distills(self) -> bool:

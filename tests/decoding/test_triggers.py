@@ -318,7 +318,18 @@ def test_a_student_that_gives_no_probabilities_is_refused_at_the_start(qwen3: To
     assert answer(Chance(0.5, 1), Silent(), ScriptedEngine("x", qwen3), seed=1).text
 
 
-TEXTS = ["commands", "commands:100", "commands:rest", "uncertain:0.4,8", "uncertain:0.25,8,2", "chance:0.02,8", "never"]
+TEXTS = [
+    "commands",
+    "commands:100",
+    "commands:rest",
+    "commands:bias=-2",
+    "commands:100,bias=0.5",
+    "commands:rest,bias=-0.25",
+    "uncertain:0.4,8",
+    "uncertain:0.25,8,2",
+    "chance:0.02,8",
+    "never",
+]
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -329,8 +340,10 @@ def test_triggers_are_read_from_strings_and_written_as_them(text: str) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    ["", "comands", "commands:0", "commands:x", "uncertain", "uncertain:0.4", "uncertain:1.4,8", "uncertain:0.4,0",
-     "uncertain:0.4,8,-1", "uncertain:nan,8", "chance:0,8", "chance:0.1", "chance:0.1,8,9", "never:1", 7, None, True],
+    ["", "comands", "commands:0", "commands:x", "commands:-2", "commands:bias=x", "commands:bias=nan",
+     "commands:bias=101", "commands:bias=-2,100", "commands:1,2", "commands:bias=", "uncertain", "uncertain:0.4",
+     "uncertain:1.4,8", "uncertain:0.4,0", "uncertain:0.4,8,-1", "uncertain:nan,8",
+     "chance:0,8", "chance:0.1", "chance:0.1,8,9", "never:1", 7, None, True],
 )  # fmt: skip
 def test_a_bad_trigger_says_what_to_write(bad) -> None:
     with pytest.raises(ConfigurationError, match="write"):

@@ -18,6 +18,7 @@ BAD: dict[str, list[Any]] = {
     "top_p": [0, -0.1, 1.1, NAN, INF, 10**400, "1", None],
     "top_k": [0, -1, 1.5, True, "5"],
     "seed": [-1, 2**63, 2**64, 10**50, 1.5, NAN, True, "5"],
+    "logit_bias": [5, [(1, 2)], {"1": 2}, {-1: 2}, {1.5: 2}, {1: NAN}, {1: 101}, {1: -101}, {1: "2"}, {True: 1}],
     "stop": ["x", [], ("",), (1,), (None,)],
 }
 
@@ -32,7 +33,7 @@ def test_a_value_outside_its_range_is_refused_by_name(name: str, value: Any) -> 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("max_tokens", 2**70), ("temperature", 1e308), ("temperature", 1e-300), ("top_p", 1e-320), ("top_k", 2**70),
-     ("seed", 0), ("seed", 2**63 - 1), ("stop", ("a", "b"))],
+     ("seed", 0), ("seed", 2**63 - 1), ("stop", ("a", "b")), ("logit_bias", {0: -100, 5: 100.0}), ("logit_bias", {})],
 )  # fmt: skip
 def test_the_ends_of_a_range_are_accepted(name: str, value: Any) -> None:
     assert getattr(Sampling(**{"max_tokens": 5, name: value}), name) == value

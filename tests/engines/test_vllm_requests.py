@@ -40,5 +40,8 @@ def test_nothing_is_sampled_by_vllms_own_defaults() -> None:
     assert (params.max_tokens, params.temperature, params.top_p, params.top_k, params.min_p) == (7, 0.5, 1.0, 0, 0.0)
     assert (params.seed, params.stop, params.logprobs, params.stream_interval) == (3, ["x"], 0, 4)
     assert params.include_stop_str_in_output and params.detokenize
+    assert params.logit_bias is None
+    params = sampling_params(Sampling(7, logit_bias={5: -2.0}), logprobs=False, stream_interval=1)
+    assert params.logit_bias == {5: -2.0}
     params = sampling_params(Sampling(7, top_logprob=True), logprobs=False, stream_interval=1)
     assert params.logprobs == 1 and not params.detokenize

@@ -79,6 +79,7 @@ class OpenAIEngine(Engine):
 
     warmable = True
     constrains = True  # unless probing finds only a mode that cannot constrain
+    biases_logits = True  # a server that does not know the field refuses the request, or ignores it
     reports_top_logprob = True  # as far as is known before the first token; the loop checks that one
 
     def __init__(

@@ -98,6 +98,8 @@ def request_body(
         body["stream_options"] = dict(dialect.stream_options)
     if sampling.top_k is not None:
         body["top_k"] = sampling.top_k
+    if sampling.logit_bias:
+        body["logit_bias"] = {str(token_id): bias for token_id, bias in sampling.logit_bias.items()}
     if sampling.seed is not None:  # shifted by the tokens so far, since the same seed would repeat the same draws
         body["seed"] = (sampling.seed + sampling.max_tokens - left) % 2**31
     if dialect.mode is Mode.IDS:

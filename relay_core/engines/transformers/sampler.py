@@ -19,6 +19,7 @@ from transformers.generation.continuous_batching.continuous_api import OutputRou
 
 from relay_core.engines.base import Finish, Sampling, Token
 from relay_core.engines.request_check import GREEDY_BELOW
+from relay_core.engines.transformers.biases import add_biases
 from relay_core.engines.transformers.heads import HeadedRows, LastHidden
 from relay_core.engines.transformers.masks import Masks
 from relay_core.engines.transformers.request import Request, Ticket
@@ -69,6 +70,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         wants_top = any(ticket.request.sampling.top_logprob for ticket in tickets)
         tops = rows.amax(-1) - normalizers if wants_top else None
         headed = self._headed(tickets, scores, normalizers)
+        biased = add_biases(rows, [ticket.request.sampling.logit_bias for ticket in tickets])
         held = [i for i, ticket in enumerate(tickets) if ticket.request.grammar is not None]
         if held:
             self._hold(rows, tickets, held)
@@ -76,11 +78,13 @@ class Sampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         sampled = [i for i, ticket in enumerate(tickets) if ticket.request.sampling.temperature >= GREEDY_BELOW]
         if sampled:
             chosen[sampled] = self._sample(rows, [tickets[i].request for i in sampled], sampled)
+        if biased is not None:
+            biased.undo(rows)
         logprobs = rows.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) - normalizers
         if processed := [i for i in sampled if tickets[i].request.sampling.processed_logprobs]:
             scaled = _scaled(rows[processed], [tickets[i].request.sampling for i in processed]).log_softmax(-1)
             logprobs[processed] = scaled.gather(-1, chosen[processed].unsqueeze(-1)).squeeze(-1)
-        if sampled or held:
+        if sampled or held or biased is not None:
             rows.scatter_(-1, chosen.unsqueeze(-1), torch.inf)  # so that the manager's argmax picks the same ids
         by_heads = [None] * len(tickets) if headed is None else headed.probabilities(logprobs)
         self._deliver(

@@ -54,6 +54,10 @@ class Begins(Trigger):
     then: Trigger
 
     @property
+    def command_bias(self) -> float:
+        return self.then.command_bias
+
+    @property
     def needed_head(self) -> str | None:
         return self.then.needed_head
 

@@ -1,6 +1,7 @@
 """Methods: ways of deciding who writes, each a trigger with a student and a teacher, or a router of whole prompts.
 
     student, teacher, relay, teacher-free, told, hand-off      no arguments
+    relay:bias=-2                                              a bias of the commands that it has learnt
     fixed:20  random-tokens:0.02,8  uncertain:0.4,8            arguments after a colon
     random-router:0.5  cascade:min,-1.2  citer:FOLDER,0.5
     grpo:MODEL  relay-simple:MODEL  speculative:5
@@ -113,7 +114,7 @@ def method_from_spec(spec: str, models: Models) -> Method:
         )
     if name not in NAMES:
         raise ConfigurationError(f"no method is called {name!r}; {did_you_mean(name, NAMES)}")
-    if arguments and name in ("student", "teacher", "relay", "teacher-free", "hand-off"):
+    if arguments and name in ("student", "teacher", "teacher-free", "hand-off"):
         raise ConfigurationError(f"the method {name} takes no arguments, and {spec!r} has {arguments!r}")
     others = dict(zip(changes[::2], changes[1::2], strict=True))
     label, limit = others.pop("label", ""), others.pop("limit", None)

@@ -38,6 +38,12 @@ def test_no_field_is_left_to_the_models_generation_config() -> None:
     assert (sent["top_p"], sent["top_k"], sent["min_p"], sent["repetition_penalty"]) == (1.0, 0, 0.0, 1.0)
 
 
+@pytest.mark.parametrize("mode", Mode)
+def test_a_bias_is_sent_in_every_mode(mode: Mode) -> None:
+    assert "logit_bias" not in body(Dialect(mode))
+    assert body(Dialect(mode), Sampling(7, logit_bias={27: -1.5}))["logit_bias"] == {"27": -1.5}
+
+
 def test_text_is_resumed_after_the_text_so_far() -> None:
     assert body(Dialect(Mode.COMPLETIONS), text=" world")["prompt"] == "<user>Hi world"
 

@@ -132,6 +132,39 @@ async def test_every_request_of_a_batch_has_its_own_settings(
     assert before.max() < 0.5 + 1e-4
 
 
+async def test_a_bias_moves_the_choice_and_not_the_log_probabilities(
+    engine: TransformersEngine, model: Qwen3ForCausalLM
+) -> None:
+    ids = PROMPTS[0]
+    expected = generate(model, ids)
+    raw = logprobs_of(model, ids, expected)
+    first, second = raw[0].topk(2).indices.tolist()
+    gap = (raw[0][first] - raw[0][second]).item()
+    never, under, over, plain, beyond = await asyncio.gather(
+        collect(engine, ids, logit_bias={first: -100, 299: -1}),
+        collect(engine, ids, 1, logit_bias={first: -gap / 2}),
+        collect(engine, ids, 1, logit_bias={second: gap * 2}, top_logprob=True),
+        collect(engine, ids),
+        collect(engine, ids, logit_bias={10**6: 100}),
+    )
+    assert first not in never[0] and plain[0] == beyond[0] == expected and under[0] == [first]
+    assert over[0] == [second]
+    token = over[2][0]
+    torch.testing.assert_close(
+        torch.tensor([token.logprob, token.top_logprob]), raw[0][[second, first]], atol=1e-4, rtol=1e-4
+    )
+
+
+async def test_sampling_draws_from_the_biased_distribution(engine: TransformersEngine, model: Qwen3ForCausalLM) -> None:
+    logits = logprobs_of(model, PROMPTS[1], [0])[0]
+    liked = int(logits.argmax())
+    draws = await asyncio.gather(
+        *[collect(engine, PROMPTS[1], 1, temperature=1.0, seed=i, logit_bias={liked: 2.0}) for i in range(300)]
+    )
+    logits[liked] += 2.0
+    assert abs(sum(ids == [liked] for ids, _, _ in draws) / 300 - logits.softmax(-1)[liked]) < 0.1
+
+
 async def test_samples_follow_the_distribution(engine: TransformersEngine, model: Qwen3ForCausalLM) -> None:
     draws = await asyncio.gather(*[collect(engine, PROMPTS[1], 1, temperature=0.5, seed=i) for i in range(600)])
     counts = torch.zeros(300)
