@@ -148,6 +148,9 @@ class Commands(Trigger):
     def command_bias(self) -> float:
         return self.bias
 
+    def __repr__(self) -> str:  # kept answers are found by it, those from before there was a bias, too
+        return f"Commands(n={self.n!r}" + (f", bias={self.bias!r})" if self.bias else ")")
+
     def decider(self, seed: int | None) -> Decider:
         return _Reads(REST if self.n == "rest" else self.n)
 
