@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     from relay_core.evaluate.tune import Tuned, Tuner
 
 
+_NS = [4, 8, 16]
+
+
 class TunedTrigger(StrEnum):
     """The triggers whose numbers the command can choose."""
 
+    COMMANDS = "commands"
     UNCERTAIN = "uncertain"
     HIDDEN = "hidden"
 
@@ -38,11 +42,14 @@ def tune(
     options: Options,
     prompts: Annotated[str, typer.Option(help=on_prompts.PROMPTS_HELP, show_default=False)],
     trigger: Annotated[
-        TunedTrigger, typer.Option(help="The trigger whose numbers are chosen; for hidden, a head is fitted first.")
+        TunedTrigger,
+        typer.Option(
+            help="The trigger whose numbers are chosen; for commands, the bias; for hidden, a head is fitted first."
+        ),
     ] = TunedTrigger.UNCERTAIN,
     target_ratio: Annotated[float, typer.Option(help="The share of the tokens that the teacher is to write.")] = 0.05,
-    n: Annotated[list[int], typer.Option(help="Teacher tokens of a call to try; several times.")] = [4, 8, 16],  # noqa: B006
-    gap: Annotated[list[int], typer.Option(help="Gaps to try; several times.")] = [0],  # noqa: B006
+    n: Annotated[list[int], typer.Option(help="Teacher tokens of a call to try; several times.")] = _NS,
+    gap: Annotated[list[int], typer.Option(help="Gaps to try (uncertain); several times.")] = [0],  # noqa: B006
     margin: Annotated[
         float, typer.Option(help="hidden: a token is wrong if the teacher puts it this far below its best, in nats.")
     ] = 3.0,
@@ -56,14 +63,17 @@ def tune(
 ) -> None:
     """Choose a trigger's numbers so that the teacher writes a given share of the tokens of your own prompts."""
     from relay_core.evaluate.agreement import scorer_for
+    from relay_core.evaluate.searches import Biases, Bounds
     from relay_core.evaluate.tune_report import TuneReport
 
     has_head = trigger is TunedTrigger.HIDDEN
-    _check(options, target_ratio, gap, margin, out, has_head=has_head)
+    _check(options, trigger, target_ratio, n, gap, margin, out)
     drawn = on_prompts.read(options, prompts, question, answers, sample, sample_seed)
     scorer = scorer_for(drawn, grader=grader, has_answers=answers is not None)
-    flags = {"target": target_ratio, "ns": list(dict.fromkeys(n)), "gaps": list(dict.fromkeys(gap))}
-    tuner_flags = {**flags, "scorer": scorer, "concurrency": concurrency}
+    search = (
+        Biases() if trigger is TunedTrigger.COMMANDS else Bounds(tuple(dict.fromkeys(n)), tuple(dict.fromkeys(gap)))
+    )
+    tuner_flags = {"target": target_ratio, "search": search, "scorer": scorer, "concurrency": concurrency}
     fitted, tuned = asyncio.run(_tuned(options, drawn, tuner_flags, out, margin if has_head else None))
     value: dict[str, Any] = {"unusable": len(drawn.unusable)}
     lines: list[str] = []
@@ -85,15 +95,25 @@ def tune(
 
 
 def _check(
-    options: Options, target_ratio: float, gap: Sequence[int], margin: float, out: Path | None, *, has_head: bool
+    options: Options,
+    trigger: TunedTrigger,
+    target_ratio: float,
+    n: Sequence[int],
+    gap: Sequence[int],
+    margin: float,
+    out: Path | None,
 ) -> None:
     if not 0 < target_ratio < 1:
         raise ConfigurationError(f"--target-ratio is {target_ratio:g}: write a share above 0 and under 1")
+    if trigger is TunedTrigger.COMMANDS:
+        if [*n, *gap] != [*_NS, 0]:
+            raise ConfigurationError("the student's commands say how many tokens they want: leave out --n and --gap")
+        return
     if options.settings.student_instructions:
         raise ConfigurationError(
             "under the triggers uncertain and hidden no command opens a call: leave out --instructions"
         )
-    if not has_head:
+    if trigger is not TunedTrigger.HIDDEN:
         return
     if out is None:
         raise ConfigurationError("--trigger hidden writes the head into a folder: write --out FOLDER")
@@ -130,6 +150,7 @@ async def _tuned(
     options: Options, prompts: Prompts, flags: dict[str, Any], out: Path | None, margin: float | None
 ) -> tuple[Fitted | None, Tuned | None]:
     """Tune; if there is a margin, fit a head before, and tune only if it is better than the bare probability."""
+    from relay_core.evaluate.searches import Bounds
     from relay_core.evaluate.tune import Tuner
 
     async with on_prompts.both_engines(options) as (student, teacher):
@@ -142,12 +163,14 @@ async def _tuned(
             stage=on_prompts.stages(shown=not options.json),
             **flags,
         )
-        if margin is None or out is None:
+        search = tuner.search
+        if margin is None or out is None or not isinstance(search, Bounds):
             return None, await tuner.tune(prompts.problems)
         fitted = await _fitted(tuner, prompts, out, margin)
         if not fitted.is_better:
             return fitted, None
-        return fitted, await replace(tuner, head=fitted.folder).tune(fitted.held_out)
+        by_head = replace(search, head=fitted.folder)
+        return fitted, await replace(tuner, search=by_head).tune(fitted.held_out)
 
 
 async def _fitted(tuner: Tuner, prompts: Prompts, out: Path, margin: float) -> Fitted:

@@ -1,8 +1,9 @@
-"""Choose the bound and ``n`` of a trigger (``Uncertain`` or ``Hidden``) for a call ratio, on somebody's own prompts.
+"""Choose the numbers of a trigger for a call ratio, on somebody's own prompts.
 
-1. The student answers every prompt alone, once; how sure it is (``doubts.py``) is recorded at each place.
-   The teacher answers every prompt alone, too.
-2. On one half of the prompts, for each n: the bound that reaches the target (``calibrate.py``).
+1. The student answers every prompt alone, once, and so does the teacher. For ``Uncertain`` and ``Hidden``, it is
+   recorded how sure the student is at each place (``doubts.py``).
+2. On one half of the prompts: the bound of ``Uncertain`` or ``Hidden`` that reaches the target, for each n; or the bias
+   of ``Commands`` that does (``searches.py``).
 3. Of the settings that reach it, the one with the best score is chosen.
 4. On the other half, which nothing was chosen by: the chosen setting and its neighbours (half and twice the call
    ratio, and the other n), between student and teacher alone.
@@ -21,17 +22,17 @@ from relay_core.errors import ConfigurationError
 from relay_core.evaluate import splits
 from relay_core.evaluate.agreement import Scorer
 from relay_core.evaluate.answers import Answers, KeptAnswer
-from relay_core.evaluate.calibrate import TOLERANCE, Round, calibrate, is_near
+from relay_core.evaluate.calibrate import TOLERANCE, Round, is_near
 from relay_core.evaluate.comparison import Method, three_methods
-from relay_core.evaluate.doubts import Bounded, Recording, foretell, gap_of, trigger_for
+from relay_core.evaluate.doubts import Recording
 from relay_core.evaluate.figures import Figures, Scored, figures
+from relay_core.evaluate.searches import Search
 from relay_core.evaluate.task import Problem
 from relay_core.relay import Relay
 from relay_core.settings import Prices, RelaySettings
 
 #: called with the name of a stage and its number of answers; gives a function to call after each answer
 Stage = Callable[[str, int], AbstractContextManager[Callable[[], object]]]
-NEIGHBOURS = (0.5, 2.0)  # the call ratios beside the target that are measured too, as multiples of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,11 @@ class Tuned:
     its neighbours there, the chosen one first. ``too_long``: how many prompts did not fit into a model's context.
     """
 
-    chosen: Bounded
+    chosen: Trigger
     rounds: Sequence[Sequence[Round]]
     student: Figures
     teacher: Figures
-    settings: Sequence[tuple[Bounded, Figures]]
+    settings: Sequence[tuple[Trigger, Figures]]
     too_long: int
 
     @property
@@ -67,8 +68,7 @@ class Tuner:
         prices: for the costs in the table.
         answers: where answers are kept.
         target: the call ratio to reach.
-        ns, gaps: the values of ``n`` and ``gap`` to try.
-        head: the folder of the head of ``Hidden``, which has no gap; ``None`` for ``Uncertain``.
+        search: the kind of trigger, and what is tried of it.
         stage: shows progress.
         concurrency: how many answers run at a time.
         split_seed: decides which prompts are in which half.
@@ -81,9 +81,7 @@ class Tuner:
     prices: Prices
     answers: Answers
     target: float = 0.05
-    ns: Sequence[int] = (4, 8, 16)
-    gaps: Sequence[int] = (0,)
-    head: str | None = None
+    search: Search
     stage: Stage = lambda label, total: nullcontext(lambda: None)
     concurrency: int = 16
     split_seed: int = 0
@@ -103,10 +101,10 @@ class Tuner:
             EngineError: an engine failed.
         """
         alone = three_methods(base=self.student, student=self.student, teacher=self.teacher, settings=self.settings)
-        recorded = await self._all(self._method(Never()), problems, "student alone", recorded=True)
+        recorded = await self._all(self._method(Never()), problems, "student alone", recorded=self.search.records)
         by_teacher = await self._all(alone["teacher"], problems, "teacher alone")
         usable = [p for p in problems if recorded[p.id].too_long is None and by_teacher[p.id].too_long is None]
-        first, other = self._halves(usable, {p.id: recorded[p.id].sureness for p in usable})
+        first, other = self._halves(usable, [recorded[p.id] for p in usable])
         if min(len(first), len(other)) < 2:
             raise ConfigurationError(
                 f"{len(usable)} prompts, of which {len(first) + len(other)} are different, are too few to tune on: "
@@ -122,22 +120,17 @@ class Tuner:
             kept = await self._all(self._method(trigger), half, str(trigger))
             return self._figures([scored(p, kept[p.id]) for p in half if kept[p.id].too_long is None])
 
-        doubts = [recorded[p.id].sureness for p in first]
-        rounds: list[list[Round]] = []
-        seen: dict[Bounded, Figures] = {}
+        alone_first = [recorded[p.id] for p in first]
+        seen: dict[Trigger, Figures] = {}
 
-        async def call_ratio(trigger: Bounded) -> float:
+        async def call_ratio(trigger: Trigger) -> float:
             seen[trigger] = await measured(trigger, first)
             return seen[trigger].call_ratio
 
-        for n, gap in ((n, gap) for n in self.ns for gap in self.gaps):
-            rounds.append(await calibrate(doubts, self.target, n=n, gap=gap, head=self.head, measure=call_ratio))
+        rounds = await self.search.rounds(alone_first, self.target, call_ratio)
         nearest = [tried[0] for tried in rounds]
-        chosen = self._best(nearest, seen)
-        beside = [
-            trigger_for(doubts, chosen.foretold * f, chosen.trigger.n, gap_of(chosen.trigger), self.head)
-            for f in NEIGHBOURS
-        ]
+        chosen = self._best(rounds, seen)
+        beside = self.search.beside(alone_first, chosen, next(tried for tried in rounds if chosen in tried))
         to_measure = dict.fromkeys([chosen.trigger, *beside, *(r.trigger for r in nearest)])
         return Tuned(
             chosen=chosen.trigger,
@@ -148,21 +141,20 @@ class Tuner:
             too_long=len(problems) - len(usable),
         )
 
-    def _halves(
-        self, problems: Sequence[Problem], doubts: Mapping[str, Sequence[float]]
-    ) -> tuple[list[Problem], list[Problem]]:
-        """Two halves in which the student's own tokens foretell the same number of calls."""
-        typical = trigger_for(list(doubts.values()), self.target, self.ns[0], self.gaps[0], self.head)
-        return splits.balanced_halves(problems, lambda p: foretell([doubts[p.id]], typical).calls, self.split_seed)
+    def _halves(self, problems: Sequence[Problem], alone: Sequence[KeptAnswer]) -> tuple[list[Problem], list[Problem]]:
+        """Two halves in which the student's own answers invite the same number of calls."""
+        weights = dict(zip((p.id for p in problems), self.search.weights(alone, self.target), strict=True))
+        return splits.balanced_halves(problems, lambda p: weights[p.id], self.split_seed)
 
-    def _best(self, nearest: Sequence[Round], seen: dict[Bounded, Figures]) -> Round:
+    def _best(self, rounds: Sequence[Sequence[Round]], seen: Mapping[Trigger, Figures]) -> Round:
         """The round with the best score among those that reach the target; of equal ones, the one with fewer calls."""
-        reached = [r for r in nearest if is_near(r.measured, self.target)]
+        reached = [tried[0] for tried in rounds if is_near(tried[0].measured, self.target)]
         if not reached:
+            nearest = rounds[0] if len(rounds) == 1 else [tried[0] for tried in rounds]
             tried = ", ".join(f"{r.trigger} ({r.measured:.1%})" for r in nearest)
             raise ConfigurationError(
                 f"no setting comes within {TOLERANCE:.0%} of the call ratio {self.target:.1%}; the nearest are "
-                f"{tried}: write another --target-ratio or other values of --n, or take more prompts"
+                f"{tried}: {self.search.advice}"
             )
         return max(reached, key=lambda r: (seen[r.trigger].score, -seen[r.trigger].calls))
 
@@ -179,7 +171,7 @@ class Tuner:
         with self.stage(label, len(problems)) as advance:
 
             async def answer(problem: Problem) -> KeptAnswer:
-                recording = Recording(self.head) if recorded else None
+                recording = Recording(self.search.head) if recorded else None
                 kept = await self.answers.to(problem, method, recording=recording)
                 advance()
                 return kept

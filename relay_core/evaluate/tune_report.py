@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from relay_core.decoding.triggers import Trigger
 from relay_core.evaluate.agreement import Scorer
 from relay_core.evaluate.calibrate import TOLERANCE, is_near
 from relay_core.evaluate.chart import Point, chart
-from relay_core.evaluate.doubts import Bounded
 from relay_core.evaluate.figures import Figures, router_score, ungraded_line
 from relay_core.evaluate.table import aligned, in_per_cent
 from relay_core.evaluate.tune import Tuned
@@ -106,7 +106,7 @@ class TuneReport:
         )
 
 
-def _by_ratio(setting: tuple[Bounded, Figures]) -> float:
+def _by_ratio(setting: tuple[Trigger, Figures]) -> float:
     return setting[1].call_ratio
 
 

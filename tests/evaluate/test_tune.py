@@ -8,6 +8,7 @@ from relay_core.evaluate.agreement import scorer_for
 from relay_core.evaluate.answers import Answers
 from relay_core.evaluate.calibrate import is_near
 from relay_core.evaluate.prompts import Prompts
+from relay_core.evaluate.searches import Bounds
 from relay_core.evaluate.store import Journal
 from relay_core.evaluate.tune import Tuner
 from relay_core.evaluate.tune_report import TuneReport
@@ -21,12 +22,12 @@ def questions(n):
     return [problem(f"question {i}", None) for i in range(n)]
 
 
-def tuner(problems, student=None, **options):
+def tuner(problems, student=None, ns=(3, 6), head=None, **options):
     return Tuner(
         student=student or doubtful_student(), teacher=sure_teacher(), scorer=scorer_for(
             Prompts(problems), grader=None, has_answers=False
         ), prices=PRICES, settings=RelaySettings(max_calls=None, on_teacher_error="raise"),
-        **{"answers": Answers(), "ns": (3, 6), **options},
+        search=Bounds(ns, head=head), **{"answers": Answers(), **options},
     )  # fmt: skip
 
 
@@ -120,7 +121,7 @@ async def test_the_bundled_pair_reaches_the_target_and_gains_by_it():
         tuned = await Tuner(
             student=student, teacher=teacher, scorer=scorer_for(prompts, grader=None, has_answers=False),
             prices=PRICES, settings=RelaySettings(max_calls=None, on_teacher_error="raise"), answers=Answers(),
-            target=0.1, ns=(8,), concurrency=64,
+            target=0.1, search=Bounds((8,)), concurrency=64,
         ).tune(prompts.problems)  # fmt: skip
     finally:
         await student.aclose()
