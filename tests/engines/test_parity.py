@@ -9,6 +9,8 @@ import pytest
 
 from relay_core import bundled, portal
 from relay_core.bundled import task
+from relay_core.decoding.triggers import Commands
+from relay_core.engines.base import Engine
 from relay_core.engines.openai import OpenAIEngine
 from relay_core.engines.transformers import TransformersEngine
 from relay_core.engines.vllm import VLLMEngine
@@ -94,4 +96,37 @@ def test_an_unsure_student_calls_at_the_same_places_through_every_engine(
         finally:
             portal.run(student.aclose)
         assert [len(result.calls) for result in results] == [len(result.calls) for result in reference], mode
+        assert [result.text for result in results] == [result.text for result in reference], mode
+
+
+@pytest.mark.parametrize("bias", [2, -8])
+def test_a_biased_student_calls_at_the_same_places_through_every_engine(
+    in_transformers: tuple[TransformersEngine, TransformersEngine],
+    in_vllm: VLLMEngine,
+    over_http: tuple[OpenAIEngine, OpenAIEngine],
+    student_url: str,
+    bias: float,
+) -> None:
+    """``Commands(bias=…)`` changes the same logits in every engine: more calls above 0, and none far below."""
+    messages = [list(problem.messages) for problem in task.problems(60, split="test", seed=12)]
+    teacher = in_transformers[1]
+
+    def answers(student: Engine, bias: float) -> list[RelayResult]:
+        return Relay(student, teacher).batch(messages, trigger=Commands(bias=bias), max_tokens=120, max_concurrency=8)
+
+    def calls(results: list[RelayResult]) -> list[int]:
+        return [len(result.calls) for result in results]
+
+    reference = answers(in_transformers[0], bias)
+    unbiased = sum(calls(answers(in_transformers[0], 0.0)))
+    assert sum(calls(reference)) == 0 < unbiased if bias < 0 else sum(calls(reference)) > unbiased > 15
+    for student in (over_http[0], in_vllm):
+        assert transcripts(answers(student, bias)) == transcripts(reference), student.spec
+    for mode in ("chat-continue", "completions"):
+        student = OpenAIEngine("student", student_url + "/v1", mode=mode, tokenizer=bundled.path("student-relay"))
+        try:
+            results = answers(student, bias)
+        finally:
+            portal.run(student.aclose)
+        assert calls(results) == calls(reference), mode
         assert [result.text for result in results] == [result.text for result in reference], mode
