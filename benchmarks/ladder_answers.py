@@ -62,14 +62,9 @@ def answered(path: Path, kinds: Sequence[str] = ()) -> dict[str, list[Record]]:
             )
         if kinds and row["problem"].split("/")[1] not in kinds:
             continue
-        problem, outcome, label = problems[row["problem"]], Outcome.of_row(row["outcome"]), label_of(row["method"])
-        found.setdefault(label, []).append(
-            Record(
-                benchmark=benchmark.name, problem=problem.id, sample=0, group=problem.group, cluster=problem.cluster,
-                method=row["method"], label=label, curve=label, seed=row["seed"], gold=str(problem.answer),
-                stated=benchmark.answer_in(outcome.text), status=grader.status(problem, outcome), outcome=outcome,
-            )
-        )  # fmt: skip
+        outcome, label = Outcome.of_row(row["outcome"]), label_of(row["method"])
+        names = {"method": row["method"], "label": label, "curve": label}
+        found.setdefault(label, []).append(grader.record(problems[row["problem"]], outcome, seed=row["seed"], **names))
     if not found:
         raise ConfigurationError(f"{path} has no answers to problems of {', '.join(kinds)}: write other --kinds")
     return found
@@ -78,7 +73,10 @@ def answered(path: Path, kinds: Sequence[str] = ()) -> dict[str, list[Record]]:
 def label_of(method: str) -> str:
     """The label of a method's spec, such as ``uncertain 0.13,4`` of ``uncertain:0.13,4``."""
     _, found, label = method.partition(",label=")
-    return label if found else ALONE.get(method, method.replace("-", " ").replace(":", " "))
+    if found or method in ALONE:
+        return label or ALONE[method]
+    name, _, arguments = method.partition(":")
+    return f"{name.replace('-', ' ')} {arguments.replace('=', ' ')}".strip()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from relay_core.errors import GradingError
 from relay_core.evaluate.benchmarks import Benchmark
 from relay_core.evaluate.outcome import Outcome
-from relay_core.evaluate.records import Status
+from relay_core.evaluate.records import Record, Status
 from relay_core.evaluate.task import Problem
 
 
@@ -28,6 +28,26 @@ class Grader:
         if place not in self._known:
             self._known[place] = self._graded(problem, outcome.text)
         return self._known[place]
+
+    def record(
+        self, problem: Problem, outcome: Outcome, *, method: str, label: str, curve: str, seed: int, sample: int = 0
+    ) -> Record:
+        """The record of an answer; the names are those of :class:`~relay_core.evaluate.records.Record`."""
+        return Record(
+            benchmark=self.benchmark.name,
+            problem=problem.id,
+            sample=sample,
+            group=problem.group,
+            cluster=problem.cluster,
+            method=method,
+            label=label,
+            curve=curve,
+            seed=seed,
+            gold=str(problem.answer),
+            stated=self.benchmark.answer_in(outcome.text),
+            status=self.status(problem, outcome),
+            outcome=outcome,
+        )
 
     def _graded(self, problem: Problem, text: str) -> Status:
         try:

@@ -230,22 +230,9 @@ def _of(method: Method, questions: Sequence[Question]) -> Sequence[Question]:
 def _records(
     grader: Grader, method: Method, questions: Sequence[Question], outcomes: Sequence[Outcome]
 ) -> list[Record]:
+    names = {"method": method.spec, "label": method.label, "curve": method.curve}
     return [
-        Record(
-            benchmark=grader.benchmark.name,
-            problem=question.problem.id,
-            sample=question.sample,
-            group=question.problem.group,
-            cluster=question.problem.cluster,
-            method=method.spec,
-            label=method.label,
-            curve=method.curve,
-            seed=question.seed,
-            gold=str(question.problem.answer),
-            stated=grader.benchmark.answer_in(outcome.text),
-            status=grader.status(question.problem, outcome),
-            outcome=outcome,
-        )
+        grader.record(question.problem, outcome, seed=question.seed, sample=question.sample, **names)
         for question, outcome in zip(questions, outcomes, strict=True)
     ]
 

@@ -42,9 +42,11 @@ def test_the_tables_of_the_documentation_are_what_is_printed(capsys: pytest.Capt
 
 @pytest.mark.parametrize("name", ["answers.jsonl", "answers.jsonl.gz"])
 def test_answers_are_graded_anew_and_named_as_in_reports(tmp_path: Path, name: str) -> None:
-    methods = ("student", "teacher", "uncertain:0.13,4", "random-tokens:0.005,4", "relay,student=X?base=Y,label=grpo")
+    methods = ("student", "teacher", "uncertain:0.13,4", "random-tokens:0.005,4", "relay:bias=-2",
+               "relay,student=X?base=Y,label=grpo")  # fmt: skip
     found = ladder_answers.answered(write(tmp_path / name, *methods))
-    assert list(found) == ["student alone", "teacher alone", "uncertain 0.13,4", "random tokens 0.005,4", "grpo"]
+    assert list(found) == ["student alone", "teacher alone", "uncertain 0.13,4", "random tokens 0.005,4",
+                           "relay bias -2", "grpo"]  # fmt: skip
     assert {*ladder_table.STUDENTS[:1], ladder_table.TEACHER} <= set(found)
     assert all(record.is_right for record in found["teacher alone"])
     assert not any(record.is_right for record in found["student alone"])

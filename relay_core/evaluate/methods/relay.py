@@ -28,4 +28,4 @@ def build(spec: str, arguments: str, models: Models) -> Method:
         bias = math.nan
     if math.isnan(bias):
         raise ConfigurationError(f"the method {spec!r}: write a bias, such as relay:bias=-2")
-    return Decoded(spec, f"relay bias {bias:+g}", models.relay(trigger=replace(trigger, bias=bias)), curve="relay")
+    return Decoded(spec, f"relay bias {bias:g}", models.relay(trigger=replace(trigger, bias=bias)), curve="relay")

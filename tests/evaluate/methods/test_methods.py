@@ -110,6 +110,27 @@ def test_a_pair_by_spec_has_its_own_models_label_and_curve():
     assert method_from_spec("fixed:20", the_models).relay.settings.trigger == Commands(20)
 
 
+def test_biases_of_a_student_are_one_curve():
+    plain, fewer, more = methods_from(["relay relay:bias=-2,relay:bias=0.5"], models())
+    assert [m.relay.settings.trigger for m in (plain, fewer, more)] == [
+        Commands(),
+        Commands(bias=-2),
+        Commands(bias=0.5),
+    ]
+    assert [m.label for m in (plain, fewer, more)] == ["relay", "relay bias -2", "relay bias 0.5"]
+    assert {m.curve for m in (plain, fewer, more)} == {"relay"}
+    question = Question(problem=EASY, sample=0, seed=1, settings={})
+    assert "Commands(n=None)" in str(plain.decisive(question))  # answers from before there was a bias are found
+    assert len({str(m.decisive(question)) for m in (plain, fewer, more)}) == 3
+
+
+def test_a_bias_keeps_the_length_of_calls_and_needs_commands():
+    fixed = method_from_spec("relay:bias=-2", models(trigger=Commands(20)))
+    assert fixed.relay.settings.trigger == Commands(20, bias=-2)
+    with pytest.raises(ConfigurationError, match=r"for students that call; the trigger of this run is uncertain:0.4,8"):
+        method_from_spec("relay:bias=-2", models(trigger=Uncertain(0.4, 8)))
+
+
 def test_two_methods_of_one_label_are_refused():
     with pytest.raises(ConfigurationError, match=r"'relay,label=a' and 'student,label=a' have one label"):
         methods_from(["relay,label=a student,label=a"], models())
@@ -138,7 +159,10 @@ def test_a_label_of_ones_own_is_the_methods_name_in_reports():
     ("spec", "said"),
     [
         ("relai", "did you mean relay"), ("fixed", "such as fixed:20"), ("fixed:0", "such as fixed:20"),
-        ("student:1", "takes no arguments"), ("speculative:0", "speculative:5"), ("speculative:x", "speculative:5"),
+        ("student:1", "takes no arguments"), ("relay:1", "such as relay:bias=-2"),
+        ("relay:bias=x", "such as relay:bias=-2"), ("relay:bias=nan", "such as relay:bias=-2"),
+        ("relay:bias=200", "from -100 to 100"), ("relay:n=2", "such as relay:bias=-2"),
+        ("speculative:0", "speculative:5"), ("speculative:x", "speculative:5"),
         ("relay,lable=x", "no 'lable'; did you mean label"),
         ("student,limit=0", "limit=100"), ("student,limit=few", "limit=100"),
         ("uncertain:2,8", "probability"), ("cascade:mean", "cascade:min,-1.2"),
