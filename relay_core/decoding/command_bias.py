@@ -56,12 +56,13 @@ def command_logit_bias(student: Engine, bias: float) -> Mapping[int, float] | No
             f"the student ({student.spec}, {type(student).__name__}) cannot change the probability of a token, so "
             "Commands(bias=...) does nothing there: leave the bias out"
         )
-    if student.tokenizer is None:
+    vocabulary = student.vocabulary
+    if vocabulary is None:
         raise ConfigurationError(
             f"Commands(bias=...) needs the ids of the tokens that begin a command, and the vocabulary of the student "
             f"({student.spec}) is not on this machine: name it with tokenizer=, a folder or hub id"
         )
-    openers = command_openers(student.tokenizer)
+    openers = command_openers(vocabulary)
     if not openers:
-        raise ConfigurationError(f"no token of the student's vocabulary ({student.tokenizer.name}) begins {OPEN!r}")
+        raise ConfigurationError(f"no token of the student's vocabulary ({vocabulary.name}) begins {OPEN!r}")
     return dict.fromkeys(openers, bias)

@@ -179,6 +179,12 @@ class Engine(ABC):
         return self.tokenizer
 
     @property
+    def vocabulary(self) -> Tokenizer | None:
+        """The tokenizer whose ids ``Sampling.logit_bias`` has: :attr:`tokenizer`, or that of a model behind an endpoint
+        that takes text only; ``None`` if only the server has it."""
+        return self.tokenizer
+
+    @property
     def context_length(self) -> int | None:
         """The most tokens of prompt and completion together; ``None`` if unknown."""
         return None

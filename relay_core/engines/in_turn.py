@@ -150,6 +150,10 @@ class InTurn(Engine):
         return next((e.loaded_tokenizer for e in self.engines if e.loaded_tokenizer is not None), None)
 
     @property
+    def vocabulary(self) -> Tokenizer | None:
+        return next((engine.vocabulary for engine in self.engines if engine.vocabulary is not None), None)
+
+    @property
     def context_length(self) -> int | None:
         return min((e.context_length for e in self.engines if e.context_length is not None), default=None)
 

@@ -110,6 +110,10 @@ class Wrapped(Engine):
         return self.inner.loaded_tokenizer
 
     @property
+    def vocabulary(self) -> Tokenizer | None:
+        return self.inner.vocabulary
+
+    @property
     def context_length(self) -> int | None:
         return self.inner.context_length
 

@@ -154,6 +154,10 @@ class OpenAIEngine(Engine):
         return self._endpoint.tokenizer if self._endpoint is not None else None
 
     @property
+    def vocabulary(self) -> Tokenizer | None:
+        return self._endpoint.counter if self._endpoint is not None else None
+
+    @property
     def context_length(self) -> int | None:
         return self._endpoint.context_length if self._endpoint is not None else None
 
