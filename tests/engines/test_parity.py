@@ -120,7 +120,7 @@ def test_a_biased_student_calls_at_the_same_places_through_every_engine(
     unbiased = sum(calls(answers(in_transformers[0], 0.0)))
     assert sum(calls(reference)) == 0 < unbiased if bias < 0 else sum(calls(reference)) > unbiased > 15
     assert transcripts(answers(in_vllm, bias)) == transcripts(reference)
-    # where text is sent, a number that two authors wrote may be encoded in another way, and the answer goes on otherwise
+    # where text is sent, a number that two authors wrote may be encoded in another way, and the answer then differs
     for mode in ("ids",) if bias > 0 else ("ids", "chat-continue", "completions"):
         student = OpenAIEngine("student", student_url + "/v1", mode=mode, tokenizer=bundled.path("student-relay"))
         try:
