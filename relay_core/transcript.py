@@ -199,17 +199,21 @@ class Transcript:
             self._counts[-1] = least_tokens(self._texts[-1])
             self._offset -= chars
 
-    def settle(self, first: int, tokens: int) -> None:
+    def settle(self, first: int, tokens: int, dropped: int = 0) -> int:
         """Spread the number of tokens that an engine reports over the text-only entries from ``first`` on.
 
         If ``tokens`` is too small for the text, the sum of :func:`least_tokens` over these entries is used instead.
+
+        Returns how many of ``tokens`` belong to the ``dropped`` characters behind these entries (:meth:`drop_tail`).
         """
         if any(token_id is not None for token_id in self._ids[first:]):
-            return
+            return 0
         chars = [len(t) for t in self._texts[first:]]
         total, done, so_far = sum(chars), 0, 0
         if not total:
-            return
+            return 0
+        behind = tokens * dropped // (total + dropped)
+        tokens -= behind
         tokens = max(tokens, sum(least_tokens(text) for text in self._texts[first:] if text))
         for i, n in enumerate(chars):
             so_far += n
@@ -217,6 +221,7 @@ class Transcript:
             self._total += share - done - self._counts[first + i]
             self._counts[first + i] = share - done
             done = share
+        return behind
 
     def cut_reader_text(self, length: int) -> None:
         """Cut the reader's text to its first ``length`` characters, because of a stop string. No id is removed."""

@@ -119,8 +119,8 @@ async def engine_stream(
         deadline: the event loop's time by which each chunk must arrive; ``None`` for no deadline.
         transcript: the transcript to which the caller adds the tokens. For a text-only engine, the reported number of
             tokens is distributed over these entries.
-        tally: counts the tokens that were read, and keeps notes and waste. A prompt that does not fit into the context
-            is not counted as read.
+        tally: counts the tokens that were read, and those of text that was dropped, and keeps notes and waste. A prompt
+            that does not fit into the context is not counted as read.
     """
     stream = EngineStream(chunks, limit, deadline)
     first, was_read, discarded = len(transcript), True, tally.discarded
@@ -136,7 +136,8 @@ async def engine_stream(
             tally.reads[role].add(None if prompt.token_ids is None else len(prompt.token_ids), stream.usage)
         if stream.usage is not None and stream.usage.completion_tokens is not None:
             written = min(stream.usage.completion_tokens, limit) - (tally.discarded - discarded)
-            transcript.settle(first, max(0, written))
+            tally.discarded += transcript.settle(first, max(0, written), tally.dropped_chars)
+        tally.dropped_chars = 0
         if stream.waste is not None:
             tally.waste.merge(stream.waste)
         tally.note(role, stream.notes)

@@ -182,7 +182,8 @@ class StudentText:
                 self._tally.refused += 1  # by the trigger or a budget, or because this token has already opened a call
             elif token.id is None:  # a text-only engine may have written past the command; that text is dropped
                 dropped = [*pieces[i + 1 :], *self._scanner.flush()]
-                self._transcript.drop_tail(sum(len(_source(piece)) for piece in dropped))
+                self._tally.dropped_chars = sum(len(_source(piece)) for piece in dropped)
+                self._transcript.drop_tail(self._tally.dropped_chars)
                 self._waiting.clear()
                 break
         return deltas + self._release_held() if self._call is not None else deltas

@@ -45,12 +45,14 @@ class Tally:
 
     Args:
         calls: the calls made so far. It is the loop's own list, so it grows with each call.
+
+    ``dropped_chars``: the characters that the running request wrote behind a command; they are not in the transcript.
     """
 
     def __init__(self, calls: list[CallEnded]) -> None:
         self.calls = calls
         self.reads: Mapping[Role, Reads] = {"student": Reads(), "teacher": Reads()}
-        self.turns = self.refused = self.malformed = self.discarded = 0
+        self.turns = self.refused = self.malformed = self.discarded = self.dropped_chars = 0
         self.notes: dict[str, Any] = {}
         self.waste = Waste()
 

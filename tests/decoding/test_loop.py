@@ -448,6 +448,18 @@ async def test_a_text_only_student(qwen3: Tokenizer, chunk: int) -> None:
     assert result.transcript.training_row().token_ids == ()
 
 
+@pytest.mark.parametrize("chunk", [1, 100])
+async def test_what_a_text_only_student_wrote_behind_a_command_is_discarded(chunk: int) -> None:
+    """It costs, but takes nothing of max_tokens away: here, a character is a token."""
+    student = ScriptedEngine(["ab <call>2</call> and so much more", " c and on"], None, chunk=chunk)
+    wanted = len("ab <call>2</call>" + " c and on") + 2
+    result = await answer(student, ScriptedEngine("xyz", None), max_tokens=wanted + 1)
+    assert (result.text, result.finish_reason) == ("ab xy c and on", FinishReason.STOP)
+    usage = result.usage
+    assert usage.student_tokens + usage.command_tokens == wanted - 2 and usage.completion_tokens == wanted
+    assert usage.discarded_tokens == (0 if chunk == 1 else len(" and so much more"))
+
+
 async def test_a_text_only_student_with_a_tokenizer(qwen3: Tokenizer) -> None:
     class TextOnly(ScriptedEngine):
         @property
