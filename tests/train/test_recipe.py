@@ -66,6 +66,7 @@ def test_a_task_from_a_mapping(tmp_path):
         ({"warmup": {"call_tokens": 0}}, "warmup.call_tokens is 0"),
         ({"grpo": {"prompts": 3, "group_size": 3, "updates": 2}}, "evenly"),
         ({"relay": {"max_token": 3}}, "did you mean max_tokens?"),
+        ({"relay": {"trigger": "commands:bias=-2"}}, "relay.trigger is 'commands:bias=-2': .* leave the bias out here"),
         ({"task": "chess"}, "write bundled"),
         ({"grpo": {"rollouts": "three"}}, "grpo.rollouts is 'three': write a whole number"),
         ({"grpo": {"rollouts": 2.5}}, "grpo.rollouts is 2.5: write a whole number"),
