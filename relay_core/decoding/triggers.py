@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from relay_core.command import Call
-from relay_core.engines.request_check import MAX_BIAS
 from relay_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from relay_core.engines.base import Engine, Token
 
+MAX_BIAS = 100  # the largest bias of commands, which is that of ``Sampling.logit_bias``
 #: requests as many tokens as the budgets allow
 REST = 10**9
 #: A function that returns whether a stream ends with a token, which is then not written. Its first argument is the

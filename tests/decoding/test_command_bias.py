@@ -22,6 +22,7 @@ from relay_core import (
 )
 from relay_core.command import OPEN
 from relay_core.decoding.command_bias import command_logit_bias, command_openers
+from relay_core.decoding.triggers import MAX_BIAS
 from relay_core.tokenizer import Tokenizer
 
 CALLING = ["47 * 6 = <call>3</call>", "."]
@@ -90,3 +91,10 @@ def test_a_vocabulary_without_such_a_token_is_refused() -> None:
     words = PreTrainedTokenizerFast(tokenizer_object=Fast(WordLevel({"a": 0, "</s>": 1}, unk_token="a")))
     with pytest.raises(ConfigurationError, match=r"no token of the student's vocabulary .* begins '<call>'"):
         command_logit_bias(ScriptedEngine("a", tokenizer=Tokenizer(words, "words"), biases_logits=True), 1.0)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_largest_bias_is_one_that_engines_take(sign: int) -> None:
+    assert Sampling(5, logit_bias={1: Commands(bias=sign * MAX_BIAS).command_bias}).logit_bias == {1: sign * MAX_BIAS}
+    with pytest.raises(ConfigurationError, match=r"Commands: bias is -?101: write a number from -100 to 100"):
+        Commands(bias=sign * (MAX_BIAS + 1))
