@@ -27,9 +27,10 @@ BENCHMARKS_HELP = (
     "or MODULE:CLASS."
 )
 METHODS_HELP = (
-    "Methods, separated by spaces: student, relay, teacher, teacher-free, fixed:20, hand-off, random-router:0.5, "
-    "random-tokens:0.02,8, uncertain:0.4,8, told, cascade:min,-1, citer:FOLDER,0.5, grpo:MODEL, relay-simple:MODEL, "
-    "speculative:5; behind each ,teacher=SPEC, ,student=SPEC or ,base=SPEC for another model, ,label=TEXT, ,limit=N."
+    "Methods, separated by spaces: student, relay, relay:bias=-2, teacher, teacher-free, fixed:20, hand-off, "
+    "random-router:0.5, random-tokens:0.02,8, uncertain:0.4,8, told, cascade:min,-1, citer:FOLDER,0.5, grpo:MODEL, "
+    "relay-simple:MODEL, speculative:5; behind each ,teacher=SPEC, ,student=SPEC or ,base=SPEC for another model, "
+    ",label=TEXT, ,limit=N."
 )
 
 

@@ -51,7 +51,9 @@ class Options:
         """What to try after an answer of a student of the user's own; empty if there is nothing to say."""
         if self.student.startswith("bundled"):
             return ""
-        if not result.calls and not result.usage.refused_calls and self.settings.active_trigger == Commands():
+        trigger = self.settings.active_trigger
+        waits = isinstance(trigger, Commands) and trigger.bias >= 0
+        if waits and not result.calls and not result.usage.refused_calls:
             return f"({NEVER_CALLED})"
         if result.calls and self.teacher == _DEFAULTS["teacher"]:
             return "(the teacher is the bundled one, which knows only its own task: name yours with --teacher)"

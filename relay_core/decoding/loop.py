@@ -107,8 +107,8 @@ class Answer:
         if self._stops.hit is not None:
             self._transcript.cut_reader_text(self._stops.kept)
             self._finish = FinishReason.STOP_STRING
-        result = self._result()
-        if self._decider.reads_commands and self._teacher is not None:
+        result, trigger = self._result(), self._settings.active_trigger
+        if self._decider.reads_commands and self._teacher is not None and trigger.command_bias >= 0:
             usage = result.usage
             self._student.answer_ended(commands=usage.calls + usage.refused_calls + usage.malformed_calls)
         yield Finished(result)

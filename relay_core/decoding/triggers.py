@@ -330,6 +330,8 @@ def _parse_commands(values: list[str]) -> Commands:
     if len(values) > 1:
         raise ValueError(values)
     n = values[0] if values else None
+    if n is not None and n.lstrip("+-") != n:
+        raise ConfigurationError(f"trigger is 'commands:{n}': for a bias, write commands:bias={n}")
     return Commands(n if n is None or n == "rest" else int(n), float(bias))  # type: ignore[arg-type]
 
 

@@ -4,7 +4,7 @@ The student's own tokens foretell the ratio of each bound (``doubts.py``); the r
 and the foretold ratio that is aimed at is corrected by what was missed, until the measured one is near the target.
 
 Nothing foretells the ratio of a bias. It is measured at 0, and then further and further on the side of the target,
-until the target lies between two biases; the next one is interpolated between these.
+until the target lies between two biases; the next ones are taken between these.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from relay_core.evaluate.doubts import Bounded, Doubts, foretell, trigger_for
 #: how far the measured ratio may be from the target, as a share of it
 TOLERANCE = 0.2
 _NEAR = 0.07  # where the search ends; the rest of the tolerance is left to other prompts
+_STEEP = 3.0  # between biases whose call ratios differ by less than this factor, the next one is interpolated
 _FARTHEST = 16.0  # the largest bias that is tried, with either sign
-_LEAST = 1e-4  # stands for a call ratio of 0 where its logarithm is needed
 _MOST = 4.0  # the largest correction at a time, where no call was made or far too many
 
 
@@ -89,7 +89,7 @@ def _next_aim(done: list[Round], target: float) -> float:
 
 
 async def calibrate_bias(
-    commands: Commands, target: float, *, measure: Callable[[Commands], Awaitable[float]], rounds: int = 7
+    commands: Commands, target: float, *, measure: Callable[[Commands], Awaitable[float]], rounds: int = 9
 ) -> list[Round]:
     """Measure up to ``rounds`` biases of ``commands``, each nearer to the target; returns them, the nearest one first.
 
@@ -122,8 +122,9 @@ def bias_for(commands: Commands, done: Sequence[Round], target: float) -> Comman
     elif over is None:
         bias = max(measured[-1][0] + 1, 2 * measured[-1][0])
     elif under[0] < over[0]:
-        low, high = math.log(max(under[1], _LEAST)), math.log(max(over[1], _LEAST))
-        part = (math.log(target) - low) / (high - low) if high > low else 0.5
+        part = 0.5  # far apart, there may be an edge between them: a sure student drops most of its calls at once
+        if under[1] < over[1] < _STEEP * under[1]:
+            part = math.log(target / under[1]) / math.log(over[1] / under[1])
         bias = under[0] + min(0.9, max(0.1, part)) * (over[0] - under[0])
     else:  # measured by chance in the wrong order, or the very target
         bias = (under[0] + over[0]) / 2

@@ -50,10 +50,9 @@ class Search(ABC):
     def beside(self, alone: Sequence[KeptAnswer], chosen: Round, rounds: Sequence[Round]) -> list[Any]:
         """The triggers for half and for twice the call ratio of ``chosen``, one of ``rounds``."""
 
-    @property
     @abstractmethod
-    def advice(self) -> str:
-        """What to write if no setting reaches the target."""
+    def advice(self, rounds: Sequence[Round]) -> str:
+        """What to write if none of these settings reaches the target."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,7 @@ class Bounds(Search):
             for factor in NEIGHBOURS
         ]
 
-    @property
-    def advice(self) -> str:
+    def advice(self, rounds: Sequence[Round]) -> str:
         return "write another --target-ratio or other values of --n, or take more prompts"
 
 
@@ -106,9 +104,9 @@ class Biases(Search):
     def beside(self, alone: Sequence[KeptAnswer], chosen: Round, rounds: Sequence[Round]) -> list[Any]:
         return [bias_for(self.commands, rounds, chosen.measured * factor) for factor in NEIGHBOURS]
 
-    @property
-    def advice(self) -> str:
+    def advice(self, rounds: Sequence[Round]) -> str:
+        if not any(tried.measured for tried in rounds):
+            return "a student that was neither trained nor told to call needs --trigger uncertain"
         return (
-            "write another --target-ratio, or take more prompts; a student that was neither trained nor told to call "
-            "needs --trigger uncertain"
+            "the student is too sure of its calls, or of the others; write another --target-ratio, or take more prompts"
         )

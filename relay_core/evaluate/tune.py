@@ -154,7 +154,7 @@ class Tuner:
             tried = ", ".join(f"{r.trigger} ({r.measured:.1%})" for r in nearest)
             raise ConfigurationError(
                 f"no setting comes within {TOLERANCE:.0%} of the call ratio {self.target:.1%}; the nearest are "
-                f"{tried}: {self.search.advice}"
+                f"{tried}: {self.search.advice(nearest)}"
             )
         return max(reached, key=lambda r: (seen[r.trigger].score, -seen[r.trigger].calls))
 

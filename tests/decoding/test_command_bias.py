@@ -22,7 +22,8 @@ from relay_core import (
 )
 from relay_core.command import OPEN
 from relay_core.decoding.command_bias import command_logit_bias, command_openers
-from relay_core.decoding.triggers import MAX_BIAS
+from relay_core.decoding.triggers import MAX_BIAS, parse_trigger
+from relay_core.engines.base import ANSWERS_BEFORE_WARNING
 from relay_core.tokenizer import Tokenizer
 
 CALLING = ["47 * 6 = <call>3</call>", "."]
@@ -56,6 +57,16 @@ def test_the_students_requests_have_the_bias_as_long_as_it_may_call(small: Token
     openers = command_openers(small)
     assert [s.logit_bias for _, s in student.requests] == [dict.fromkeys(openers, -1.5), None]
     assert [s.logit_bias for _, s in teacher.requests] == [None]
+
+
+def test_a_student_that_a_bias_keeps_from_calling_is_not_taken_for_an_untrained_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for bias, warned in ((-2, False), (0, True)):
+        student = ScriptedEngine("no call", tokenizer="bundled", biases_logits=True)
+        relay = Relay(student, ScriptedEngine("x", tokenizer="bundled"))
+        relay.batch(["Q"] * ANSWERS_BEFORE_WARNING, trigger=Commands(bias=bias))
+        assert ("has written no command" in caplog.text) is warned
 
 
 @pytest.mark.parametrize("settings", [{"trigger": "commands"}, {"trigger": Commands(bias=-2), "calls": False}])
@@ -98,3 +109,8 @@ def test_the_largest_bias_is_one_that_engines_take(sign: int) -> None:
     assert Sampling(5, logit_bias={1: Commands(bias=sign * MAX_BIAS).command_bias}).logit_bias == {1: sign * MAX_BIAS}
     with pytest.raises(ConfigurationError, match=r"Commands: bias is -?101: write a number from -100 to 100"):
         Commands(bias=sign * (MAX_BIAS + 1))
+
+
+def test_a_bias_without_its_name_is_told_how_to_be_written() -> None:
+    with pytest.raises(ConfigurationError, match=r"trigger is 'commands:-2': for a bias, write commands:bias=-2"):
+        parse_trigger("commands:-2")

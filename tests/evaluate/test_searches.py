@@ -50,17 +50,24 @@ async def test_a_bias_for_the_target_is_found_in_a_few_measurements(most, middle
     measured, measure = calling(most, middle, width)
     wanted = middle - width * math.log(most / target - 1)
     rounds = await calibrate_bias(Commands(8), target, measure=measure)
-    assert measured[0] == 0 and len(measured) == len(rounds) == len(set(measured)) <= 7
+    assert measured[0] == 0 and len(measured) == len(rounds) == len(set(measured)) <= 9
     assert rounds == sorted(rounds, key=lambda r: r.miss(target)) and all(r.trigger.n == 8 for r in rounds)
     if abs(wanted) < 10:
         assert is_near(rounds[0].measured, target), (wanted, measured)
+
+
+async def test_a_student_with_a_plateau_is_brought_to_a_target_on_its_edge():
+    """As the bundled one: sure of its calls, so that almost all of them go at once."""
+    measured, measure = calling(0.012, -3.4, 0.08)
+    rounds = await calibrate_bias(Commands(), 0.006, measure=measure)
+    assert is_near(rounds[0].measured, 0.006) and len(measured) <= 9, measured
 
 
 async def test_what_no_bias_reaches_is_given_up_at_the_largest():
     for always in (0.0, 0.5):
         rounds = await calibrate_bias(Commands(), 0.05, measure=lambda commands, always=always: _is(always))
         biases = [r.trigger.bias for r in rounds]
-        assert max(map(abs, biases)) == 16 and len(biases) <= 7 and all(b <= 0 for b in biases) == bool(always)
+        assert max(map(abs, biases)) == 16 and len(biases) <= 9 and all(b <= 0 for b in biases) == bool(always)
 
 
 async def _is(ratio: float) -> float:

@@ -11,5 +11,5 @@ def build(spec: str, arguments: str, models: Models) -> Method:
     """``fixed:20`` has one argument, the number of tokens."""
     if not arguments.isdecimal() or not int(arguments):
         raise ConfigurationError(f"the method {spec!r}: write the number of tokens of every call, such as fixed:20")
-    relay = models.relay(trigger=Commands(int(arguments)))
+    relay = models.relay(trigger=Commands(int(arguments), models.settings.trigger.command_bias))
     return Decoded(spec, f"fixed-{arguments}", relay, curve="fixed length")

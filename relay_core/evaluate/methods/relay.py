@@ -27,5 +27,8 @@ def build(spec: str, arguments: str, models: Models) -> Method:
     except ValueError:
         bias = math.nan
     if math.isnan(bias):
-        raise ConfigurationError(f"the method {spec!r}: write a bias, such as relay:bias=-2")
+        raise ConfigurationError(
+            f"the method {spec!r}: write a bias and nothing else, such as relay:bias=-2; --trigger commands:100 "
+            "sets the length of calls"
+        )
     return Decoded(spec, f"relay bias {bias:g}", models.relay(trigger=replace(trigger, bias=bias)), curve="relay")

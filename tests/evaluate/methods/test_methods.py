@@ -127,6 +127,11 @@ def test_biases_of_a_student_are_one_curve():
 def test_a_bias_keeps_the_length_of_calls_and_needs_commands():
     fixed = method_from_spec("relay:bias=-2", models(trigger=Commands(20)))
     assert fixed.relay.settings.trigger == Commands(20, bias=-2)
+    biased = models(trigger=Commands(bias=-2))
+    specs = ("fixed:20", "hand-off", "relay", "relay:bias=1")
+    assert [str(method_from_spec(spec, biased).relay.settings.trigger) for spec in specs] == [
+        "commands:20,bias=-2", "commands:rest,bias=-2", "commands:bias=-2", "commands:bias=1"
+    ]  # fmt: skip
     with pytest.raises(ConfigurationError, match=r"for students that call; the trigger of this run is uncertain:0.4,8"):
         method_from_spec("relay:bias=-2", models(trigger=Uncertain(0.4, 8)))
 
