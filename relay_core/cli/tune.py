@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _NS = [4, 8, 16]
+_MARGIN = 3.0
 
 
 class TunedTrigger(StrEnum):
@@ -52,7 +53,7 @@ def tune(
     gap: Annotated[list[int], typer.Option(help="Gaps to try (uncertain); several times.")] = [0],  # noqa: B006
     margin: Annotated[
         float, typer.Option(help="hidden: a token is wrong if the teacher puts it this far below its best, in nats.")
-    ] = 3.0,
+    ] = _MARGIN,
     question: on_prompts.Question = None,
     answers: on_prompts.Answered = None,
     grader: on_prompts.Grader = None,
@@ -105,6 +106,8 @@ def _check(
 ) -> None:
     if not 0 < target_ratio < 1:
         raise ConfigurationError(f"--target-ratio is {target_ratio:g}: write a share above 0 and under 1")
+    if trigger is not TunedTrigger.HIDDEN and margin != _MARGIN:
+        raise ConfigurationError(f"the trigger {trigger} has no head to fit: leave out --margin")
     if trigger is TunedTrigger.COMMANDS:
         if [*n, *gap] != [*_NS, 0]:
             raise ConfigurationError("the student's commands say how many tokens they want: leave out --n and --gap")

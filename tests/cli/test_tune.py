@@ -63,6 +63,8 @@ def test_a_person_reads_a_table_a_sentence_and_what_to_write(prompts: str) -> No
         (["--instructions", "facts"], 1, "leave out --instructions"),
         (["--trigger", "chance"], 2, "'chance' is not"),
         (["--trigger", "commands", "--n", "3"], 1, "leave out --n and --gap"),
+        (["--trigger", "commands", "--margin", "2"], 1, "leave out --margin"),
+        (["--margin", "2"], 1, "the trigger uncertain has no head to fit: leave out --margin"),
         (["--trigger", "commands", "--gap", "3"], 1, "leave out --n and --gap"),
         (["--trigger", "commands"], 1, "scripted, ScriptedEngine) cannot change the probability of a token"),
         (["--trigger", "hidden"], 1, "write --out FOLDER"),

@@ -107,21 +107,21 @@ def test_a_biased_student_calls_at_the_same_places_through_every_engine(
     bias: float,
 ) -> None:
     """``Commands(bias=…)`` changes the same logits in every engine: more calls above 0, and none far below."""
-    messages = [list(problem.messages) for problem in task.problems(60, split="test", seed=12)]
+    messages = [list(problem.messages) for problem in task.problems(30, split="test", seed=12)]
     teacher = in_transformers[1]
 
     def answers(student: Engine, bias: float) -> list[RelayResult]:
-        return Relay(student, teacher).batch(messages, trigger=Commands(bias=bias), max_tokens=120, max_concurrency=8)
+        return Relay(student, teacher).batch(messages, trigger=Commands(bias=bias), max_tokens=100, max_concurrency=16)
 
     def calls(results: list[RelayResult]) -> list[int]:
         return [len(result.calls) for result in results]
 
     reference = answers(in_transformers[0], bias)
     unbiased = sum(calls(answers(in_transformers[0], 0.0)))
-    assert sum(calls(reference)) == 0 < unbiased if bias < 0 else sum(calls(reference)) > unbiased > 15
+    assert sum(calls(reference)) == 0 < unbiased if bias < 0 else sum(calls(reference)) > unbiased > 8
     assert transcripts(answers(in_vllm, bias)) == transcripts(reference)
     # where text is sent, a number that two authors wrote may be encoded in another way, and the answer then differs
-    for mode in ("ids",) if bias > 0 else ("ids", "chat-continue", "completions"):
+    for mode in ("ids",) if bias > 0 else ("ids", "chat-continue"):
         student = OpenAIEngine("student", student_url + "/v1", mode=mode, tokenizer=bundled.path("student-relay"))
         try:
             results = answers(student, bias)
