@@ -6,7 +6,7 @@
 The student reads each answer up to its first call. Its certainty there is the log-odds of the command's first token:
 log(p / (1 - p)), where p is the token's probability. With a bias of ``Commands`` below minus this number, it would
 have written something else. The table has the quartiles of easy and of hard problems, and in how many of all answers
-the certainty is above 1, 2, 3 and 4.
+the certainty is above 0, 1, 2, 3 and 4.
 """
 
 from __future__ import annotations
@@ -78,8 +78,7 @@ async def measure(file: Path, label: str, spec: str) -> dict[str, Any]:
         raise ConfigurationError(f"{file} has no answers of {label!r}: write one of {', '.join(found)}")
     records = found[label]
     benchmark = benchmark_from_spec(records[0].benchmark)
-    split = records[0].problem.partition("/")[0]
-    problems = {p.id: p for p in benchmark.problems("test" if split == "unseen" else split, len(records))}
+    problems = ladder_answers.problems_of(benchmark, [record.problem for record in records])
     student = engine_from_spec(spec, role="student")
     try:
         await student.start()

@@ -20,10 +20,11 @@ from typing import Any
 from benchmarks import ladder, ladder_table
 from benchmarks.command_line import add_output_options, run_benchmark
 from relay_core.errors import ConfigurationError
-from relay_core.evaluate.benchmarks import benchmark_from_spec
+from relay_core.evaluate.benchmarks import Benchmark, benchmark_from_spec
 from relay_core.evaluate.grades import Grader
 from relay_core.evaluate.outcome import Outcome
 from relay_core.evaluate.records import Record
+from relay_core.evaluate.task import Problem
 
 ALONE = {"student": ladder_table.STUDENTS[0], "teacher": ladder_table.TEACHER}
 
@@ -51,9 +52,8 @@ def answered(path: Path, kinds: Sequence[str] = ()) -> dict[str, list[Record]]:
             f"{path} has answers to {', '.join(names) or 'nothing'}: write a file of word-problems"
         )
     benchmark = benchmark_from_spec(names.pop())
-    split = next(row["problem"].partition("/")[0] for row in rows)
-    drawn = benchmark.problems("test" if split == "unseen" else split, len({row["problem"] for row in rows}))
-    problems, grader = {problem.id: problem for problem in drawn}, Grader(benchmark)
+    split, grader = split_of(rows[0]["problem"]), Grader(benchmark)
+    problems = problems_of(benchmark, [row["problem"] for row in rows])
     found: dict[str, list[Record]] = {}
     for row in rows:
         if row["problem"] not in problems:
@@ -68,6 +68,18 @@ def answered(path: Path, kinds: Sequence[str] = ()) -> dict[str, list[Record]]:
     if not found:
         raise ConfigurationError(f"{path} has no answers to problems of {', '.join(kinds)}: write other --kinds")
     return found
+
+
+def split_of(problem: str) -> str:
+    """The split in the id of a word problem."""
+    return problem.partition("/")[0]
+
+
+def problems_of(benchmark: Benchmark, ids: Sequence[str]) -> dict[str, Problem]:
+    """As many problems as there are different ids, from the split of the first one, by id."""
+    split = split_of(ids[0])
+    drawn = benchmark.problems("test" if split == "unseen" else split, len(set(ids)))
+    return {problem.id: problem for problem in drawn}
 
 
 def label_of(method: str) -> str:

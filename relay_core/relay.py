@@ -16,7 +16,6 @@ from relay_core import portal
 from relay_core.chat import Conversation
 from relay_core.concurrency import map_concurrently
 from relay_core.constraint import Constraint
-from relay_core.decoding.command_bias import command_logit_bias
 from relay_core.decoding.constrained import applicable
 from relay_core.decoding.deadline import OutOfTime, deadline_in, within
 from relay_core.decoding.loop import Answer, unanswered
@@ -147,7 +146,6 @@ class Relay:
             self._check_prefix(prefix)
             if settings.active_trigger.needs_top_logprob and not self.student.reports_top_logprob:
                 raise no_top_logprob(self.student, settings.active_trigger)
-            command_logit_bias(self.student, settings.active_trigger.command_bias)
             instructions = settings.student_instructions
             prompts = await within(Prompts.render(self.student, self.teacher, conversation, instructions), deadline)
         except OutOfTime:

@@ -42,6 +42,9 @@ class Answer:
         settings: budgets, sampling, prices, and the trigger.
         deadline: the event loop's time at which the answer must end; ``None`` for no deadline.
         constraint: the constraint of the answer, which the student's engine has checked; ``None`` for free text.
+
+    Raises:
+        ConfigurationError: the trigger has a bias that the student's engine cannot apply.
     """
 
     def __init__(
